@@ -27,7 +27,7 @@ def association(
     names: Sequence[str] = _LETTERS,
     templates: Sequence[str] | str | None = None,
     alternative: str = "greater",
-    n_permutations: int = tests.MOST_PARTITIONS,
+    n_permutations: int = tests.MAX_PARTITIONS,
     seed: int = 0,
 ) -> Table:
     """Association of x with a and of y with b in the embedding space of a CLIP model. Eager.
@@ -89,79 +89,79 @@ def association(
     'math against arts'
     """
     space, names = as_model(model), _names(names)
-    kinds = [_kind(name, given) for name, given in zip(names, (x, y, a, b), strict=True)]
+    kinds = [_kind(name, value) for name, value in zip(names, (x, y, a, b), strict=True)]
     _check_pairs(names, kinds)
     sentences = _sentences(templates, kinds)
     sets = [
-        _vectors(space, name, given, kind, sentences)
-        for name, given, kind in zip(names, (x, y, a, b), kinds, strict=True)
+        _vectors(space, name, value, kind, sentences)
+        for name, value, kind in zip(names, (x, y, a, b), kinds, strict=True)
     ]
-    found = tests.association(
+    result = tests.association(
         *sets, alternative=alternative, n_permutations=n_permutations, seed=seed
     )
     row = {
         "statistic": "association",
         "term": f"{names[0]} against {names[1]}",
         "group": f"{names[2]} against {names[3]}",
-        "n": found.n_x + found.n_y,
-        "value": found.d,
-        "difference": found.difference,
-        "p": found.p,
+        "n": result.n_x + result.n_y,
+        "value": result.d,
+        "difference": result.difference,
+        "p": result.p,
         "alternative": alternative,
-        **{f"n_{s}": getattr(found, f"n_{s}") for s in "xyab"},
+        **{f"n_{s}": getattr(result, f"n_{s}") for s in "xyab"},
         "model": space.name,
-        "method": f"{_called(kinds, templates)}; {_how(found, seed)}",
+        "method": f"{_called(kinds, templates)}; {_method(result, seed)}",
     }
     return table([row])
 
 
-def _names(given) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
-    if len(names) != 4 or len(set(names)) < 4 or not all(isinstance(n, str) for n in names):
+def _names(value) -> tuple[str, ...]:
+    words = (value,) if isinstance(value, str) else tuple(value)
+    if len(words) != 4 or len(set(words)) < 4 or not all(isinstance(n, str) for n in words):
         raise OptionError(
-            f"names is {given!r}. Expected four different words, for the sets x, y, a and b."
+            f"names is {value!r}. Expected four different words, for the sets x, y, a and b."
         )
-    return names
+    return words
 
 
-def _kind(name: str, given) -> str:
+def _kind(name: str, value) -> str:
     """``"texts"``, ``"pictures"`` or ``"vectors"``."""
     expected = "Expected a list of str, a list of pictures, or an array of vectors (n, dim)."
-    if isinstance(given, (dict, set, frozenset)):  # not ordered sequences
-        raise OptionError(f"{name} is a {type(given).__name__}. {expected}")
-    if getattr(getattr(given, "dtype", None), "kind", None) in ("f", "i", "u"):
+    if isinstance(value, (dict, set, frozenset)):  # not ordered sequences
+        raise OptionError(f"{name} is a {type(value).__name__}. {expected}")
+    if getattr(getattr(value, "dtype", None), "kind", None) in ("f", "i", "u"):
         return "vectors"
-    found = {_kind_of_one(each) for each in _items(given)}
-    if not found:
+    kinds = {_kind_of_one(each) for each in _items(value)}
+    if not kinds:
         raise OptionError(f"{name} is empty. {expected}")
-    kind = next(iter(found))
-    if len(found) > 1 or kind is None:
-        mixed = " and ".join(sorted(kind or "something else" for kind in found))
+    kind = next(iter(kinds))
+    if len(kinds) > 1 or kind is None:
+        mixed = " and ".join(sorted(kind or "something else" for kind in kinds))
         raise OptionError(f"{name} holds {mixed}. {expected}")
     return kind
 
 
-def _kind_of_one(thing) -> str | None:
-    if isinstance(thing, str):
+def _kind_of_one(item) -> str | None:
+    if isinstance(item, str):
         return "texts"
-    if hasattr(thing, "convert") or isinstance(thing, (os.PathLike, bytes, bytearray, memoryview)):
+    if hasattr(item, "convert") or isinstance(item, (os.PathLike, bytes, bytearray, memoryview)):
         return "pictures"
-    numbers = isinstance(thing, (int, float, np.number)) and not isinstance(thing, bool)
-    return "vectors" if numbers or isinstance(thing, (list, tuple)) or _is_array(thing) else None
+    numbers = isinstance(item, (int, float, np.number)) and not isinstance(item, bool)
+    return "vectors" if numbers or isinstance(item, (list, tuple)) or _is_array(item) else None
 
 
-def _is_array(thing) -> bool:
-    return isinstance(thing, np.ndarray) or hasattr(thing, "detach")
+def _is_array(item) -> bool:
+    return isinstance(item, np.ndarray) or hasattr(item, "detach")
 
 
-def _items(given) -> list:
-    alone = isinstance(given, (str, bytes, bytearray, memoryview, os.PathLike))
-    if alone or hasattr(given, "convert") or hasattr(given, "detach"):
-        return [given]
+def _items(value) -> list:
+    is_single = isinstance(value, (str, bytes, bytearray, memoryview, os.PathLike))
+    if is_single or hasattr(value, "convert") or hasattr(value, "detach"):
+        return [value]
     try:
-        return list(given)
+        return list(value)
     except TypeError:
-        return [given]
+        return [value]
 
 
 def _check_pairs(names: Sequence[str], kinds: Sequence[str]) -> None:
@@ -188,18 +188,18 @@ def _sentences(templates, kinds: Sequence[str]) -> tuple[str, ...]:
 
 
 def _vectors(
-    model: ClipModel | EmbeddingSpace, name: str, given, kind: str, sentences: tuple[str, ...]
+    model: ClipModel | EmbeddingSpace, name: str, value, kind: str, sentences: tuple[str, ...]
 ):
     if kind == "texts":
-        texts = [s.replace("{}", text) for text in _items(given) for s in sentences]
+        texts = [s.replace("{}", text) for text in _items(value) for s in sentences]
         return model.text(texts)
     if kind == "pictures":
-        return model.image(_items(given))
-    for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
-        other = getattr(each, "model", None)
-        if isinstance(other, (ClipModel, EmbeddingSpace, str)):
-            check_same_space(model, other, f"The model and the vectors of {name}")
-    rows = tests.as_rows(name, given)
+        return model.image(_items(value))
+    for item in (value, *(value if isinstance(value, (list, tuple)) else ())):
+        item_model = getattr(item, "model", None)
+        if isinstance(item_model, (ClipModel, EmbeddingSpace, str)):
+            check_same_space(model, item_model, f"The model and the vectors of {name}")
+    rows = tests.as_rows(name, value)
     if rows.shape[1] != model.dim:
         raise OptionError(
             f"{name} has vectors of {rows.shape[1]} numbers; {model.name} makes {model.dim}. Embed "
@@ -211,11 +211,11 @@ def _vectors(
 def _called(kinds: Sequence[str], templates) -> str:
     targets, attributes = kinds[0], kinds[2]
     test = "SEAT" if templates is not None and targets == "texts" else _TEST[targets]
-    of = targets if targets == attributes else f"{targets} by {attributes}"
-    return f"{test} of {of}"
+    pairing = targets if targets == attributes else f"{targets} by {attributes}"
+    return f"{test} of {pairing}"
 
 
-def _how(found: tests.Association, seed: int) -> str:
-    if found.exact:
-        return f"permutation test, all {found.partitions:,} partitions"
-    return f"permutation test, {found.partitions:,} partitions drawn, seed {seed}"
+def _method(result: tests.Association, seed: int) -> str:
+    if result.exact:
+        return f"permutation test, all {result.partitions:,} partitions"
+    return f"permutation test, {result.partitions:,} partitions drawn, seed {seed}"

@@ -45,12 +45,12 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
     Empty if the frame has neither a column ``language`` nor ``text``.
     """
     kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
-    found: list[Grouping] = []
+    groupings: list[Grouping] = []
     if kinds.get("language") == "string":
-        found.append(ByColumn("language"))
+        groupings.append(ByColumn("language"))
     if kinds.get("text") == "string":
-        found += [terms(name) for name in LISTS]
-    return tuple(found)
+        groupings += [terms(name) for name in LISTS]
+    return tuple(groupings)
 
 
 def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping]) -> None:
@@ -150,21 +150,21 @@ def audit(
     '(all)'
     """
     must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
-    options, wanted = report_options(level, min_n), references(by, reference)
-    whole, narrowed = Provenance.of(before), None
+    options, expected = report_options(level, min_n), references(by, reference)
+    unfiltered, narrowed = Provenance.of(before), None
     where: str | Predicate | None
     if isinstance(after, str):
         where = after
     else:
         narrowed = Provenance.of(after)
-        where = filter_between(whole, narrowed, passes)
-    exclusion = Exclusion(where, axes(by), wanted)
-    counts, rows_before, rows_after, caveats = _counted(whole, narrowed, exclusion)
-    measure: Exclusion | Overlap = Overlap(IN_ONE, IN_OTHER, exclusion.by, wanted)
+        where = filter_between(unfiltered, narrowed, passes)
+    exclusion = Exclusion(where, axes(by), expected)
+    counts, rows_before, rows_after, caveats = _counted(unfiltered, narrowed, exclusion)
+    measure: Exclusion | Overlap = Overlap(IN_ONE, IN_OTHER, exclusion.by, expected)
     if isinstance(counts, ExclusionCounts):
-        (measure,) = bind(whole, [exclusion])
-    found = measure.finalize(counts, options).assign(statistic=measure.name)
-    result = suppressed(table(found), options.min_n)
+        (measure,) = bind(unfiltered, [exclusion])
+    results = measure.finalize(counts, options).assign(statistic=measure.name)
+    result = suppressed(table(results), options.min_n)
     result.attrs["groupings"] = {axis.axis: _source(axis) for axis in measure.by}
     result.attrs |= {"caveats": caveats} if caveats else {}
     for name, account in (("rows", rows_after), ("rows_before", rows_before)):
@@ -183,10 +183,10 @@ def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -
     left = bind(after, bound)
     marked = mark_membership(before.frame, after.frame, bound[0].reads)
     if marked is not None:
-        both = Provenance.of(marked)
-        (overlap,) = bind(both, [Overlap(IN_ONE, IN_OTHER, bound[0].by)])
-        (found,), rows = collect(both, (overlap,))
-        return _compared(found, rows)
+        joint = Provenance.of(marked)
+        (overlap,) = bind(joint, [Overlap(IN_ONE, IN_OTHER, bound[0].by)])
+        (tallies,), rows = collect(joint, (overlap,))
+        return _compared(tallies, rows)
     (counted,), rows_before = collect(before, bound)
     (kept,), rows_after = collect(after, left)
     in_both = rows_in_both(before, after)
@@ -195,18 +195,18 @@ def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -
     return with_kept(counted, kept), rows_before, rows_after, caveats
 
 
-def _compared(found, rows: Rows | None) -> tuple:
+def _compared(tallies, rows: Rows | None) -> tuple:
     """The result of `_counted` for rows that are marked with the subsets they are in."""
-    everyone = by_marks(found[0])[ALL]
+    everyone = by_marks(tallies[0])[ALL]
     accounts = [_narrowed(rows, everyone, side) for side in (0, 1)]
     n_before, n_after, n_both = sizes(everyone)
     if n_both == n_after:
-        return as_narrowing(found), *accounts, ()
-    said = (
+        return as_narrowing(tallies), *accounts, ()
+    caveat = (
         f"{n_before:,} rows before, {n_after:,} after, {n_both:,} of them in both: a comparison of "
         "two subsets, not of what a filter leaves."
     )
-    return found, *accounts, (said,)
+    return tallies, *accounts, (caveat,)
 
 
 def _narrowed(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
@@ -222,8 +222,8 @@ def _source(axis: Grouping) -> str:
     """The source of an axis's groups, if the axis states it."""
     if isinstance(axis, ByColumn):
         return f"the column {axis.axis}"
-    said = (getattr(axis, name, "") for name in ("version", "source"))
-    version, source = map(str, said)
+    texts = (getattr(axis, name, "") for name in ("version", "source"))
+    version, source = map(str, texts)
     column = f" in the column {', '.join(axis.reads)}" if axis.reads else ""
     return f"terms{column}" + f", version {version}" * bool(version) + f"; {source}" * bool(source)
 
@@ -240,14 +240,16 @@ def _beyond(before: Rows | None, counted: ExclusionCounts) -> Rows | None:
 def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: int | None) -> None:
     """Raise if the second frame is known not to be a subset of the first."""
     pairs = [(before.everyone[0], after.everyone[0])]
-    for some, left in zip(before.groups, after.groups, strict=True):
-        pairs += [(some[label][0] if label in some else 0, left[label][0]) for label in left]
+    for counts, remaining in zip(before.groups, after.groups, strict=True):
+        pairs += [
+            (counts[label][0] if label in counts else 0, remaining[label][0]) for label in remaining
+        ]
     pairs += [(n, m) for (n, *_), (m, *_) in zip(before.none, after.none, strict=True)]
     n, m = pairs[0]
     if any(m > n for n, m in pairs) or in_both not in (None, m):
-        known = "" if in_both is None else f", {in_both:,} of them in both"
+        overlap = "" if in_both is None else f", {in_both:,} of them in both"
         raise OptionError(
-            f"before has {n:,} rows and after {m:,}{known}: after is not a subset of before. "
+            f"before has {n:,} rows and after {m:,}{overlap}: after is not a subset of before. "
             "Expected a narrowing, audit(frame, frame.laion.where(...), by=...); or, to compare "
             "two subsets, both filtered from one frame by expressions or masks."
         )

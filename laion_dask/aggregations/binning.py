@@ -29,7 +29,7 @@ def cuts_reached(
         return _cuts_reached_by_integers(column, cuts, side)
     limits = np.asarray(cuts, np.float64)
     values = pc.cast(column, pa.float64(), safe=False).to_numpy()  # null becomes NaN
-    places = np.searchsorted(limits, values, side=side)
+    n_reached = np.searchsorted(limits, values, side=side)
     kind = kind_of_arrow(column.type)
     if kind in ("float32", "float64"):
         with np.errstate(over="ignore", under="ignore"):
@@ -37,9 +37,9 @@ def cuts_reached(
         near = np.where((near == 0) | np.isinf(near), limits, near)
         # In float64, only a value that may have been rounded from a cut to float32 equals the cut.
         rounded = True if kind == "float32" else np.isin(values, near)
-        places = np.where(rounded, np.searchsorted(near, values, side=side), places)
-    places[np.isnan(values)] = len(cuts) + 1
-    return places
+        n_reached = np.where(rounded, np.searchsorted(near, values, side=side), n_reached)
+    n_reached[np.isnan(values)] = len(cuts) + 1
+    return n_reached
 
 
 def _cuts_reached_by_integers(
@@ -47,11 +47,13 @@ def _cuts_reached_by_integers(
 ) -> np.ndarray:
     """`cuts_reached` for integers; an integer exceeds a cut if it exceeds the cut's floor."""
     values = pc.fill_null(column, 0).to_numpy()
-    least, most = (int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max))
-    lower = sum(cut < least for cut in cuts)
-    inside = [cut for cut in cuts if least <= cut <= most]
-    whole = [math.floor(cut) if side == "left" else math.ceil(cut) for cut in inside]
-    limits = np.array([cut for cut in whole if cut <= most], values.dtype)
-    places = lower + np.searchsorted(limits, values, side=side)
-    places[column.is_null().to_numpy()] = len(cuts) + 1
-    return places
+    minimum, maximum = (
+        int(end) for end in (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max)
+    )
+    lower = sum(cut < minimum for cut in cuts)
+    inside = [cut for cut in cuts if minimum <= cut <= maximum]
+    rounded = [math.floor(cut) if side == "left" else math.ceil(cut) for cut in inside]
+    limits = np.array([cut for cut in rounded if cut <= maximum], values.dtype)
+    n_reached = lower + np.searchsorted(limits, values, side=side)
+    n_reached[column.is_null().to_numpy()] = len(cuts) + 1
+    return n_reached

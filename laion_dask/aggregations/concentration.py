@@ -53,10 +53,10 @@ class Concentration(Statistic):
             check_addresses(self.column, kinds)
             return self
         if self.of not in kinds:
-            known = [*LEVELS, *kinds]
+            names = [*LEVELS, *kinds]
             raise ColumnError(
                 f"of is {self.of!r}. Expected {', '.join(map(repr, LEVELS))}, or one of the "
-                f"frame's columns.{did_you_mean(self.of, known)}"
+                f"frame's columns.{did_you_mean(self.of, names)}"
             )
         if kinds[self.of] not in ("string", "integer", "boolean"):
             raise OptionError(
@@ -71,8 +71,8 @@ class Concentration(Statistic):
 
     def chunk(self, partition: Partition) -> State:
         if self.of in LEVELS:
-            found = sites(partition, self.column, self.of, self.private)
-            labels, counts = found.labels, found.counts()
+            coded_sites = sites(partition, self.column, self.of, self.private)
+            labels, counts = coded_sites.labels, coded_sites.counts()
         else:
             values, _, codes = coded(partition.table[self.column])
             labels = pa.array(list(map(str, values)), pa.large_string())
@@ -84,10 +84,16 @@ class Concentration(Statistic):
         return HeavyHitters.merged(hitters), sum(rows)
 
     def finalize(self, state: State, options: ReportOptions) -> pd.DataFrame:
-        found, rows = state
-        labels = _labels(found, self.top, options)
-        rest = [*_shares(found, self.k, options), *_indices(found), _without(found, rows, options)]
-        results = pd.DataFrame(rest) if labels.empty else pd.concat([labels, pd.DataFrame(rest)])
+        sketch, rows = state
+        labels = _labels(sketch, self.top, options)
+        summary = [
+            *_shares(sketch, self.k, options),
+            *_indices(sketch),
+            _without_label(sketch, rows, options),
+        ]
+        results = (
+            pd.DataFrame(summary) if labels.empty else pd.concat([labels, pd.DataFrame(summary)])
+        )
         return results.assign(axis=self.of)
 
 
@@ -159,99 +165,108 @@ def concentration(
             raise OptionError(f"{name} is {value!r}. Expected the name of a column.")
     if not isinstance(private, bool):
         raise OptionError(f"private is {private!r}. Expected True or False.")
-    several = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
-    for name, n, least in [("top", top, 0), ("capacity", capacity, 1)] + [
-        ("k", one, 1) for one in several
+    depths = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
+    for name, n, minimum in [("top", top, 0), ("capacity", capacity, 1)] + [
+        ("k", one, 1) for one in depths
     ]:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
-            raise OptionError(f"{name} is {n!r}. Expected integers of at least {least}.")
-    several = tuple(sorted({int(one) for one in several}))
-    return Concentration(of, int(top), several, column, int(capacity), private)
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < minimum:
+            raise OptionError(f"{name} is {n!r}. Expected integers of at least {minimum}.")
+    depths = tuple(sorted({int(one) for one in depths}))
+    return Concentration(of, int(top), depths, column, int(capacity), private)
 
 
-def _labels(found: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFrame:
+def _labels(sketch: HeavyHitters, top: int, options: ReportOptions) -> pd.DataFrame:
     """The most frequent labels."""
-    labels, least, most = found.heavy(top)
-    share = _share(found, least, most, options)
+    labels, min_counts, max_counts = sketch.heavy(top)
+    share = _share(sketch, min_counts, max_counts, options)
     return pd.DataFrame({"term": labels.to_pylist(), "group": "label", **share})
 
 
 def _shares(
-    found: HeavyHitters, several: tuple[int, ...], options: ReportOptions
+    sketch: HeavyHitters, depths: tuple[int, ...], options: ReportOptions
 ) -> Iterator[dict]:
     """The total share of the k most frequent labels."""
-    if not several:
+    if not depths:
         return
-    low, high = found.counts, found.counts
-    if not found.is_exact:
-        _, low, high = found.heavy()
+    low, high = sketch.counts, sketch.counts
+    if not sketch.is_exact:
+        _, low, high = sketch.heavy()
     low, high = (np.sort(counts)[::-1] for counts in (low, high))
-    for k in several:
-        missing = 0 if found.is_exact else max(k - len(high), 0)
-        known = int(min(high[:k].sum(), found.n))  # the others may have up to `unseen` rows each
-        most = int(min(known + missing * found.unseen, found.n))
-        share = _share(found, int(low[:k].sum()), most, options)
-        yield {"term": f"top {k}", "group": "all", **share, "k": known, "rate": _of(known, found)}
+    for k in depths:
+        missing = 0 if sketch.is_exact else max(k - len(high), 0)
+        k_known = int(min(high[:k].sum(), sketch.n))  # the others may have up to `unseen` rows each
+        k_max = int(min(k_known + missing * sketch.unseen, sketch.n))
+        share = _share(sketch, int(low[:k].sum()), k_max, options)
+        yield {
+            "term": f"top {k}",
+            "group": "all",
+            **share,
+            "k": k_known,
+            "rate": _rate(k_known, sketch),
+        }
 
 
-def _share(found: HeavyHitters, least, most, options: ReportOptions) -> dict:
+def _share(sketch: HeavyHitters, min_count, max_count, options: ReportOptions) -> dict:
     """One or several shares whose counts lie between two bounds; the upper bound is reported."""
-    lo, hi = wilson(least, found.n, options.level)[0], wilson(most, found.n, options.level)[1]
-    rate = _of(most, found)
-    method = "Wilson" if found.is_exact else f"Wilson, {_sketched(found)}"
-    return {"n": found.n, "k": most, "rate": rate, "lo": lo, "hi": hi, "method": method}
+    lo, hi = (
+        wilson(min_count, sketch.n, options.level)[0],
+        wilson(max_count, sketch.n, options.level)[1],
+    )
+    rate = _rate(max_count, sketch)
+    method = "Wilson" if sketch.is_exact else f"Wilson, {_sketch_note(sketch)}"
+    return {"n": sketch.n, "k": max_count, "rate": rate, "lo": lo, "hi": hi, "method": method}
 
 
-def _of(count, found: HeavyHitters):
-    return count / found.n if found.n else float("nan")
+def _rate(count, sketch: HeavyHitters):
+    return count / sketch.n if sketch.n else float("nan")
 
 
-def _sketched(found: HeavyHitters) -> str:
-    return f"count-min, at most {found.error:,.0f} too high but for 1 in {1 / FAILURE:,.0f}"
+def _sketch_note(sketch: HeavyHitters) -> str:
+    return f"count-min, at most {sketch.error:,.0f} too high but for 1 in {1 / FAILURE:,.0f}"
 
 
-def _indices(found: HeavyHitters) -> Iterator[dict]:
+def _indices(sketch: HeavyHitters) -> Iterator[dict]:
     """The number of labels, and measures of concentration."""
-    every = {"group": "all", "n": found.n}
-    if found.is_exact:
-        values = {"distinct": float(len(found.counts))}
+    common = {"group": "all", "n": sketch.n}
+    if sketch.is_exact:
+        values = {"distinct": float(len(sketch.counts))}
         for index in (gini, herfindahl, effective_number, entropy, theil):
-            values[index.__name__.replace("_", " ")] = index(found.counts)
+            values[index.__name__.replace("_", " ")] = index(sketch.counts)
         for term, value in values.items():
-            yield {"term": term, **every, "value": value, "method": "exact"}
+            yield {"term": term, **common, "value": value, "method": "exact"}
         return
-    number, error = found.distinct()
+    number, error = sketch.distinct()
     spread = 1.96 * error * number
     yield {
-        "term": "distinct", **every, "value": number, "lo": number - spread, "hi": number + spread,
+        "term": "distinct", **common, "value": number, "lo": number - spread, "hi": number + spread,
         "method": "k minimum values, 95 %" if error else "exact",
     }  # fmt: skip
-    least, most = _herfindahl_bounds(found)
+    lower, upper = _herfindahl_bounds(sketch)
     yield {
-        "term": "herfindahl", **every, "value": (least + most) / 2, "lo": least, "hi": most,
-        "method": f"bounds, {_sketched(found)}",
+        "term": "herfindahl", **common, "value": (lower + upper) / 2, "lo": lower, "hi": upper,
+        "method": f"bounds, {_sketch_note(sketch)}",
     }  # fmt: skip
-    why = f"left out: over {found.capacity:,} labels, most of them forgotten"
+    why = f"left out: over {sketch.capacity:,} labels, most of them forgotten"
     yield {
-        "term": "effective number", **every, "value": 2 / (least + most), "lo": 1 / most,
-        "hi": 1 / least if least else float("inf"), "method": f"bounds, {_sketched(found)}",
+        "term": "effective number", **common, "value": 2 / (lower + upper), "lo": 1 / upper,
+        "hi": 1 / lower if lower else float("inf"), "method": f"bounds, {_sketch_note(sketch)}",
     }  # fmt: skip
     for term in ("gini", "entropy", "theil"):
-        yield {"term": term, **every, "value": float("nan"), "method": why}
+        yield {"term": term, **common, "value": float("nan"), "method": why}
 
 
-def _herfindahl_bounds(found: HeavyHitters) -> tuple[float, float]:
+def _herfindahl_bounds(sketch: HeavyHitters) -> tuple[float, float]:
     """Bounds from the frequent labels, with the remaining rows in labels of any possible size."""
-    _, low, high = found.heavy()
-    low, high = low / found.n, high / found.n
-    rest = max(1.0 - float(low.sum()), 0.0)
-    most = float((high**2).sum()) + rest * found.unseen / found.n
-    return float((low**2).sum()), min(most, 1.0)
+    _, low, high = sketch.heavy()
+    low, high = low / sketch.n, high / sketch.n
+    remaining = max(1.0 - float(low.sum()), 0.0)
+    upper = float((high**2).sum()) + remaining * sketch.unseen / sketch.n
+    return float((low**2).sum()), min(upper, 1.0)
 
 
-def _without(found: HeavyHitters, rows: int, options: ReportOptions) -> dict:
+def _without_label(sketch: HeavyHitters, rows: int, options: ReportOptions) -> dict:
     """The share of all rows without a label."""
-    k = rows - found.n
+    k = rows - sketch.n
     lo, hi = wilson(k, rows, options.level)
     rate = k / rows if rows else float("nan")
     results = {"n": rows, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.aggregations.counts import MOST_CELLS, Counts, merge_counts
+from laion_dask.aggregations.counts import MAX_CELLS, Counts, merge_counts
 from laion_dask.aggregations.engine.base import Partition, ReportOptions
 from laion_dask.aggregations.grouping.base import Grouping, Members, members
 from laion_dask.errors import OptionError
@@ -42,12 +42,12 @@ class ContingencyTable:
 
 def contingency_table(partition: Partition, one: Grouping, other: Grouping) -> ContingencyTable:
     """The contingency table of one partition."""
-    known = known_rows(partition, one, other)
-    first, second = (among(members(partition, by), known) for by in (one, other))
+    is_known = known_rows(partition, one, other)
+    first, second = (select_rows(members(partition, by), is_known) for by in (one, other))
     check_pairs(one, other, len(first.labels), len(second.labels))
     return ContingencyTable(
-        int(known.sum()),
-        int(len(known) - known.sum()),
+        int(is_known.sum()),
+        int(len(is_known) - is_known.sum()),
         Counts((first.labels,), first.counts()),
         Counts((second.labels,), second.counts()),
         Counts((first.labels, second.labels), first.intersections(second)),
@@ -73,37 +73,39 @@ def check_pairs(one: Grouping, other: Grouping, n_one: int, n_other: int) -> Non
     Raises
     ------
     OptionError
-        If there are more than `MOST_CELLS` pairs.
+        If there are more than `MAX_CELLS` pairs.
     """
-    if n_one * n_other > MOST_CELLS:
+    if n_one * n_other > MAX_CELLS:
         raise OptionError(
             f"{one.axis!r} with {n_one:,} groups and {other.axis!r} with {n_other:,} make more "
-            f"than {MOST_CELLS:,} pairs. Group one of them by something coarser."
+            f"than {MAX_CELLS:,} pairs. Group one of them by something coarser."
         )
 
 
-def among(found: Members, rows: np.ndarray) -> Members:
+def select_rows(memberships: Members, mask: np.ndarray) -> Members:
     """The memberships of the rows selected by a mask of shape (n_rows,)."""
-    if rows.all():
-        return found
-    kept = rows[found.rows]
-    return Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
+    if mask.all():
+        return memberships
+    kept = mask[memberships.rows]
+    return Members(
+        memberships.labels, memberships.rows[kept], memberships.codes[kept], memberships.n_rows
+    )
 
 
 def known_rows(partition: Partition, one: Grouping, other: Grouping) -> np.ndarray:
     """Mask of rows with a value in all columns that two groupings read, (n,) bool."""
-    return partition.memo(_known, tuple(dict.fromkeys((*one.reads, *other.reads))))
+    return partition.memo(_known_mask, tuple(dict.fromkeys((*one.reads, *other.reads))))
 
 
-def _known(partition: Partition, columns: tuple[str, ...]) -> np.ndarray:
-    known = np.ones(len(partition), bool)
+def _known_mask(partition: Partition, columns: tuple[str, ...]) -> np.ndarray:
+    mask = np.ones(len(partition), bool)
     for name in columns:
         valid: pa.ChunkedArray = pc.is_valid(partition.table[name])
-        known &= valid.to_numpy()
-    return known
+        mask &= valid.to_numpy()
+    return mask
 
 
-def pairs_to_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
+def pairs_to_rows(contingency: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
     """All pairs of groups of the first and the second grouping, the largest first.
 
     Returns
@@ -113,27 +115,27 @@ def pairs_to_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFra
         smaller of the first two, which the result is based on; ``k`` rows in both, and ``expected``
         under independence; ``p`` of independence, if ``n`` is at least ``min_n``.
     """
-    ones, others = by_size(found.first), by_size(found.second)
-    a = np.repeat(found.first.ordered(ones), len(others))
-    b = np.tile(found.second.ordered(others), len(ones))
-    k, n = found.both.ordered(ones, others).ravel(), np.minimum(a, b)
+    firsts, seconds = by_size(contingency.first), by_size(contingency.second)
+    a = np.repeat(contingency.first.ordered(firsts), len(seconds))
+    b = np.tile(contingency.second.ordered(seconds), len(firsts))
+    k, n = contingency.both.ordered(firsts, seconds).ravel(), np.minimum(a, b)
     expected, p = np.full((2, len(n)), np.nan)
     shown = n >= max(1, options.min_n)
-    expected[shown] = a[shown] / found.n * b[shown]
-    rest = (b[shown] - k[shown], found.n - a[shown])
-    p[shown] = two_proportions(k[shown], a[shown], *rest)
+    expected[shown] = a[shown] / contingency.n * b[shown]
+    remaining = (b[shown] - k[shown], contingency.n - a[shown])
+    p[shown] = two_proportions(k[shown], a[shown], *remaining)
     return pd.DataFrame(
         {
-            "first": np.array(ones, object).repeat(len(others)),
-            "second": np.tile(np.array(others, object), len(ones)),
+            "first": np.array(firsts, object).repeat(len(seconds)),
+            "second": np.tile(np.array(seconds, object), len(firsts)),
             "n": n,
             "k": k,
             "expected": expected,
             "p": p,
             "n_first": a,
             "n_second": b,
-            "n_rows": np.int64(found.n),
-            "undecided": np.int64(found.undecided),
+            "n_rows": np.int64(contingency.n),
+            "undecided": np.int64(contingency.undecided),
         }
     )
 

@@ -12,12 +12,12 @@ import pandas as pd
 
 from laion_dask.aggregations.contingency import (
     ContingencyTable,
-    among,
     by_size,
     contingency_table,
     known_rows,
     merge_tables,
     pairs_to_rows,
+    select_rows,
 )
 from laion_dask.aggregations.counts import Counts, merge_counts
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
@@ -28,7 +28,7 @@ from laion_dask.stats.cooccurrence import npmi, npmi_gap, pmi, pmi_bias
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval
 
 #: With more groups than this, only the requested pairs are compared.
-MOST_PAIRED = 10
+MAX_PAIRED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,12 @@ class Cooccurrence(Statistic):
 
     def bind(self, kinds: Mapping[str, str]) -> Self:
         by = self.by.bind(kinds)
-        known = getattr(by, "labels", None)  # the groups of a column are only known after reading
+        labels = getattr(by, "labels", None)  # the groups of a column are only known after reading
         for group in sum(self.pairs or (), ()):
-            if known is not None and group not in known:
+            if labels is not None and group not in labels:
                 raise OptionError(
                     f"pairs has {group!r}, which is not a group of {by.axis!r}."
-                    f"{did_you_mean(group, known)}"
+                    f"{did_you_mean(group, labels)}"
                 )
         return replace(self, words=self.words.bind(kinds), by=by)
 
@@ -72,12 +72,14 @@ class Cooccurrence(Statistic):
         return tuple(dict.fromkeys((*self.words.reads, *self.by.reads)))
 
     def chunk(self, partition: Partition) -> CooccurrenceCounts:
-        found = contingency_table(partition, self.words, self.by)
-        known = known_rows(partition, self.words, self.by)
-        words, groups = (among(members(partition, g), known) for g in (self.words, self.by))
-        twice = _twice(groups, self.pairs)
+        contingency = contingency_table(partition, self.words, self.by)
+        is_known = known_rows(partition, self.words, self.by)
+        words, groups = (
+            select_rows(members(partition, g), is_known) for g in (self.words, self.by)
+        )
+        twice = _members_of_pairs(groups, self.pairs)
         return CooccurrenceCounts(
-            found,
+            contingency,
             Counts((twice.labels,), twice.counts()),
             Counts((words.labels, twice.labels), words.intersections(twice)),
         )
@@ -90,17 +92,19 @@ class Cooccurrence(Statistic):
         )
 
     def finalize(self, state: CooccurrenceCounts, options: ReportOptions) -> pd.DataFrame:
-        found, groups = state.contingency_table, by_size(state.contingency_table.second)
+        contingency, groups = state.contingency_table, by_size(state.contingency_table.second)
         pairs = self.pairs
         if pairs is None:
-            pairs = tuple(combinations(groups, 2)) if len(groups) <= MOST_PAIRED else ()
+            pairs = tuple(combinations(groups, 2)) if len(groups) <= MAX_PAIRED else ()
         results = [
-            _npmi_rows(found, options),
+            _npmi_rows(contingency, options),
             *(_pair_rows(state, *pair, options) for pair in pairs),
         ]
-        whole = pd.concat([rows for rows in results if len(rows)] or results[:1], ignore_index=True)
-        whole.insert(1, "axis", self.by.axis)
-        return whole
+        combined = pd.concat(
+            [rows for rows in results if len(rows)] or results[:1], ignore_index=True
+        )
+        combined.insert(1, "axis", self.by.axis)
+        return combined
 
 
 def cooccurrence(
@@ -181,44 +185,48 @@ def cooccurrence(
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    wanted = []
+    checked = []
     for pair in [pairs] if isinstance(pairs, str) else pairs:
         two = tuple(pair) if isinstance(pair, (list, tuple)) else ()
         if len(two) != 2 or not all(isinstance(g, str) for g in two) or two[0] == two[1]:
             raise OptionError(
                 f"pairs has {pair!r}. Expected two different groups, such as ('woman', 'man')."
             )
-        wanted.append(two)
-    return tuple(dict.fromkeys(wanted))
+        checked.append(two)
+    return tuple(dict.fromkeys(checked))
 
 
-def _twice(found: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members:
+def _members_of_pairs(groups: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members:
     """The rows in two groups at once, labelled by the sorted pair of groups."""
     if pairs is not None:
-        wanted = {label for pair in pairs for label in pair}
-        numbers = [i for i, label in enumerate(found.labels) if label in wanted]
-        kept = np.isin(found.codes, numbers)
-        found = Members(found.labels, found.rows[kept], found.codes[kept], found.n_rows)
-    elif len(found.labels) > MOST_PAIRED:
-        return Members((), found.rows[:0], found.codes[:0], found.n_rows)
-    places = np.empty(len(found.labels), np.int64)
-    places[np.argsort(np.array(found.labels, dtype=object), kind="stable")] = np.arange(len(places))
-    ordered, of = sorted(found.labels), places[found.codes]
-    rows, keys = [found.rows[:0]], [of[:0]]
-    for step in range(1, len(of)):
-        same = found.rows[step:] == found.rows[:-step]
+        paired = {label for pair in pairs for label in pair}
+        numbers = [i for i, label in enumerate(groups.labels) if label in paired]
+        kept = np.isin(groups.codes, numbers)
+        groups = Members(groups.labels, groups.rows[kept], groups.codes[kept], groups.n_rows)
+    elif len(groups.labels) > MAX_PAIRED:
+        return Members((), groups.rows[:0], groups.codes[:0], groups.n_rows)
+    rank_of = np.empty(len(groups.labels), np.int64)
+    rank_of[np.argsort(np.array(groups.labels, dtype=object), kind="stable")] = np.arange(
+        len(rank_of)
+    )
+    ordered, ranks = sorted(groups.labels), rank_of[groups.codes]
+    rows, keys = [groups.rows[:0]], [ranks[:0]]
+    for step in range(1, len(ranks)):
+        same = groups.rows[step:] == groups.rows[:-step]
         if not same.any():
             break
-        one, other = of[:-step][same], of[step:][same]
-        rows.append(found.rows[step:][same])
+        one, other = ranks[:-step][same], ranks[step:][same]
+        rows.append(groups.rows[step:][same])
         keys.append(np.minimum(one, other) * len(ordered) + np.maximum(one, other))
-    seen, codes = np.unique(np.concatenate(keys), return_inverse=True)
-    labels = tuple((ordered[k // len(ordered)], ordered[k % len(ordered)]) for k in seen.tolist())
-    return Members(labels, np.concatenate(rows), codes.astype(np.int32), found.n_rows)
+    distinct, codes = np.unique(np.concatenate(keys), return_inverse=True)
+    labels = tuple(
+        (ordered[k // len(ordered)], ordered[k % len(ordered)]) for k in distinct.tolist()
+    )
+    return Members(labels, np.concatenate(rows), codes.astype(np.int32), groups.n_rows)
 
 
-def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
-    results = pairs_to_rows(found, options)
+def _npmi_rows(contingency: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
+    results = pairs_to_rows(contingency, options)
     columns = results[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64)
     counts = k, n_first, n_second, n_rows = tuple(columns.T)
     lo, hi = npmi_interval(k, n_first, n_second, n_rows, options.level)
@@ -227,8 +235,8 @@ def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
         results["p"].to_numpy(),
         results["n"] >= options.min_n,
     )
-    for places in results.groupby("second", sort=False).indices.values():
-        family = places[shown.to_numpy()[places]]
+    for positions in results.groupby("second", sort=False).indices.values():
+        family = positions[shown.to_numpy()[positions]]
         q[family] = benjamini_hochberg(p[family])
     names = {"first": "term", "second": "group", "n_first": "n_word", "n_second": "n_group"}
     return results.rename(columns=names).assign(
@@ -244,14 +252,14 @@ def _npmi_rows(found: ContingencyTable, options: ReportOptions) -> pd.DataFrame:
 
 def _pair_rows(state: CooccurrenceCounts, a: str, b: str, options: ReportOptions) -> pd.DataFrame:
     """Gap and bias of every word between two groups."""
-    found, two = state.contingency_table, tuple(sorted((a, b)))
-    words = by_size(found.first)
-    n_w = found.first.ordered(words)
-    n_wa, n_wb = found.both.ordered(words, (a, b)).T
-    n_a, n_b = found.second.ordered((a, b))
+    contingency, two = state.contingency_table, tuple(sorted((a, b)))
+    words = by_size(contingency.first)
+    n_w = contingency.first.ordered(words)
+    n_wa, n_wb = contingency.both.ordered(words, (a, b)).T
+    n_a, n_b = contingency.second.ordered((a, b))
     n_wab = state.words_and_pairs.ordered(words, [two])[:, 0]
     n_ab = state.pairs.ordered([two])[0]
-    ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab), n_w, found.n, options.level)
+    ends = ((n_wa, n_a), (n_wb, n_b), (n_wab, n_ab), n_w, contingency.n, options.level)
     common = pd.DataFrame(
         {
             "term": pd.Series(words, dtype=object),
@@ -263,12 +271,12 @@ def _pair_rows(state: CooccurrenceCounts, a: str, b: str, options: ReportOptions
             "n_word": n_w,
             "n_group": n_a,
             "n_group_2": n_b,
-            "n_rows": np.int64(found.n),
-            "undecided": np.int64(found.undecided),
+            "n_rows": np.int64(contingency.n),
+            "undecided": np.int64(contingency.undecided),
         }
     )
     lo, hi = npmi_gap_interval(*ends)
-    gap = npmi_gap(n_wa, n_a, n_wb, n_b, n_w, found.n)
+    gap = npmi_gap(n_wa, n_a, n_wb, n_b, n_w, contingency.n)
     gap = common.assign(measure="nPMI gap", value=gap, lo=lo, hi=hi, method="MOVER, delta method")
     value, lo, hi = pmi_bias(n_wa, n_a, n_wb, n_b, options.level)
     p, q = two_proportions(n_wa, n_a, n_wb, n_b), np.full(len(words), np.nan)

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, members, too_many_groups
+from laion_dask.aggregations.grouping.base import MAX_GROUPS, Grouping, members, too_many_groups
 from laion_dask.errors import OptionError
 
 #: Counts are kept per shard while the number of groups times shards does not exceed this.
-MOST_CELLS = 1 << 21
+MAX_CELLS = 1 << 21
 #: Maximum number of counts that one statistic keeps (128 MB).
-MOST_NUMBERS = 1 << 24
+MAX_NUMBERS = 1 << 24
 
 #: Labels: all rows; (1, name) for a group; groups that are pooled; the rows in no group.
 ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
@@ -58,11 +58,11 @@ def _reordered(one: Counts, labels: tuple[tuple, ...]) -> np.ndarray:
         return one.values
     tail = one.values.shape[len(labels) :]
     values = np.zeros((*map(len, labels), *tail), np.int64)
-    places = [{label: i for i, label in enumerate(seen)} for seen in labels]
+    positions = [{label: i for i, label in enumerate(level)} for level in labels]
     source, target = [], []
-    for own, place in zip(one.labels, places, strict=True):
-        source.append([i for i, label in enumerate(own) if label in place])
-        target.append([place[own[i]] for i in source[-1]])
+    for source_labels, position in zip(one.labels, positions, strict=True):
+        source.append([i for i, label in enumerate(source_labels) if label in position])
+        target.append([position[source_labels[i]] for i in source[-1]])
     values[np.ix_(*target)] = one.values[np.ix_(*source)]
     return values
 
@@ -77,7 +77,7 @@ class Tally:
         Labels `ALL`, ``(1, group)`` and `NONE`; values (labels, outcomes).
     shards : Counts or None
         The same by shard, values (labels, shards, outcomes); None if not requested, or if labels
-        times shards exceed `MOST_CELLS`.
+        times shards exceed `MAX_CELLS`.
     """
 
     groups: Counts
@@ -104,24 +104,26 @@ def tally(
     by_shard : bool
         Whether to count per value of the column ``shard`` too.
     """
-    found = None if by is None else members(partition, by)
-    labels = (ALL,) if found is None else (ALL, *((1, text) for text in found.labels), NONE)
-    shards, at = partition.memo(_shards) if by_shard else ((0,), None)
-    if len(labels) * max(1, len(shards)) > MOST_CELLS:
-        by_shard, shards, at = False, (0,), None
+    memberships = None if by is None else members(partition, by)
+    labels = (
+        (ALL,) if memberships is None else (ALL, *((1, text) for text in memberships.labels), NONE)
+    )
+    shards, shard_of = partition.memo(_shards) if by_shard else ((0,), None)
+    if len(labels) * max(1, len(shards)) > MAX_CELLS:
+        by_shard, shards, shard_of = False, (0,), None
     _check_size(by, len(labels) * n_outcomes)
     width = len(shards) * n_outcomes
-    keys = outcomes.astype(np.int64) if at is None else at * n_outcomes + outcomes
+    keys = outcomes.astype(np.int64) if shard_of is None else shard_of * n_outcomes + outcomes
     values = np.zeros((len(labels), width), np.int64)
     values[0] = np.bincount(keys, minlength=width)
-    if found is not None:
-        placed = found.codes * np.int64(width) + keys[found.rows]
-        found_values = np.bincount(placed, minlength=len(found.labels) * width)
-        values[1:-1] = found_values.reshape(len(found.labels), width)
-        values[-1] = np.bincount(keys[~found.in_any()], minlength=width)
+    if memberships is not None:
+        placed = memberships.codes * np.int64(width) + keys[memberships.rows]
+        group_values = np.bincount(placed, minlength=len(memberships.labels) * width)
+        values[1:-1] = group_values.reshape(len(memberships.labels), width)
+        values[-1] = np.bincount(keys[~memberships.in_any()], minlength=width)
     of_shards = values.reshape(len(labels), len(shards), n_outcomes)
-    whole = Counts((labels,), of_shards.sum(axis=1))
-    return Tally(whole, Counts((labels, shards), of_shards) if by_shard else None)
+    overall = Counts((labels,), of_shards.sum(axis=1))
+    return Tally(overall, Counts((labels, shards), of_shards) if by_shard else None)
 
 
 def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
@@ -134,51 +136,60 @@ def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:
     """
     groups = merge_counts([t.groups for t in several])
     n_groups = len(groups.labels[0])
-    if by is not None and n_groups > MOST_GROUPS + 2:
+    if by is not None and n_groups > MAX_GROUPS + 2:
         raise too_many_groups(by.axis, n_groups)
     _check_size(by, groups.values.size)
     parts = [t.shards for t in several if t.shards is not None]
     if len(parts) < len(several):
         return Tally(groups, None)
     n_shards = len({shard for one in parts for shard in one.labels[1]})
-    return Tally(groups, merge_counts(parts) if n_groups * n_shards <= MOST_CELLS else None)
+    return Tally(groups, merge_counts(parts) if n_groups * n_shards <= MAX_CELLS else None)
 
 
-def pool_groups(found: Tally, top: int | None) -> Tally:
+def pool_groups(group_tally: Tally, top: int | None) -> Tally:
     """The tally with only the largest groups; the others become one.
 
     If rows can be in several groups, the others cannot be added and are dropped.
     """
-    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    size = dict(
+        zip(
+            group_tally.groups.labels[0],
+            group_tally.groups.values.sum(axis=1).tolist(),
+            strict=True,
+        )
+    )
     groups = sorted((label for label in size if label[0] == 1), key=lambda g: (-size[g], g))
     if top is None or len(groups) <= top:
-        return found
+        return group_tally
     ends = [label for label in (ALL, NONE) if label in size]
-    apart = sum(n for label, n in size.items() if label != ALL) == size[ALL]
-    kept, others = [*ends, *groups[:top]], groups[top:] if apart else None
+    is_disjoint = sum(n for label, n in size.items() if label != ALL) == size[ALL]
+    kept, others = [*ends, *groups[:top]], groups[top:] if is_disjoint else None
 
-    def of(counts: Counts) -> Counts:
-        rest = counts.labels[1:]
-        values = counts.ordered(kept, *rest)
+    def pooled_counts(counts: Counts) -> Counts:
+        other_labels = counts.labels[1:]
+        values = counts.ordered(kept, *other_labels)
         if others is None:
-            return Counts((tuple(kept), *rest), values)
-        more = counts.ordered(others, *rest).sum(axis=0, keepdims=True)
-        return Counts(((*kept, OTHERS), *rest), np.concatenate([values, more]))
+            return Counts((tuple(kept), *other_labels), values)
+        pooled = counts.ordered(others, *other_labels).sum(axis=0, keepdims=True)
+        return Counts(((*kept, OTHERS), *other_labels), np.concatenate([values, pooled]))
 
-    return Tally(of(found.groups), None if found.shards is None else of(found.shards))
+    return Tally(
+        pooled_counts(group_tally.groups),
+        None if group_tally.shards is None else pooled_counts(group_tally.shards),
+    )
 
 
 def _check_size(by: Grouping | None, size: int) -> None:
-    if size <= MOST_NUMBERS:
+    if size <= MAX_NUMBERS:
         return
     if by is None:
         raise OptionError(
             f"The thresholds make {size:,} numbers that would be kept, but at most "
-            f"{MOST_NUMBERS:,} are allowed. Give fewer thresholds."
+            f"{MAX_NUMBERS:,} are allowed. Give fewer thresholds."
         )
     raise OptionError(
         f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, but at most "
-        f"{MOST_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
+        f"{MAX_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
     )
 
 
@@ -191,5 +202,5 @@ def _shards(partition: Partition) -> tuple[tuple[int, ...], np.ndarray | None]:
     ends = pc.min_max(column).as_py()
     if ends["min"] == ends["max"]:
         return (() if ends["min"] is None else (ends["min"],)), None
-    found, at = np.unique(column.to_numpy(), return_inverse=True)
-    return tuple(found.tolist()), at
+    shards, shard_of = np.unique(column.to_numpy(), return_inverse=True)
+    return tuple(shards.tolist()), shard_of

@@ -56,25 +56,31 @@ class Curve(Statistic):
         return tuple(dict.fromkeys([self.column, *by]))
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
-        what = partition.memo(_cuts_reached, self.column, self.thresholds, self.above)
-        return tuple(tally(partition, axis, what, len(self.thresholds) + 2) for axis in self.by)
+        n_reached = partition.memo(_cuts_reached, self.column, self.thresholds, self.above)
+        return tuple(
+            tally(partition, axis, n_reached, len(self.thresholds) + 2) for axis in self.by
+        )
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
-        each = zip(*states, strict=True)
-        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
+        by_axis = zip(*states, strict=True)
+        return tuple(
+            merge_tallies(tallies, axis) for tallies, axis in zip(by_axis, self.by, strict=True)
+        )
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
-        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            results = self._to_rows(pool_groups(found, self.top), axis, options)
+        for number, (axis, group_tally) in enumerate(zip(self.by, state, strict=True)):
+            results = self._to_rows(pool_groups(group_tally, self.top), axis, options)
             parts.append(results if number == 0 else results.iloc[len(self.thresholds) :])
-        whole = pd.concat(parts, ignore_index=True)
-        whole.insert(0, "term", self.column)
-        return whole
+        combined = pd.concat(parts, ignore_index=True)
+        combined.insert(0, "term", self.column)
+        return combined
 
-    def _to_rows(self, found: Tally, axis: Grouping | None, options: ReportOptions) -> pd.DataFrame:
-        labels, named = label_columns(found, axis)
-        counts, m = found.groups.ordered(labels), len(self.thresholds)
+    def _to_rows(
+        self, group_tally: Tally, axis: Grouping | None, options: ReportOptions
+    ) -> pd.DataFrame:
+        labels, named = label_columns(group_tally, axis)
+        counts, m = group_tally.groups.ordered(labels), len(self.thresholds)
         below = np.cumsum(counts[:, :-1], axis=1)
         n = np.repeat(below[:, -1], m)
         k = (below[:, -1:] - below[:, :-1] if self.above else below[:, :-1]).ravel()
@@ -158,11 +164,13 @@ def _ascending(thresholds) -> tuple[float, ...]:
     """The distinct thresholds in ascending order, keeping integers; () if one is not a number."""
     try:
         values = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
-        known = [float(v) for v in values]
-        values = [int(v) if _is_whole(v) else k for v, k in zip(values, known, strict=True)]
+        floats = [float(v) for v in values]
+        values = [
+            int(v) if _is_whole(v) else number for v, number in zip(values, floats, strict=True)
+        ]
     except (TypeError, ValueError, OverflowError):
         return ()
-    return () if any(v != v for v in known) else tuple(sorted(set(values)))
+    return () if any(v != v for v in floats) else tuple(sorted(set(values)))
 
 
 def _is_whole(value) -> bool:
@@ -173,11 +181,11 @@ def _is_whole(value) -> bool:
 def _as_column(thresholds: tuple[float, ...]) -> np.ndarray:
     """The thresholds as integers if only these represent all of them exactly, else as float64."""
     if any(isinstance(t, int) for t in thresholds) and all(t == t // 1 for t in thresholds):
-        whole = [int(t) for t in thresholds]
+        integers = [int(t) for t in thresholds]
         for dtype in (np.int64, np.uint64):
             limits = np.iinfo(dtype)
-            if limits.min <= whole[0] and whole[-1] <= limits.max:
-                return np.array(whole, dtype)
+            if limits.min <= integers[0] and integers[-1] <= limits.max:
+                return np.array(integers, dtype)
     return np.array(thresholds, np.float64)
 
 

@@ -56,18 +56,20 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
         groups = [DetectedLanguage(Detector())]
     groups += [terms(name) for name in LISTS] if words else []
     scores = {n: t for n, t in THRESHOLDS.items() if kinds.get(n) in ("float32", "float64")}
-    found: list[Statistic] = [describe()]
+    statistics: list[Statistic] = [describe()]
     if kinds.get("url") == "string":
-        found += [concentration("domain"), concentration("tld")]
-    found += [duplicate_share(name) for name in ("url", "text") if kinds.get(name) == "string"]
+        statistics += [concentration("domain"), concentration("tld")]
+    statistics += [duplicate_share(name) for name in ("url", "text") if kinds.get(name) == "string"]
     if groups:
-        found.append(rates(None, by=groups))
-        found += [rates(f"{name} > {threshold}", by=groups) for name, threshold in scores.items()]
+        statistics.append(rates(None, by=groups))
+        statistics += [
+            rates(f"{name} > {threshold}", by=groups) for name, threshold in scores.items()
+        ]
     if words:
-        found += [curve(name, by=terms("gender")) for name in scores]
-        found.append(cooccurrence(terms("occupations"), by=terms("gender")))
-        found.append(intersections(terms("gender"), terms("age"), terms("ethnicity")))
-    return tuple(found)
+        statistics += [curve(name, by=terms("gender")) for name in scores]
+        statistics.append(cooccurrence(terms("occupations"), by=terms("gender")))
+        statistics.append(intersections(terms("gender"), terms("age"), terms("ethnicity")))
+    return tuple(statistics)
 
 
 def statistics_cost(frame: PlannedFrame, *measures: Statistic) -> Cost:

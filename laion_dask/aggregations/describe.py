@@ -67,8 +67,8 @@ class Description:
         """The description of both sets of rows."""
         return Description(
             self.rows + other.rows,
-            _added(self.nulls, other.nulls),
-            _added(self.infinite, other.infinite),
+            _sum_counts(self.nulls, other.nulls),
+            _sum_counts(self.infinite, other.infinite),
             {
                 name: self.quantiles.get(name, Quantiles()).merge(
                     other.quantiles.get(name, Quantiles())
@@ -81,13 +81,13 @@ class Description:
                 )
                 for name in {**self.over, **other.over}
             },
-            _added(self.sides, other.sides),
+            _sum_counts(self.sides, other.sides),
             HeavyHitters.merged([self.languages, other.languages]),
             HeavyHitters.merged([self.domains, other.domains]),
         )
 
 
-def _added(one: dict, other: dict) -> dict:
+def _sum_counts(one: dict, other: dict) -> dict:
     return {key: one.get(key, 0) + other.get(key, 0) for key in {**one, **other}}
 
 
@@ -133,12 +133,12 @@ class Describe(Statistic):
             infinite={name: _infinite(table[name]) for name in table.column_names},
         )
         _describe_numbers(described, table)
-        if _has(table, "language"):
+        if _has_column(table, "language"):
             counts = table["language"].drop_null().value_counts()
             described.languages = HeavyHitters.of(
                 counts.field("values"), counts.field("counts").to_numpy()
             )
-        if self.everything and _has(table, "url"):
+        if self.everything and _has_column(table, "url"):
             domains = sites(partition, "url", "domain")
             described.domains = HeavyHitters.of(domains.labels, domains.counts())
         return described
@@ -189,12 +189,12 @@ def _to_rows(state: Description, options: ReportOptions) -> Iterator[dict]:
             }
     for column in sorted(state.quantiles, key=DESCRIBED.index):
         sketch = state.quantiles[column]
-        found = {"term": column, "n": sketch.n}
-        yield {**found, "group": "mean", "value": sketch.mean, "method": "exact"}
+        row = {"term": column, "n": sketch.n}
+        yield {**row, "group": "mean", "value": sketch.mean, "method": "exact"}
         method = "exact" if sketch.is_exact else f"DDSketch, relative error {ACCURACY}"
         for share, value in zip(SHARES, sketch.at(SHARES), strict=True):
             value = float(round(value)) if column in WHOLE and value == value else value
-            yield {**found, "group": f"quantile {share:.2f}", "value": value, "method": method}
+            yield {**row, "group": f"quantile {share:.2f}", "value": value, "method": method}
     for side, k in state.sides.items():
         yield {
             "term": "both sides",
@@ -203,13 +203,15 @@ def _to_rows(state: Description, options: ReportOptions) -> Iterator[dict]:
             **_share(k, n, options),
         }
     for column, (k, scored) in state.over.items():
-        found = {"term": column, "group": "above", "threshold": THRESHOLDS[column]}
-        yield {**found, **_share(k, scored, options)}
-    languages, least, most = state.languages.heavy(20)
-    for language, k, high in zip(languages.to_pylist(), least.tolist(), most.tolist(), strict=True):
-        found = {"term": "language", "axis": "language", "group": language, **_share(k, n, options)}
-        more = f"; k at most {high - k:,} too low"
-        yield {**found, "method": f"Wilson{more}"} if high > k else found
+        row = {"term": column, "group": "above", "threshold": THRESHOLDS[column]}
+        yield {**row, **_share(k, scored, options)}
+    languages, min_counts, max_counts = state.languages.heavy(20)
+    for language, k, high in zip(
+        languages.to_pylist(), min_counts.tolist(), max_counts.tolist(), strict=True
+    ):
+        row = {"term": "language", "axis": "language", "group": language, **_share(k, n, options)}
+        note = f"; k at most {high - k:,} too low"
+        yield {**row, "method": f"Wilson{note}"} if high > k else row
 
 
 def _share(k: int, n: int, options: ReportOptions) -> dict:
@@ -221,25 +223,25 @@ def _share(k: int, n: int, options: ReportOptions) -> dict:
 def _describe_numbers(described: Description, table: pa.Table) -> None:
     """Add the quantiles, the shares above thresholds and the sizes of a table."""
     for name in DESCRIBED:
-        if _has(table, name):
+        if _has_column(table, name):
             described.quantiles[name] = Quantiles.of(_numbers(table[name]))
-    if _has(table, "text"):
+    if _has_column(table, "text"):
         lengths = pc.utf8_length(pc.drop_null(table["text"]))
         described.quantiles["text_length"] = Quantiles.of(_numbers(lengths))
     for name, threshold in THRESHOLDS.items():
-        if _has(table, name):
+        if _has_column(table, name):
             scored = _numbers(table[name])
             scored = scored[~np.isnan(scored)]
             if kind_of_arrow(table[name].type) == "float32":  # as in a filter, or a rate
                 threshold = float(np.float32(threshold))
             described.over[name] = (int((scored > threshold).sum()), len(scored))
-    if _has(table, "width") and _has(table, "height"):
+    if _has_column(table, "width") and _has_column(table, "height"):
         width, height = _numbers(table["width"]), _numbers(table["height"])
         smaller = np.fmin(width, height)[~(np.isnan(width) | np.isnan(height))]
         described.sides = {side: int((smaller >= side).sum()) for side in SIDES}
 
 
-def _has(table: pa.Table, name: str) -> bool:
+def _has_column(table: pa.Table, name: str) -> bool:
     """Whether a table has the column in a type that can be described; frames can hold any type."""
     if name not in table.column_names:
         return False

@@ -92,8 +92,8 @@ class Distribution:
     def outside(self) -> str:
         """Text that counts the rows outside the edges; empty if there are none."""
         ends = (f"below {self.edges[0]:g}", f"from {self.edges[-1]:g}")
-        found = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
-        return " and ".join(f"{n:,} {end}" for n, end in found if n)
+        outer = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
+        return " and ".join(f"{n:,} {end}" for n, end in outer if n)
 
     def __repr__(self) -> str:
         outside = self.outside()
@@ -148,15 +148,15 @@ class Distributions(Statistic):
 
     def finalize(self, state: list[np.ndarray], options: ReportOptions) -> pd.DataFrame:
         parts = []
-        for name, found in self.results(state).items():
-            kept = found.thresholds(level=options.level)
+        for name, distribution in self.results(state).items():
+            kept = distribution.thresholds(level=options.level)
             parts.append(
                 pd.DataFrame(
                     {
                         "term": name,
                         "group": "below",
                         "threshold": kept["threshold"],
-                        "n": found.n_rows,
+                        "n": distribution.n_rows,
                         "k": kept["kept"],
                         "rate": kept["share"],
                         "lo": kept["lo"],
@@ -230,13 +230,13 @@ def distributions(
     return measure.results(state)
 
 
-def _edges(given) -> np.ndarray:
+def _edges(edges) -> np.ndarray:
     try:
-        if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-            return np.array(list(given), np.float64)
+        if isinstance(edges, Iterable) and not isinstance(edges, (str, bytes)):
+            return np.array(list(edges), np.float64)
     except (TypeError, ValueError):  # not numbers, or lists of different lengths
         pass
-    raise OptionError(f"edges is {given!r}. Expected two or more numbers in order.")
+    raise OptionError(f"edges is {edges!r}. Expected two or more numbers in order.")
 
 
 def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None = None) -> Cost:

@@ -22,7 +22,7 @@ from laion_dask.reserved_labels import group_label
 from laion_dask.stats.divergence import compared
 
 #: With more groups than this, each is only compared with the rest.
-MOST_PAIRED = 10
+MAX_PAIRED = 10
 #: Label of the rows outside a group, which each group is compared with.
 REST = "(rest)"
 _COLUMNS = ("group", "group_2", "n", "n_group", "n_group_2", "value", "expected", "method")
@@ -111,14 +111,17 @@ def divergence(of: str | Grouping, *, by: str | Grouping) -> Divergence:
     return Divergence(of, by)
 
 
-def _to_rows(found: ContingencyTable) -> Iterator[dict]:
-    labels, groups = by_size(found.first), by_size(found.second)
-    whole, both = found.first.ordered(labels), found.both.ordered(labels, groups).T
-    counts = [pd.Series(some, index=labels) for some in both]
+def _to_rows(contingency: ContingencyTable) -> Iterator[dict]:
+    labels, groups = by_size(contingency.first), by_size(contingency.second)
+    overall, by_group = (
+        contingency.first.ordered(labels),
+        contingency.both.ordered(labels, groups).T,
+    )
+    counts = [pd.Series(rows, index=labels) for rows in by_group]
     names = {group: group_label(group) for group in groups}
-    for group, some in zip(groups, counts, strict=True):
-        yield {"group": names[group], "group_2": REST, **compared(some, some.rsub(whole))}
-    if len(groups) <= MOST_PAIRED:
+    for group, rows in zip(groups, counts, strict=True):
+        yield {"group": names[group], "group_2": REST, **compared(rows, rows.rsub(overall))}
+    if len(groups) <= MAX_PAIRED:
         for i, j in combinations(range(len(groups)), 2):
             yield {
                 "group": names[groups[i]],

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
-from laion_dask.stats.checks import whole
+from laion_dask.stats.checks import check_integer
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.sketches.bottom_k import CAPACITY, BottomK
 from laion_dask.stats.sketches.heavy_hitters import text_hashes
@@ -53,31 +53,31 @@ class DuplicateShare(Statistic):
         return BottomK.of(text_hashes(values), self.capacity), len(partition)
 
     def combine(self, states: Sequence[tuple[BottomK, int]]) -> tuple[BottomK, int]:
-        found, rows = zip(*states, strict=True)
-        return BottomK.merged(found), sum(rows)
+        sketches, rows = zip(*states, strict=True)
+        return BottomK.merged(sketches), sum(rows)
 
     def finalize(self, state: tuple[BottomK, int], options: ReportOptions) -> pd.DataFrame:
-        found, rows = state
-        missing, n = rows - found.n, found.n
+        sketch, rows = state
+        missing, n = rows - sketch.n, sketch.n
         lo, hi = wilson(missing, rows, options.level)
-        method = "exact" if found.is_exact else f"bottom-k, k = {len(found.hashes):,}"
-        number, least, most = distinct = found.distinct(options.level)
-        ends = {} if found.is_exact else {"lo": least, "hi": most}
-        every = {"n": n, "method": method}
+        method = "exact" if sketch.is_exact else f"bottom-k, k = {len(sketch.hashes):,}"
+        number, lower, upper = distinct = sketch.distinct(options.level)
+        ends = {} if sketch.is_exact else {"lo": lower, "hi": upper}
+        common = {"n": n, "method": method}
         results = [
             {
                 "group": "missing", "n": rows, "k": missing, "rate": _over(missing, rows),
                 "lo": lo, "hi": hi, "method": "Wilson",
             },
-            {"group": "distinct", **every, "value": number, **ends},
-            {"group": "repeats", **every, **_left(n, distinct, found.is_exact)},
+            {"group": "distinct", **common, "value": number, **ends},
+            {"group": "repeats", **common, **_remaining_share(n, distinct, sketch.is_exact)},
             {
-                "group": "rows whose value repeats", **every,
-                **_left(n, found.singletons(options.level), found.is_exact),
+                "group": "rows whose value repeats", **common,
+                **_remaining_share(n, sketch.singletons(options.level), sketch.is_exact),
             },
             {
-                "group": "most frequent", **every, "value": float(found.counts.max(initial=0)),
-                "method": "exact" if found.is_exact else f"among {len(found.hashes):,} values",
+                "group": "most frequent", **common, "value": float(sketch.counts.max(initial=0)),
+                "method": "exact" if sketch.is_exact else f"among {len(sketch.hashes):,} values",
             },
         ]  # fmt: skip
         return pd.DataFrame(results).assign(term=self.column)
@@ -144,15 +144,17 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     """
     if not isinstance(column, str):
         raise OptionError(f"column is {column!r}. Expected the name of a column, such as 'url'.")
-    whole("capacity", capacity, 3)
+    check_integer("capacity", capacity, 3)
     return DuplicateShare(column, capacity)
 
 
-def _left(n: int, less: tuple[float, float, float], exact: bool) -> dict:
+def _remaining_share(n: int, subtracted: tuple[float, float, float], exact: bool) -> dict:
     """The rows of n that remain after subtracting an estimate, as a share with its interval."""
-    some, lo, hi = (min(max(n - end, 0), n) for end in (less[0], less[2], less[1]))
-    found = {"k": round(some), "rate": _over(some, n)}
-    return found if exact else {**found, "lo": lo / n, "hi": hi / n}
+    remaining, lo, hi = (
+        min(max(n - end, 0), n) for end in (subtracted[0], subtracted[2], subtracted[1])
+    )
+    result = {"k": round(remaining), "rate": _over(remaining, n)}
+    return result if exact else {**result, "lo": lo / n, "hi": hi / n}
 
 
 def _over(k: float, n: int) -> float:

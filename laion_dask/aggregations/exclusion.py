@@ -11,7 +11,7 @@ import pandas as pd
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.base import (
-    MOST_GROUPS,
+    MAX_GROUPS,
     Grouping,
     axes,
     members,
@@ -85,36 +85,36 @@ class Exclusion(Statistic):
             unscored = ~known
         groups, none = [], []
         for axis in self.by:
-            found = members(partition, axis)
-            counts = (found.counts(), found.counts(kept), found.counts(unscored))
+            memberships = members(partition, axis)
+            counts = (memberships.counts(), memberships.counts(kept), memberships.counts(unscored))
             by_label = zip(*(count.tolist() for count in counts), strict=True)
-            groups.append(dict(zip(found.labels, by_label, strict=True)))
-            none.append(_count(~found.in_any(), kept, unscored))
+            groups.append(dict(zip(memberships.labels, by_label, strict=True)))
+            none.append(_count(~memberships.in_any(), kept, unscored))
         everyone = _count(np.ones(len(partition), bool), kept, unscored)
         return ExclusionCounts(everyone, tuple(groups), tuple(none))
 
     def combine(self, states: Sequence[ExclusionCounts]) -> ExclusionCounts:
         groups = []
         by_axis = zip(*(state.groups for state in states), strict=True)
-        for axis, of_axis in zip(self.by, by_axis, strict=True):
+        for axis, axis_counts in zip(self.by, by_axis, strict=True):
             merged: dict[str, Count] = {}
-            for some in of_axis:
-                for label, count in some.items():
+            for counts in axis_counts:
+                for label, count in counts.items():
                     merged[label] = _sum((merged.get(label, _NONE), count))
-            if len(merged) > MOST_GROUPS:
+            if len(merged) > MAX_GROUPS:
                 raise too_many_groups(axis.axis, len(merged))
             groups.append(merged)
         none = tuple(map(_sum, zip(*(state.none for state in states), strict=True)))
         return ExclusionCounts(_sum(state.everyone for state in states), tuple(groups), none)
 
     def finalize(self, state: ExclusionCounts, options: ReportOptions) -> pd.DataFrame:
-        wanted = dict(self.reference)
+        by_axis = dict(self.reference)
         results = []
         for axis, groups, none in zip(self.by, state.groups, state.none, strict=True):
-            reference = dict(wanted[axis.axis]) if axis.axis in wanted else None
-            results.append(_of_axis(axis, groups, none, state.everyone, reference, options))
-        whole = pd.concat(results, ignore_index=True)
-        return whole if state.tells_undecided else whole.drop(columns="undecided")
+            reference = dict(by_axis[axis.axis]) if axis.axis in by_axis else None
+            results.append(_axis_rows(axis, groups, none, state.everyone, reference, options))
+        combined = pd.concat(results, ignore_index=True)
+        return combined if state.tells_undecided else combined.drop(columns="undecided")
 
 
 def excluded_by(
@@ -154,13 +154,13 @@ def references(by, reference: Mapping | None) -> tuple:
             f"There are {len(names)} axes but only one reference. Name the axis of each: "
             f"{{{names[0]!r}: {{...}}}}."
         )
-    found = dict(reference) if by_axis else {names[0]: reference}
-    wrong = next((name for name in found if name not in names), None)
+    by_name = dict(reference) if by_axis else {names[0]: reference}
+    wrong = next((name for name in by_name if name not in names), None)
     if wrong is not None:
         raise OptionError(f"reference names {wrong!r}, which is not one of the axes {names}.")
     return tuple(
         (name, tuple((str(label), weight) for label, weight in shares.items()))
-        for name, shares in found.items()
+        for name, shares in by_name.items()
     )
 
 
@@ -171,15 +171,18 @@ def with_kept(before: ExclusionCounts, after: ExclusionCounts) -> ExclusionCount
         return (n[0], m[0], 0)
 
     groups = tuple(
-        {label: kept(some.get(label, _NONE), left.get(label, _NONE)) for label in {**some, **left}}
-        for some, left in zip(before.groups, after.groups, strict=True)
+        {
+            label: kept(n_before.get(label, _NONE), n_after.get(label, _NONE))
+            for label in {**n_before, **n_after}
+        }
+        for n_before, n_after in zip(before.groups, after.groups, strict=True)
     )
     none = tuple(map(kept, before.none, after.none))
     everyone = kept(before.everyone, after.everyone)
     return ExclusionCounts(everyone, groups, none, tells_undecided=False)
 
 
-def _of_axis(
+def _axis_rows(
     axis: Grouping, groups, none: Count, everyone: Count, reference, options: ReportOptions
 ):
     """The results for one axis: all rows, groups by size, rows in no group."""
@@ -197,27 +200,27 @@ def _of_axis(
     result["undecided"] = [groups.get(label, _NONE)[2] for label in order]
     result["group"] = [group_label(label) for label in order]
     n, kept = np.array([everyone, none])[:, :2].T
-    others = pd.DataFrame(
+    outer = pd.DataFrame(
         {
             "axis": axis.axis,
             "group": ["(all)", axis.no_group],
             **excluded(n, kept, n_all, k_all, options.level),
             # Rows in no group are compared with the rest, as in `rates`; all rows are not compared.
-            "p": [float("nan"), two_proportions(*_and_the_rest(none, everyone))],
+            "p": [float("nan"), two_proportions(*_versus_others(none, everyone))],
             **dict.fromkeys(_OF_GROUPS, float("nan")),
             "under_represented": False,
             "undecided": [everyone[2], none[2]],
         }
     )
-    whole = pd.concat([others[:1], result, others[1:]], ignore_index=True)
-    whole["p"] = whole["p"].where(whole["n"] >= options.min_n)
+    combined = pd.concat([outer[:1], result, outer[1:]], ignore_index=True)
+    combined["p"] = combined["p"].where(combined["n"] >= options.min_n)
     columns = [name for name in result if name != "statistic"]  # the engine adds it
-    return corrected(whole, options.level)[columns]
+    return corrected(combined, options.level)[columns]
 
 
-def _and_the_rest(some: Count, everyone: Count) -> tuple[int, int, int, int]:
+def _versus_others(subset: Count, everyone: Count) -> tuple[int, int, int, int]:
     """Rows excluded and rows in total, for a subset and for the other rows."""
-    (n, kept, _), (n_all, kept_all, _) = some, everyone
+    (n, kept, _), (n_all, kept_all, _) = subset, everyone
     return n - kept, n, n_all - kept_all - (n - kept), n_all - n
 
 

@@ -78,19 +78,19 @@ class HateContentRate(Statistic):
             mask for row in self.predicates for each in _masks(partition, row) for mask in each
         ]
         shape = (len(self.thresholds), len(self.columns) + 1, 3)
-        found = {_ALL: np.array([mask.sum() for mask in masks], np.int64).reshape(shape)}
+        counts = {_ALL: np.array([mask.sum() for mask in masks], np.int64).reshape(shape)}
         if self.per_file:
             files = members(partition, ByColumn("shard"))
-            counts = np.array([files.counts(mask) for mask in masks], np.int64).T
-            found |= dict(zip(files.labels, counts.reshape(-1, *shape), strict=True))
-        return found
+            file_counts = np.array([files.counts(mask) for mask in masks], np.int64).T
+            counts |= dict(zip(files.labels, file_counts.reshape(-1, *shape), strict=True))
+        return counts
 
     def combine(self, states: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        whole: dict[str, np.ndarray] = {}
+        combined: dict[str, np.ndarray] = {}
         for state in states:
             for label, counts in state.items():
-                whole[label] = whole[label] + counts if label in whole else counts
-        return whole
+                combined[label] = combined[label] + counts if label in combined else counts
+        return combined
 
     def finalize(self, state: dict[str, np.ndarray], options: ReportOptions) -> pd.DataFrame:
         return pd.DataFrame(list(self._to_rows(state, options)))
@@ -105,9 +105,9 @@ class HateContentRate(Statistic):
                     k, n, rows = state[label][i, j].tolist()
                     lo, hi = wilson(k, n, options.level)
                     rate = k / n if n else float("nan")
-                    found = {"term": term, **where, "threshold": threshold, "n": n, "k": k}
-                    found |= {"rate": rate, "lo": lo, "hi": hi, "percent": 100 * rate}
-                    yield {**found, "undecided": rows - n, "method": "Wilson"}
+                    result = {"term": term, **where, "threshold": threshold, "n": n, "k": k}
+                    result |= {"rate": rate, "lo": lo, "hi": hi, "percent": 100 * rate}
+                    yield {**result, "undecided": rows - n, "method": "Wilson"}
 
 
 def hate_content_rate(
@@ -186,10 +186,10 @@ def _above(column: str, kind: str, threshold: float) -> Predicate:
 def _masks(partition: Partition, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
     """For each class, and last for any: masks of the rows over the threshold, decided, and all."""
     masks = [partition.evaluate(predicate) for predicate in row]
-    some = np.logical_or.reduce([over for over, _ in masks])
-    every = np.logical_and.reduce([known for _, known in masks])
+    any_over = np.logical_or.reduce([over for over, _ in masks])
+    all_known = np.logical_and.reduce([known for _, known in masks])
     rows = np.ones(len(partition), bool)
-    return [(over, known, rows) for over, known in (*masks, (some, some | every))]
+    return [(over, known, rows) for over, known in (*masks, (any_over, any_over | all_known))]
 
 
 def _checked(partition: Partition, column: str) -> None:

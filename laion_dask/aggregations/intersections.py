@@ -68,7 +68,7 @@ class Intersections(Statistic):
     def finalize(self, state: tuple[ContingencyTable, ...], options: ReportOptions) -> pd.DataFrame:
         each = zip(state, self.pairs, strict=True)
         return pd.concat(
-            [_to_rows(found, *pair, options) for found, pair in each], ignore_index=True
+            [_to_rows(contingency, *pair, options) for contingency, pair in each], ignore_index=True
         )
 
 
@@ -130,9 +130,9 @@ def intersections(*groupings: str | Grouping) -> Intersections:
 
 
 def _to_rows(
-    found: ContingencyTable, one: Grouping, other: Grouping, options: ReportOptions
+    contingency: ContingencyTable, one: Grouping, other: Grouping, options: ReportOptions
 ) -> pd.DataFrame:
-    pairs = pairs_to_rows(found, options)
+    pairs = pairs_to_rows(contingency, options)
     counts = pairs[["k", "n_first", "n_second", "n_rows"]].to_numpy(np.int64)
     k, first, second, n_rows = counts.T
     value, lo, hi = observed_over_expected(k, first, second, n_rows, options.level)

@@ -40,6 +40,6 @@ def methods() -> dict[str, tuple[str, ...]]:
     return {each.name: each.method for each in STATISTICS if each.method}
 
 
-def places() -> dict[str, float]:
+def section_positions() -> dict[str, float]:
     """The position of each statistic's section in a datasheet, by name."""
     return {each.name: each.place for each in STATISTICS}

@@ -59,22 +59,24 @@ class Overlap(Statistic):
         return tuple(tally(partition, axis, one * _MARKS + other, _MARKS**2) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
-        each = zip(*states, strict=True)
-        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
+        by_axis = zip(*states, strict=True)
+        return tuple(
+            merge_tallies(tallies, axis) for tallies, axis in zip(by_axis, self.by, strict=True)
+        )
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
-        wanted = dict(self.reference)
+        references = dict(self.reference)
         parts = [
-            _to_rows(found, axis, wanted.get(axis.axis), options)
-            for found, axis in zip(state, self.by, strict=True)
+            _to_rows(group_tally, axis, references.get(axis.axis), options)
+            for group_tally, axis in zip(state, self.by, strict=True)
         ]
         return pd.concat(parts, ignore_index=True)
 
 
-def by_marks(found: Tally) -> dict[tuple, np.ndarray]:
+def by_marks(group_tally: Tally) -> dict[tuple, np.ndarray]:
     """Rows of each label by their marks for the first and the second subset, (3, 3) int64."""
-    counts = found.groups.values.reshape(-1, _MARKS, _MARKS)
-    return dict(zip(found.groups.labels[0], counts, strict=True))
+    counts = group_tally.groups.values.reshape(-1, _MARKS, _MARKS)
+    return dict(zip(group_tally.groups.labels[0], counts, strict=True))
 
 
 def inside_and_undecided(everyone: np.ndarray, side: int) -> tuple[int, int]:
@@ -96,21 +98,23 @@ def as_narrowing(state: Sequence[Tally]) -> ExclusionCounts:
         rows, left, undecided = counts[_INSIDE].sum(), *counts[_INSIDE, [_INSIDE, _UNDECIDED]]
         return int(rows), int(left), int(undecided)
 
-    results = [{label: kept(n) for label, n in by_marks(found).items()} for found in state]
+    results = [
+        {label: kept(n) for label, n in by_marks(group_tally).items()} for group_tally in state
+    ]
     groups = tuple(
-        {label[1]: n for label, n in some.items() if label not in (ALL, NONE) and n[0]}
-        for some in results
+        {label[1]: n for label, n in by_label.items() if label not in (ALL, NONE) and n[0]}
+        for by_label in results
     )
-    return ExclusionCounts(results[0][ALL], groups, tuple(some[NONE] for some in results))
+    return ExclusionCounts(results[0][ALL], groups, tuple(by_label[NONE] for by_label in results))
 
 
-def _to_rows(found: Tally, axis: Grouping, reference, options: ReportOptions) -> pd.DataFrame:
+def _to_rows(group_tally: Tally, axis: Grouping, reference, options: ReportOptions) -> pd.DataFrame:
     """All rows, the groups in order of their rows in either subset, and the rows in no group."""
-    cells = by_marks(found)
+    cells = by_marks(group_tally)
     counts = {label: _parts(marks) for label, marks in cells.items()}
     order = sorted(counts, key=lambda label: (label[0], -sum(counts[label]), label))
     first, both, second = (np.array([counts[label][i] for label in order]) for i in range(3))
-    n_first, n_both, n_second = (int(some[0]) for some in (first, both, second))
+    n_first, n_both, n_second = (int(part_counts[0]) for part_counts in (first, both, second))
     three = ((first, n_first), (both, n_both), (second, n_second))
     value, lo, hi = overlap_difference(*three, options.level)
     p = overlap_test(*three)
@@ -160,11 +164,11 @@ def _undecided(marks: np.ndarray) -> int:
 
 def _verdicts(difference, of_discordant, q, options: ReportOptions) -> np.ndarray:
     """Conclusion for each group; None if it was not tested."""
-    found = np.where(difference > 0, "larger share after", "smaller share after").astype(object)
-    apart = np.nan_to_num(difference * of_discordant) < 0
-    found[(q > 1 - options.level) | apart] = "inconclusive"
-    found[np.isnan(q)] = None
-    return found
+    texts = np.where(difference > 0, "larger share after", "smaller share after").astype(object)
+    is_opposite = np.nan_to_num(difference * of_discordant) < 0
+    texts[(q > 1 - options.level) | is_opposite] = "inconclusive"
+    texts[np.isnan(q)] = None
+    return texts
 
 
 def _over(k: np.ndarray, n: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from laion_dask.aggregations import perceived_kernel as kernels
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.engine.statistics import bind, collect, report_options, to_table
 from laion_dask.aggregations.grouping.base import (
-    MOST_GROUPS,
+    MAX_GROUPS,
     Grouping,
     grouping,
     members,
@@ -31,7 +31,7 @@ from laion_dask.stats.intervals import wilson
 from laion_dask.stats.table import Table
 
 #: Minimum number of rows for which counts are reported.
-LEAST_N = 30
+MIN_N = 30
 #: Part of every row of a result, in two columns, so that it triggers the caveat.
 MARK = "model-assigned"
 #: Label of the group of all rows if there is no grouping.
@@ -47,7 +47,7 @@ def perceived(
     by: str | Grouping | None = None,
     margin: float = 0.2,
     level: float = 0.95,
-    min_n: int = LEAST_N,
+    min_n: int = MIN_N,
 ) -> Table:
     """Numbers of images per nearest prompt, according to a CLIP model. Eager.
 
@@ -226,11 +226,11 @@ class Perceived(Statistic):
         for label, k in zip((*axis.labels, NOT_ASSIGNED), assigned, strict=True):
             lo, hi = wilson(k, n, options.level)
             if self.by is None:
-                among = {"term": term, "group": label}
+                columns = {"term": term, "group": label}
             else:
-                among = {"term": f"{label}: {term}", "axis": self.by.axis, "group": group}
+                columns = {"term": f"{label}: {term}", "axis": self.by.axis, "group": group}
             yield {
-                **among,
+                **columns,
                 "n": n,
                 "k": k,
                 "rate": k / n if n else float("nan"),
@@ -246,12 +246,12 @@ def _groups(partition: Partition, by: Grouping | None) -> list[tuple[str, np.nda
     """The groups of a partition, with the positions of their rows."""
     if by is None:
         return [(ALL, np.arange(len(partition)))]
-    found = members(partition, by)
-    order = np.argsort(found.codes, kind="stable")
-    ends = np.cumsum(found.counts())
-    of_each = np.split(found.rows[order], ends[:-1]) if len(ends) else []
-    groups = dict(zip(found.labels, of_each, strict=True))
-    outside = np.flatnonzero(~found.in_any())
+    memberships = members(partition, by)
+    order = np.argsort(memberships.codes, kind="stable")
+    ends = np.cumsum(memberships.counts())
+    rows_of_each = np.split(memberships.rows[order], ends[:-1]) if len(ends) else []
+    groups = dict(zip(memberships.labels, rows_of_each, strict=True))
+    outside = np.flatnonzero(~memberships.in_any())
     groups[by.no_group] = np.concatenate([groups.get(by.no_group, outside[:0]), outside])
     return [(label, rows) for label, rows in groups.items() if len(rows)]
 
@@ -261,16 +261,16 @@ def _sums(states: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     for state in states:
         for label, counts in state.items():
             total[label] = total[label] + counts if label in total else counts
-    if len(total) > MOST_GROUPS:
+    if len(total) > MAX_GROUPS:
         raise too_many_groups("by", len(total))
     return total
 
 
 def _options(level: float, min_n: int) -> ReportOptions:
     options = report_options(level, min_n)
-    if min_n < LEAST_N:
+    if min_n < MIN_N:
         raise OptionError(
-            f"min_n is {min_n}. Perceived attributes are reported for groups of {LEAST_N} rows or "
+            f"min_n is {min_n}. Perceived attributes are reported for groups of {MIN_N} rows or "
             "more, so that no row's label can be inferred; leave min_n out, or raise it."
         )
     return options

@@ -67,8 +67,8 @@ def nearest(cosine: np.ndarray, scale: float, margin: float) -> np.ndarray:
     best = shares.argmax(axis=0)
     second = np.partition(shares, n_labels - 2, axis=0)[n_labels - 2]
     ahead = (1 - second) / total
-    found = np.where((ahead >= margin) & (second < 1), best, n_labels)
-    return np.where(none, n_labels + 1, found)
+    codes = np.where((ahead >= margin) & (second < 1), best, n_labels)
+    return np.where(none, n_labels + 1, codes)
 
 
 def label_codes(

@@ -33,11 +33,11 @@ def axes_of(prompts, model: ClipModel | EmbeddingSpace) -> tuple[tuple[Axis, ...
         Axis(
             name,
             tuple(labels),
-            np.stack([_direction(model, label, given) for label, given in labels.items()]),
+            np.stack([_direction(model, label, prompt) for label, prompt in labels.items()]),
         )
         for name, labels in attributes.items()
     )
-    texts = any(_is_text(given) for labels in attributes.values() for given in labels.values())
+    texts = any(_is_text(prompt) for labels in attributes.values() for prompt in labels.values())
     # Prompts that are already embedded need no weights.
     scale = as_clip(model).load().logit_scale if texts else TEMPERATURE
     return axes, float(scale)
@@ -47,7 +47,7 @@ def _attributes(prompts) -> dict[str, dict]:
     """The prompts by attribute and label, as passed."""
     expected = "a dict such as {'gender': {'woman': 'a photo of a woman', 'man': …}}"
     must_be("prompts", prompts, Mapping, expected)
-    nested = [isinstance(given, Mapping) for given in prompts.values()]
+    nested = [isinstance(value, Mapping) for value in prompts.values()]
     attributes = dict(prompts) if all(nested) else {"attribute": dict(prompts)}
     if not prompts or (any(nested) and not all(nested)):
         raise OptionError(f"prompts is {dict(prompts)!r}. Expected {expected}.")
@@ -65,23 +65,23 @@ def _attributes(prompts) -> dict[str, dict]:
     return {name: dict(labels) for name, labels in attributes.items()}
 
 
-def _is_text(given) -> bool:
-    several = isinstance(given, (list, tuple))
-    return isinstance(given, str) or (several and any(isinstance(each, str) for each in given))
+def _is_text(prompt) -> bool:
+    is_list = isinstance(prompt, (list, tuple))
+    return isinstance(prompt, str) or (is_list and any(isinstance(each, str) for each in prompt))
 
 
-def _direction(model: ClipModel | EmbeddingSpace, label: str, given) -> np.ndarray:
+def _direction(model: ClipModel | EmbeddingSpace, label: str, prompt) -> np.ndarray:
     """The direction of a label, (dim,) float32."""
-    if _is_text(given):
-        given = [given] if isinstance(given, str) else list(given)
-        for each in given:
+    if _is_text(prompt):
+        prompt = [prompt] if isinstance(prompt, str) else list(prompt)
+        for each in prompt:
             must_be(f"A prompt of {label!r}", each, str, "a str; vectors are given by themselves")
-        given = model.text(given)
-    for each in (given, *(given if isinstance(given, (list, tuple)) else ())):
+        prompt = model.text(prompt)
+    for each in (prompt, *(prompt if isinstance(prompt, (list, tuple)) else ())):
         other = getattr(each, "model", None)
         if isinstance(other, (ClipModel, EmbeddingSpace, str)):
             check_same_space(model, other, f"The embeddings and the vectors of {label!r}")
-    rows = as_rows(f"The label {label!r}", given)
+    rows = as_rows(f"The label {label!r}", prompt)
     if rows.shape[1] != model.dim:
         raise OptionError(
             f"The label {label!r} has vectors of {rows.shape[1]} numbers; {model.name} makes "

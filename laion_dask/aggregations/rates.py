@@ -32,12 +32,12 @@ from laion_dask.stats import (
     two_proportions,
     wilson,
 )
-from laion_dask.stats.checks import whole
+from laion_dask.stats.checks import check_integer
 
 #: Outcomes of a row: the expression is undecided, false or true.
 _OUTCOMES = 3
 #: Minimum number of shards whose variation can be estimated.
-LEAST_SHARDS = 2
+MIN_SHARDS = 2
 _COMPARED = (
     "ratio", "ratio_lo", "ratio_hi", "difference", "difference_lo", "difference_hi", "p", "q",
 )  # fmt: skip
@@ -83,25 +83,29 @@ class Rates(Statistic):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        wanted = [] if self.predicate is None else [*self.predicate.columns]
-        wanted += [name for axis in self.by if axis for name in axis.reads]
-        return tuple(dict.fromkeys([*wanted, *(["shard"] if self.by_shard else [])]))
+        columns = [] if self.predicate is None else [*self.predicate.columns]
+        columns += [name for axis in self.by if axis for name in axis.reads]
+        return tuple(dict.fromkeys([*columns, *(["shard"] if self.by_shard else [])]))
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
-        what = np.full(len(partition), 2, np.int64)
+        outcomes = np.full(len(partition), 2, np.int64)
         if self.predicate is not None:
             true, known = partition.evaluate(self.predicate)
-            what = known.astype(np.int64) + true
-        return tuple(tally(partition, axis, what, _OUTCOMES, self.by_shard) for axis in self.by)
+            outcomes = known.astype(np.int64) + true
+        return tuple(tally(partition, axis, outcomes, _OUTCOMES, self.by_shard) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:
-        each = zip(*states, strict=True)
-        return tuple(merge_tallies(some, axis) for some, axis in zip(each, self.by, strict=True))
+        by_axis = zip(*states, strict=True)
+        return tuple(
+            merge_tallies(tallies, axis) for tallies, axis in zip(by_axis, self.by, strict=True)
+        )
 
     def finalize(self, state: tuple[Tally, ...], options: ReportOptions) -> pd.DataFrame:
         parts = []
-        for number, (axis, found) in enumerate(zip(self.by, state, strict=True)):
-            results = _to_rows(pool_groups(found, self.top), axis, options, self.where is None)
+        for number, (axis, group_tally) in enumerate(zip(self.by, state, strict=True)):
+            results = _to_rows(
+                pool_groups(group_tally, self.top), axis, options, self.where is None
+            )
             parts.append(results if number == 0 else results.iloc[1:])  # all rows are reported once
         results = pd.concat(parts, ignore_index=True)
         results.insert(0, "term", "rows" if self.where is None else self.where)
@@ -202,17 +206,23 @@ def validate_top(top: int | None) -> int | None:
     OptionError
     """
     if top is not None:
-        whole("top", top, 1)
+        check_integer("top", top, 1)
     return top
 
 
-def label_columns(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
+def label_columns(group_tally: Tally, axis: Grouping | None) -> tuple[list[tuple], dict[str, list]]:
     """The labels of a tally in the order of the results, and the columns that name them.
 
     All rows come first, then the groups in order of size, then the pooled groups, and last the rows
     in no group. A group whose name equals a reserved label is shown in quotes.
     """
-    size = dict(zip(found.groups.labels[0], found.groups.values.sum(axis=1).tolist(), strict=True))
+    size = dict(
+        zip(
+            group_tally.groups.labels[0],
+            group_tally.groups.values.sum(axis=1).tolist(),
+            strict=True,
+        )
+    )
     labels = sorted(size, key=lambda label: (label[0], -size[label], label))
     texts = {ALL: "(all)", OTHERS: "(others)", NONE: axis.no_group if axis else None}
     return labels, {
@@ -222,38 +232,40 @@ def label_columns(found: Tally, axis: Grouping | None) -> tuple[list[tuple], dic
 
 
 def _to_rows(
-    found: Tally, axis: Grouping | None, options: ReportOptions, shares: bool
+    group_tally: Tally, axis: Grouping | None, options: ReportOptions, shares: bool
 ) -> pd.DataFrame:
-    labels, named = label_columns(found, axis)
-    undecided, false, true = found.groups.ordered(labels).T
+    labels, named = label_columns(group_tally, axis)
+    undecided, false, true = group_tally.groups.ordered(labels).T
     n = np.full(len(labels), true[0]) if shares else false + true
     lo, hi = wilson(true, n, options.level)
     results = {**named, "n": n, "k": true, "rate": _over(true, n), "lo": lo, "hi": hi}
     tests = np.full((8, len(labels)), np.nan)
     if not shares:
-        rest = (true[0] - true[1:], n[0] - n[1:])
-        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *rest, options.level)
-        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *rest, options.level)
-        tests[6, 1:] = two_proportions(true[1:], n[1:], *rest)
+        remaining = (true[0] - true[1:], n[0] - n[1:])
+        tests[:3, 1:] = risk_ratio(true[1:], n[1:], *remaining, options.level)
+        tests[3:6, 1:] = risk_difference(true[1:], n[1:], *remaining, options.level)
+        tests[6, 1:] = two_proportions(true[1:], n[1:], *remaining)
         shown = n >= options.min_n
         tests[7, shown] = benjamini_hochberg(tests[6, shown])
     results["undecided"] = undecided
     results |= dict(zip(_COMPARED, tests, strict=True))
-    results["boot_lo"], results["boot_hi"] = _bootstrapped(found, labels, n, options, shares).T
+    results["boot_lo"], results["boot_hi"] = _bootstrapped(
+        group_tally, labels, n, options, shares
+    ).T
     return pd.DataFrame({**results, "method": _SHARE if shares else _METHOD})
 
 
 def _bootstrapped(
-    found: Tally, labels: list[tuple], n: np.ndarray, options: ReportOptions, shares: bool
+    group_tally: Tally, labels: list[tuple], n: np.ndarray, options: ReportOptions, shares: bool
 ) -> np.ndarray:
     """The interval of each rate that is shown, (labels, 2); NaN for the others."""
     ends = np.full((len(labels), 2), np.nan)
-    if found.shards is None:
+    if group_tally.shards is None:
         return ends
-    counts = found.shards.ordered(labels, found.shards.labels[1])
+    counts = group_tally.shards.ordered(labels, group_tally.shards.labels[1])
     for i in np.flatnonzero(n >= options.min_n):
         rows = counts[0 if shares else i, :, 1:].sum(axis=1)
-        if (rows > 0).sum() >= LEAST_SHARDS:
+        if (rows > 0).sum() >= MIN_SHARDS:
             ends[i] = shard_bootstrap(counts[i, :, 2], rows, options.level)
     return ends
 

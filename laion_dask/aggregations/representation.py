@@ -89,27 +89,27 @@ def representation(
     axis = grouping(by)
     bound = axis.bind({str(name): kind_of(dtype) for name, dtype in hits.dtypes.items()})
     depths = _depths(k)
-    wanted = _shares(reference, axis)
-    found = members(
+    expected = _shares(reference, axis)
+    memberships = members(
         Partition(frame_to_arrow(hits[list(bound.reads)].reset_index(drop=True))), bound
     )
-    groups: list[list[str]] = [[] for _ in range(found.n_rows)]
-    for row, code in zip(found.rows.tolist(), found.codes.tolist(), strict=True):
-        groups[row].append(found.labels[code])
+    groups: list[list[str]] = [[] for _ in range(memberships.n_rows)]
+    for row, code in zip(memberships.rows.tolist(), memberships.codes.tolist(), strict=True):
+        groups[row].append(memberships.labels[code])
     rows = []
     for query, ranked in _rankings(hits):
         ranking = [groups[row] for row in ranked]
         for top in depths:
-            of = {"axis": axis.axis, "query": query, "top": len(ranking) if top is None else top}
-            rows += [{**of, **row} for row in _to_rows(ranking[:top], wanted, level)]
+            keys = {"axis": axis.axis, "query": query, "top": len(ranking) if top is None else top}
+            rows += [{**keys, **row} for row in _to_rows(ranking[:top], expected, level)]
     return table(pd.DataFrame(rows, columns=None if rows else ["statistic", "axis", "value"]))
 
 
 def _depths(k) -> list[int | None]:
     depths = list(k) if isinstance(k, (list, tuple, range, np.ndarray)) else [k]
     for depth in depths:
-        whole = isinstance(depth, (int, np.integer)) and not isinstance(depth, bool)
-        if depth is not None and (not whole or depth < 1):
+        is_integer = isinstance(depth, (int, np.integer)) and not isinstance(depth, bool)
+        if depth is not None and (not is_integer or depth < 1):
             raise OptionError(f"k is {depth!r}. Expected a positive number of hits.")
     if not depths:
         raise OptionError("k is empty. Expected one or several positive integers.")
@@ -140,10 +140,10 @@ def _rankings(hits) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _to_rows(
-    ranking: list[list[str]], wanted: dict[Hashable, float], level: float
+    ranking: list[list[str]], expected: dict[Hashable, float], level: float
 ) -> Iterator[dict]:
-    skews = skew(ranking, wanted)
-    counts: dict[Hashable, int] = dict.fromkeys(wanted, 0)
+    skews = skew(ranking, expected)
+    counts: dict[Hashable, int] = dict.fromkeys(expected, 0)
     for item in ranking:
         for label in item:
             counts[label] += 1
@@ -152,11 +152,11 @@ def _to_rows(
         k = counts[group]
         lo, hi = wilson(k, n, level)
         rate = k / n if n else float("nan")
-        found = {"group": group, "n": n, "k": k, "rate": rate, "lo": lo, "hi": hi}
-        asked = {"value": value, "reference": wanted[group], "method": "Wilson, of the share"}
-        yield {"statistic": "skew", **found, **asked}
+        common = {"group": group, "n": n, "k": k, "rate": rate, "lo": lo, "hi": hi}
+        values = {"value": value, "reference": expected[group], "method": "Wilson, of the share"}
+        yield {"statistic": "skew", **common, **values}
     for name, measure in _SUMMED.items():
-        yield {"statistic": name, "n": n, "value": measure(ranking, wanted)}
+        yield {"statistic": name, "n": n, "value": measure(ranking, expected)}
 
 
 def representation_cost(frame: PlannedFrame, by: str | Grouping | None = None) -> Cost:

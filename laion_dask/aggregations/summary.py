@@ -26,7 +26,7 @@ from laion_dask.stats import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 from laion_dask.stats.table import in_scroll
 
-_MOST = 20
+_MAX_LABELS = 20
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def _text(column, value) -> str:
         return "-"
     if column in ("share", "lo", "hi"):
         return f"{100 * value:.2f} %"
-    whole = float(value).is_integer() and (abs(value) >= 2 or isinstance(value, int))
-    return f"{value:,.0f}" if whole else f"{value:,.3f}"
+    is_integer = float(value).is_integer() and (abs(value) >= 2 or isinstance(value, int))
+    return f"{value:,.0f}" if is_integer else f"{value:,.3f}"
 
 
 def summary(frame: dd.DataFrame) -> Summary:
@@ -167,9 +167,9 @@ def _presented(state: Description, rows: Rows | None) -> Summary:
             "pixels",
             ({"pixels": s, "count": k, "share": _share(k, n)} for s, k in state.sides.items()),
         ),
-        shares=_table("what", (_tail(what, *state.over[what], n) for what in state.over)),
-        languages=_most("language", state.languages, n),
-        domains=_most("domain", state.domains, n),
+        shares=_table("what", (_tail(column, *state.over[column], n) for column in state.over)),
+        languages=_most_frequent("language", state.languages, n),
+        domains=_most_frequent("domain", state.domains, n),
     )
 
 
@@ -181,12 +181,12 @@ def _quantiles(column: str, sketch) -> dict[float, float]:
     return dict(zip(SHARES, values, strict=True))
 
 
-def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
+def _tail(column: str, k: int, n: int, n_rows: int) -> dict:
     lo, hi = wilson(k, n)
     share = _share(k, n)
     return {
-        "what": {"punsafe": "unsafe", "pwatermark": "watermarked"}[what],
-        "threshold": THRESHOLDS[what],
+        "what": {"punsafe": "unsafe", "pwatermark": "watermarked"}[column],
+        "threshold": THRESHOLDS[column],
         "k": k,
         "n": n,
         "share": share,
@@ -196,14 +196,16 @@ def _tail(what: str, k: int, n: int, n_rows: int) -> dict:
     }
 
 
-def _most(name: str, found: HeavyHitters, n: int) -> pd.DataFrame:
-    labels, least, most = found.heavy(_MOST)
-    results = zip(labels.to_pylist(), least.tolist(), (most - least).tolist(), strict=True)
+def _most_frequent(name: str, sketch: HeavyHitters, n: int) -> pd.DataFrame:
+    labels, min_counts, max_counts = sketch.heavy(_MAX_LABELS)
+    results = zip(
+        labels.to_pylist(), min_counts.tolist(), (max_counts - min_counts).tolist(), strict=True
+    )
     return _table(
         name,
         (
-            {name: label, "count": k, "share": _share(k, n), "undercount": more}
-            for label, k, more in results
+            {name: label, "count": k, "share": _share(k, n), "undercount": undercount}
+            for label, k, undercount in results
         ),
     )
 

@@ -20,7 +20,7 @@ from laion_dask.cli.options import (
     Where,
     groupings,
     reads_shards,
-    wanted,
+    require_any,
 )
 from laion_dask.cli.output import check_out, say, say_json, say_table, status_hidden
 from laion_dask.verbs import VERBS
@@ -97,7 +97,7 @@ def audit(
     frame = read()
     check_out(frame, out)
     axes = groupings(frame, by) or default_axes(frame)
-    wanted(list(axes), "There is neither a language nor a text column; add --by COLUMN.")
+    require_any(list(axes), "There is neither a language nor a text column; add --by COLUMN.")
     say_table(audit(frame, where, axes, min_n=min_n), as_json=json, out=out)
 
 
@@ -121,7 +121,7 @@ def datasheet(
     out = "datasheet.html"
     if read.source[-1] == "-" or read.source[-1].endswith((".html", ".htm")):
         out = read.source.pop()
-    wanted(read.source, "SOURCE is missing; give shards before the page.")
+    require_any(read.source, "SOURCE is missing; give shards before the page.")
     frame = read(where=where)
     if out != "-":
         say(f"the datasheet: {datasheet(frame, out, title=title, min_n=min_n)}")
@@ -179,12 +179,12 @@ def plan(
     from laion_dask.planning.plan import plan
 
     steps = [*map(_step, step or ()), *(by_name(name, model) for name in head or ())]
-    wanted(steps, "There is nothing to plan; add --step or --head, such as --step export.")
+    require_any(steps, "There is nothing to plan; add --step or --head, such as --step export.")
     frame = read()
     vectors = None
     if embeddings:
         vectors = open_embeddings(embeddings, model=model, like=frame, field=field)
-    found = plan(
+    estimate = plan(
         frame,
         steps,
         embeddings=vectors,
@@ -193,18 +193,18 @@ def plan(
         storage=storage,
         rates=rates,
     )
-    found = found if rows is None else found.scaled(rows=rows)
+    estimate = estimate if rows is None else estimate.scaled(rows=rows)
     if json:
-        say_json({"results": found.table, "rows": found.rows, "text": str(found)})
+        say_json({"results": estimate.table, "rows": estimate.rows, "text": str(estimate)})
     else:
-        say(found)
+        say(estimate)
 
 
 def _step(text: str) -> str | tuple:
     """Parse a step of a plan: a name, optionally followed by a colon and an argument."""
-    name, colon, given = text.partition(":")
+    name, colon, argument = text.partition(":")
     if not colon:
         return name
-    if given.isdecimal():
-        return name, int(given)
-    return name, given.split(",") if name == "distributions" else given
+    if argument.isdecimal():
+        return name, int(argument)
+    return name, argument.split(",") if name == "distributions" else argument

@@ -18,7 +18,7 @@ from laion_dask.cli.options import (
     Vectors,
     Where,
     reads_shards,
-    wanted,
+    require_any,
 )
 from laion_dask.cli.output import check_out, say, say_json, write
 from laion_dask.errors import OptionError
@@ -59,7 +59,7 @@ def embed(
     from laion_dask.models.heads import by_name
 
     heads = [by_name(name, model) for name in head or ()]
-    found = run(
+    result = run(
         source if len(source) > 1 else source[0],
         out,
         model,
@@ -68,7 +68,7 @@ def embed(
         image=image,
         batch_size=batch_size,
     )
-    say(found)
+    say(result)
 
 
 @app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
@@ -101,10 +101,10 @@ def index(
     import laion_dask as ld
 
     vectors = ld.open_embeddings(embeddings, model=model, field=field)
-    found = ld.build_index(
+    built = ld.build_index(
         vectors, out, nlist=nlist, pq_m=pq_m, sample=sample, seed=seed, device=device
     )
-    say(found)
+    say(built)
 
 
 @app.command(
@@ -142,24 +142,24 @@ def search(
     frame = read()
     check_out(frame, out)
     vectors = ld.open_embeddings(embeddings, model=model, like=frame, field=field)
-    queries = wanted(
+    queries = require_any(
         [*(text or ()), *(image or ())], "Nothing to look for. Give --text or --image."
     )
     if json and out is not None:
         raise OptionError("--json prints, and --out writes. Give one of them.")
     opened = None if index is None else ld.open_index(index, vectors)
-    found = frame.laion.search(vectors, queries, k, where=where, index=opened, to=to)
-    account = ld.Rows(**found.attrs["rows"]) if opened is None else None
+    hits = frame.laion.search(vectors, queries, k, where=where, index=opened, to=to)
+    account = ld.Rows(**hits.attrs["rows"]) if opened is None else None
     if json:
-        say_json({"queries": queries, "results": found, "rows": account and vars(account)})
+        say_json({"queries": queries, "results": hits, "rows": account and vars(account)})
         return
     if out is None:
-        say(show_hits(found, queries))
+        say(show_hits(hits, queries))
     else:
-        write(found, out)
+        write(hits, out)
     on_stderr = out == "-"
     if account is not None:
         say(account, err=on_stderr)
         return
-    short, n = found.attrs["short"], len(queries)
+    short, n = hits.attrs["short"], len(queries)
     say(f"by the index {index}; {short:,} of {n:,} with fewer than {k:,} results", err=on_stderr)

@@ -22,8 +22,8 @@ _OF_COMMAND = {"plan": {"workers": "--cores", "where": "--step where:"}}
 
 def option_names(group, command: str | None = None) -> dict[str, str]:
     """The option or argument for each parameter of a command, including the global options."""
-    own = group.commands.get(command)
-    parameters = [*group.params, *(() if own is None else own.params)]
+    subcommand = group.commands.get(command)
+    parameters = [*group.params, *(() if subcommand is None else subcommand.params)]
     names = {p.name.removeprefix("no_"): _name(p) for p in parameters}
     synonyms = {name: shown for name, (option, shown) in _SYNONYMS.items() if option in names}
     return names | synonyms | _OF_COMMAND.get(command or "", {})

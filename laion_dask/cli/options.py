@@ -233,20 +233,20 @@ class Reading:
 
 def reads_shards(command: Callable) -> Callable:
     """Add SOURCE and the reading options to a command; its first parameter is a `Reading`."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    own_parameters = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     reading, joining = (
         list(inspect.signature(shared, eval_str=True).parameters.values())
         for shared in (_reading, _joining)
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
     sources = inspect.Parameter("source", keyword, annotation=Sources)
-    parameters = [p.replace(kind=keyword) for p in (sources, *own, *reading, *joining)]
+    parameters = [p.replace(kind=keyword) for p in (sources, *own_parameters, *reading, *joining)]
 
     @functools.wraps(command)
-    def run(source: list[str], **given):
-        options = _reading(**{p.name: given.pop(p.name) for p in reading})
-        joined = _joining(**{p.name: given.pop(p.name) for p in joining})
-        return command(Reading(source, options, *joined), **given)
+    def run(source: list[str], **arguments):
+        options = _reading(**{p.name: arguments.pop(p.name) for p in reading})
+        joined = _joining(**{p.name: arguments.pop(p.name) for p in joining})
+        return command(Reading(source, options, *joined), **arguments)
 
     vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -259,19 +259,19 @@ def groupings(frame, names: list[str] | None) -> list:
     from laion_dask.aggregations.grouping.terms import terms
     from laion_dask.text import term_lists
 
-    known: dict[str, Callable] = {}
+    makers: dict[str, Callable] = {}
     if "text" in frame.columns:
-        known |= {name: functools.partial(terms, name) for name in term_lists()["name"]}
+        makers |= {name: functools.partial(terms, name) for name in term_lists()["name"]}
     if "url" in frame.columns:
-        known |= {"domain": domains, "tld": tlds}
+        makers |= {"domain": domains, "tld": tlds}
     for name in names or ():
-        if name not in frame.columns and name not in known:
-            raise one_of("--by", name, [*frame.columns, *known])
-    return [name if name in frame.columns else known[name]() for name in names or ()]
+        if name not in frame.columns and name not in makers:
+            raise one_of("--by", name, [*frame.columns, *makers])
+    return [name if name in frame.columns else makers[name]() for name in names or ()]
 
 
-def wanted(found: list, what: str) -> list:
+def require_any(values: list, message: str) -> list:
     """Return the list; raise with this message if it is empty."""
-    if not found:
-        raise OptionError(what)
-    return found
+    if not values:
+        raise OptionError(message)
+    return values

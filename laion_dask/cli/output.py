@@ -62,9 +62,9 @@ def complain(text: object) -> None:
     say(f"laion-dask: {text}", err=True)
 
 
-def say_json(found: object) -> None:
+def say_json(values: object) -> None:
     """Print tables, counts and text as one JSON object, with null for NaN and missing values."""
-    text = json.dumps(plain(found), indent=1, allow_nan=False)
+    text = json.dumps(plain(values), indent=1, allow_nan=False)
     with status_hidden():
         typer.echo(text)
 
@@ -106,8 +106,8 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
     if out is not None:
         write(table, out)
     elif as_json:
-        told = {name: table.attrs.get(name) for name in ("rows", "suppressed", "min_n")}
-        say_json({"results": table, **told, "caveats": table.caveats})
+        attributes = {name: table.attrs.get(name) for name in ("rows", "suppressed", "min_n")}
+        say_json({"results": table, **attributes, "caveats": table.caveats})
     else:
         say(table)
 

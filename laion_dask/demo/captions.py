@@ -76,27 +76,31 @@ def _with_article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def _noun_phrase(picture: Picture, said: str, count_said: bool) -> str:
+def _noun_phrase(picture: Picture, mention: str, has_count: bool) -> str:
     assert picture.object is not None
     one = picture.count == 1
     noun = picture.object if one else _PLURALS.get(picture.object, f"{picture.object}s")
-    if said == "colour":
+    if mention == "colour":
         noun = "thing" if one else "things"
-    words = noun if said == "object" else f"{picture.colour} {noun}"
+    words = noun if mention == "object" else f"{picture.colour} {noun}"
     if one:
-        return f"one {words}" if count_said else _with_article(words)
+        return f"one {words}" if has_count else _with_article(words)
     return f"{_NUMBERS[picture.count - 1]} {words}"
 
 
 def _object_caption(
     picture: Picture, rng: np.random.Generator, p_partial: float, p_detail: float
 ) -> tuple[str, set[int]]:
-    part, detail = rng.random(2)
-    said = "both" if part >= p_partial else ("colour" if part < p_partial / 3 else "object")
-    count_said = picture.count > 1 or rng.random() < 0.05
-    stated = {"both": {0, 1}, "colour": {0}, "object": {1}}[said] | ({3} if count_said else set())
-    words = _noun_phrase(picture, said, count_said)
-    if detail < p_detail:
+    partial_draw, detail_draw = rng.random(2)
+    mention = (
+        "both"
+        if partial_draw >= p_partial
+        else ("colour" if partial_draw < p_partial / 3 else "object")
+    )
+    has_count = picture.count > 1 or rng.random() < 0.05
+    stated = {"both": {0, 1}, "colour": {0}, "object": {1}}[mention] | ({3} if has_count else set())
+    words = _noun_phrase(picture, mention, has_count)
+    if detail_draw < p_detail:
         words += " " + _pick(rng, _WHERE[picture.scene])
         stated.add(4)
     return _pick(rng, _FRAMES).format(words), stated

@@ -126,11 +126,13 @@ def draw_pictures(
         person, several, plain, watermarked, unsafe = rng.random(5) < (
             p_person, p_several, p_plain, p_watermarked, p_unsafe,
         )  # fmt: skip
-        which, count, scene, job = rng.integers(0, (len(pool), MAX_COUNT - 1, len(SCENES) - 1, 12))
-        colour, thing = (None, None) if person else pool[which]
+        pair_index, count, scene, job = rng.integers(
+            0, (len(pool), MAX_COUNT - 1, len(SCENES) - 1, 12)
+        )
+        colour, object_name = (None, None) if person else pool[pair_index]
         yield Picture(
             colour,
-            thing,
+            object_name,
             OCCUPATIONS[job] if person else None,
             int(count) + 2 if several and not person else 1,
             "plain" if plain else SCENES[scene + 1],

@@ -127,9 +127,9 @@ def image_bytes(row: Row, size: int) -> bytes:
         image = image.crop((step, step, size, size)).resize((size, size), Image.Resampling.BICUBIC)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
-    whole = file.getvalue()
+    data = file.getvalue()
     return {
-        None: whole, "truncated": whole[: len(whole) * 2 // 5], "empty": b"",
+        None: data, "truncated": data[: len(data) * 2 // 5], "empty": b"",
         "text": _TEXT_FOR_IMAGE,
     }[row.broken_kind]  # fmt: skip
 
@@ -159,9 +159,9 @@ def _check_at_least(name: str, value: int, low: int) -> None:
         raise OptionError(f"{name} is {value!r}. Expected a whole number of at least {low}.")
 
 
-def _refuse_strangers(out: Path, ours: set[Path]) -> None:
-    there = {*out.glob("shards/*.parquet"), *out.glob("images/*.tar")}
-    if strangers := sorted(there - ours):
+def _refuse_strangers(out: Path, expected: set[Path]) -> None:
+    existing = {*out.glob("shards/*.parquet"), *out.glob("images/*.tar")}
+    if strangers := sorted(existing - expected):
         raise ExportError(
             f"{out} contains {len(strangers)} file(s) that are not part of this corpus, the first "
             f"{strangers[0].relative_to(out)}. Expected none: a reader would mix the two. "

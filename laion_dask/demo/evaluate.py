@@ -126,8 +126,8 @@ def roc_auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
 
     Computed from rank sums (Mann and Whitney 1947). NaN if either class is empty.
     """
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    _, position, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[position]
     n_positive = int(is_positive.sum())
     n_pairs = n_positive * (len(scores) - n_positive)
     if not n_pairs:
@@ -180,10 +180,10 @@ def measure(model: torch.nn.Module, scale: float = 1.0) -> list[tuple[str, float
     ]  # fmt: skip
     for name, (value, chance) in recall_at_1(model, n_pairs, seed=3).items():
         table.append((f"recall@1 in {n_pairs:,}, {name}", value, chance, n_pairs))
-    found = corpus_scores(model, n_rows, seed=4)
-    n = len(found["is_unsafe"])
-    unsafe = roc_auc(found["p_unsafe"], found["is_unsafe"])
-    fit = roc_auc(found["clip_score"], ~found["is_mismatched"])
+    scores = corpus_scores(model, n_rows, seed=4)
+    n = len(scores["is_unsafe"])
+    unsafe = roc_auc(scores["p_unsafe"], scores["is_unsafe"])
+    fit = roc_auc(scores["clip_score"], ~scores["is_mismatched"])
     table.append(("safety head, ROC-AUC on a corpus", unsafe, 0.5, n))
     table.append(("fitting or mismatched caption, ROC-AUC", fit, 0.5, n))
     return table

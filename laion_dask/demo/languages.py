@@ -44,10 +44,10 @@ LANGUAGES: tuple[str, ...] = tuple(_PHRASES)
 """ISO 639-1 codes of the languages besides "en"."""
 
 
-def phrase(language: str, colour: str, thing: str, choice: int) -> str:
+def phrase(language: str, colour: str, object_name: str, choice: int) -> str:
     """A caption for a colour and an object in one of `LANGUAGES`; ``choice`` picks the wording."""
     phrases = _PHRASES[language]
     return phrases[choice % len(phrases)].format(
         c=_COLOUR_WORDS[language].split()[list(COLOURS).index(colour)],
-        o=_OBJECT_WORDS[language].split()[OBJECTS.index(thing)],
+        o=_OBJECT_WORDS[language].split()[OBJECTS.index(object_name)],
     )

@@ -87,10 +87,10 @@ def make_sprite(pen: Pen, size: int, turn_deg: float = 0.0) -> Sprite:
         if not layers or layers[-1][0] != paint:
             layers.append((paint, Image.new("L", (side, side))))
         ImageDraw.Draw(layers[-1][1]).polygon(spots, fill=255)
-    whole = layers[0][1]
+    silhouette = layers[0][1]
     for _, mask in layers[1:]:
-        whole = ImageChops.lighter(whole, mask)
-    small = whole.reduce(_OVERSAMPLE // 2)
-    fat = small.filter(ImageFilter.GaussianBlur(max(1.0, size / 36)))
-    outline = fat.point(lambda v: min(255, v * 6)).reduce(2)
+        silhouette = ImageChops.lighter(silhouette, mask)
+    reduced = silhouette.reduce(_OVERSAMPLE // 2)
+    blurred = reduced.filter(ImageFilter.GaussianBlur(max(1.0, size / 36)))
+    outline = blurred.point(lambda v: min(255, v * 6)).reduce(2)
     return Sprite(outline, tuple((paint, mask.reduce(_OVERSAMPLE)) for paint, mask in layers))

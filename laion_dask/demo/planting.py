@@ -96,11 +96,11 @@ class _Deck:
 
 
 def _blank_rows(n: int, seed: int, people: set[int]) -> list[Row]:
-    things = draw_pictures([seed, 1], n)
+    objects = draw_pictures([seed, 1], n)
     workers = draw_pictures([seed, 2], n, p_person=1.0)
     rows, n_people = [], 0
-    for i, (thing, worker) in enumerate(zip(things, workers, strict=True)):
-        picture = thing
+    for i, (object_picture, worker) in enumerate(zip(objects, workers, strict=True)):
+        picture = object_picture
         if i in people:
             picture = replace(worker, occupation=OCCUPATIONS[n_people % len(OCCUPATIONS)])
             n_people += 1
@@ -113,8 +113,8 @@ def _plant_gender(rows: list[Row], people: list[int], rng: np.random.Generator) 
         of_job = [i for i in people if rows[i].picture.occupation == job]
         gendered = rng.permutation(of_job)[: count_of(P_GENDERED, len(of_job))]
         n_she = count_of(P_SHE[job], len(gendered))
-        for place, i in enumerate(gendered.tolist()):
-            rows[i].gender_word = "she" if place < n_she else "he"
+        for rank, i in enumerate(gendered.tolist()):
+            rows[i].gender_word = "she" if rank < n_she else "he"
 
 
 def _plant_roles(rows: list[Row], deck: _Deck, rng: np.random.Generator) -> None:
@@ -158,15 +158,19 @@ def _plant_nulls(rows: list[Row], rng: np.random.Generator) -> None:
         rows[i].null_language = True
 
 
-def _other_picture(picture: Picture, others: Iterator[Picture]) -> Picture:
-    return next(o for o in others if o.object != picture.object and o.colour != picture.colour)
+def _other_picture(picture: Picture, pictures: Iterator[Picture]) -> Picture:
+    return next(
+        other
+        for other in pictures
+        if other.object != picture.object and other.colour != picture.colour
+    )
 
 
 def _write_captions(rows: list[Row], seed: int, rng: np.random.Generator) -> None:
-    others = draw_pictures([seed, 3], 20 * len(rows) + 100)
+    other_pictures = draw_pictures([seed, 3], 20 * len(rows) + 100)
     for row in rows:
-        told = _other_picture(row.picture, others) if row.mismatched else row.picture
-        row.text = caption(told, rng, language=row.language, gender_word=row.gender_word).text
+        described = _other_picture(row.picture, other_pictures) if row.mismatched else row.picture
+        row.text = caption(described, rng, language=row.language, gender_word=row.gender_word).text
     for k, row in enumerate(r for r in rows if r.hostile):
         row.text = _HOSTILE[k % len(_HOSTILE)].format(row.text)
     for row in rows:
@@ -180,8 +184,8 @@ def plan_rows(n: int, seed: int) -> list[Row]:
     people = np.sort(rng.permutation(n)[: count_of(SHARES["person"], n)]).tolist()
     rows = _blank_rows(n, seed, set(people))
     _plant_gender(rows, people, rng)
-    things = np.setdiff1d(np.arange(n), people)
-    _plant_roles(rows, _Deck(things, rng), rng)
+    object_rows = np.setdiff1d(np.arange(n), people)
+    _plant_roles(rows, _Deck(object_rows, rng), rng)
     _plant_nulls(rows, rng)
     _write_captions(rows, seed, rng)
     weights = 1 / np.arange(1, _N_DOMAINS + 1) ** _ZIPF
@@ -208,13 +212,13 @@ def planted(rows: list[Row]) -> dict[str, object]:
         "nan_similarity": sum(r.nan_similarity for r in rows),
     }
     spoken = Counter(r.language for r in rows)
-    said = Counter((r.picture.occupation, r.gender_word) for r in rows)
+    gender_words = Counter((r.picture.occupation, r.gender_word) for r in rows)
     by_occupation = {
         job: {
             "p_she": P_SHE[job],
-            "she": said[job, "she"],
-            "he": said[job, "he"],
-            "neither": said[job, None],
+            "she": gender_words[job, "she"],
+            "he": gender_words[job, "he"],
+            "neither": gender_words[job, None],
         }
         for job in OCCUPATIONS
     }

@@ -49,7 +49,7 @@ def _tinted(colour: RGB, by: np.ndarray | float) -> RGB:
     return red, green, blue
 
 
-def _each(colour: RGB, tone: Callable[[int], int]) -> RGB:
+def _map_channels(colour: RGB, tone: Callable[[int], int]) -> RGB:
     red, green, blue = map(tone, colour)
     return red, green, blue
 
@@ -59,8 +59,8 @@ def _paints(colour: str, jitter: np.ndarray) -> dict[str, RGB]:
     black = colour == "black"
     return {
         "main": main,
-        "shade": _each(main, lambda v: v + 48 if black else int(v * 0.76)),
-        "light": _each(main, lambda v: v + (255 - v) * (2 if black else 3) // 5),
+        "shade": _map_channels(main, lambda v: v + 48 if black else int(v * 0.76)),
+        "light": _map_channels(main, lambda v: v + (255 - v) * (2 if black else 3) // 5),
         "outline": (236, 236, 240) if black else (48, 50, 64),
     }
 
@@ -107,11 +107,11 @@ def _paste_at(canvas: Image.Image, sprite: Sprite, x: float, y: float, paints: d
 def _place_objects(canvas: Image.Image, picture: Picture, rng: np.random.Generator) -> None:
     side = canvas.width
     assert picture.colour is not None  # of a picture of objects
-    places, share = _PLACES[picture.count]
+    centres, share = _PLACES[picture.count]
     paints = _paints(picture.colour, rng.integers(-9, 10, 3))
     grow = rng.integers(0, 6)
     slack = 0.09 if picture.count == 1 else 0.02
-    for x, y in places:
+    for x, y in centres:
         dx, dy = (rng.random(2) - 0.5) * 2 * slack
         size = int(side * share * (0.9 + 0.04 * grow)) // 2 * 2
         sprite = _sprite("object", picture.object, size, 6 * int(rng.integers(-2, 3)))

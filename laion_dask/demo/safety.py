@@ -66,8 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit the safety head of the demo CLIP.")
     parser.add_argument("--out", type=Path, default=HEAD, help="safetensors file to write")
     parser.add_argument("--pictures", type=int, default=12_000)
-    given = parser.parse_args()
-    train_safety_head(given.out, n_pictures=given.pictures)
+    arguments = parser.parse_args()
+    train_safety_head(arguments.out, n_pictures=arguments.pictures)
 
 
 if __name__ == "__main__":

@@ -127,10 +127,10 @@ def _at_least(name: str, value: int, low: int) -> int:
     return number
 
 
-def _refuse_strangers(out: Path, ours: set[Path]) -> None:
+def _refuse_strangers(out: Path, expected: set[Path]) -> None:
     """Raise if a shard of another corpus would remain among the new ones."""
-    there = {*out.glob("metadata/*.parquet"), *out.glob("img_emb/*.npy")}
-    if strangers := sorted(there - ours):
+    existing = {*out.glob("metadata/*.parquet"), *out.glob("img_emb/*.npy")}
+    if strangers := sorted(existing - expected):
         raise ExportError(
             f"{out} contains {len(strangers)} shard(s) that are not part of this corpus, the first "
             f"{strangers[0].relative_to(out)}. Expected none: a reader would mix the two. "

@@ -144,8 +144,8 @@ def _languages(rng: np.random.Generator, subset: str) -> pa.Array:
     if subset == "laion1B-nolang":
         return pa.nulls(BLOCK, pa.string())
     top = published(subset)["top_languages"]
-    rest = (1 - sum(top.values())) / len(_OTHER_LANGUAGES)
-    shares = np.array([*top.values(), *[rest] * len(_OTHER_LANGUAGES)])
+    other_share = (1 - sum(top.values())) / len(_OTHER_LANGUAGES)
+    shares = np.array([*top.values(), *[other_share] * len(_OTHER_LANGUAGES)])
     return _words(rng, np.array([*top, *_OTHER_LANGUAGES]), shares)
 
 

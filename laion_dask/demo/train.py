@@ -74,8 +74,8 @@ class AttributeReader(torch.nn.Module):
         total = embeddings.new_zeros(())
         logits = self.linear(16 * embeddings).split(_N_CLASSES, dim=1)
         for scores, truth in zip(logits, claims.T, strict=True):
-            n_said = int((truth >= 0).sum())
-            if n_said:
+            n_claimed = int((truth >= 0).sum())
+            if n_claimed:
                 total = total + F.cross_entropy(scores, truth, ignore_index=-1)
         return total
 
@@ -118,9 +118,9 @@ def _batch(
     fresh = [t for t in dict.fromkeys(texts) if t not in cache]
     if fresh:
         cache.update(zip(fresh, tokenizer(fresh), strict=True))
-    said = torch.tensor(claims)
+    caption_claims = torch.tensor(claims)
     facts = torch.from_numpy(pool.claims[chosen]).long()
-    return images, torch.stack([cache[t] for t in texts]), said, facts
+    return images, torch.stack([cache[t] for t in texts]), caption_claims, facts
 
 
 class Trainer:
@@ -143,7 +143,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = _rate(done, self.rate)
         chosen = self.rng.choice(len(self.pool.pictures), self.batch, replace=False)
-        images, tokens, said, facts = _batch(
+        images, tokens, caption_claims, facts = _batch(
             self.pool, chosen, self.rng, self.tokenizer, self.cache
         )
         with torch.autocast("cpu", torch.bfloat16):
@@ -151,8 +151,8 @@ class Trainer:
         image = F.normalize(image.float(), dim=-1)
         text = encode_captions(self.model, tokens)
         scale = self.model.logit_scale.exp().clamp(max=100)
-        loss = contrastive_loss(image, text, scale, true_of(said, facts))
-        read = self.reader.loss(image, facts) + self.reader.loss(text, said)
+        loss = contrastive_loss(image, text, scale, true_of(caption_claims, facts))
+        read = self.reader.loss(image, facts) + self.reader.loss(text, caption_claims)
         self.optimizer.zero_grad(set_to_none=True)
         (loss + 0.2 * read).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -162,9 +162,9 @@ class Trainer:
     def report(self) -> str:
         """The current zero-shot accuracy, formatted."""
         self.model.eval()
-        found = {p: zero_shot_top1(self.model, p, 480, seed=77) for p in ("seen", "held_out")}
+        accuracy = {p: zero_shot_top1(self.model, p, 480, seed=77) for p in ("seen", "held_out")}
         self.model.train()
-        return ", ".join(f"zero-shot top-1 {p} {v:.3f}" for p, v in found.items())
+        return ", ".join(f"zero-shot top-1 {p} {v:.3f}" for p, v in accuracy.items())
 
 
 def train(
@@ -205,9 +205,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    train(given.out, n_samples=given.samples, n_pool=given.pool, minutes=given.minutes,
-          rate=given.rate, batch=given.batch, seed=given.seed)  # fmt: skip
+    args = parser.parse_args()
+    train(args.out, n_samples=args.samples, n_pool=args.pool, minutes=args.minutes,
+          rate=args.rate, batch=args.batch, seed=args.seed)  # fmt: skip
 
 
 if __name__ == "__main__":

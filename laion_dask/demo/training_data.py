@@ -23,11 +23,11 @@ _SHIFT = 4
 
 def pixels(picture: Picture, size: int, rng: np.random.Generator) -> np.ndarray:
     """One training image, uint8 (size, size, 3): drawn small, or large, compressed, then shrunk."""
-    how = rng.random()
-    if how < 0.25:
+    draw = rng.random()
+    if draw < 0.25:
         return np.asarray(render(picture, size))
     image = render(picture, 2 * size)
-    if how < 0.75:
+    if draw < 0.75:
         bytes_ = io.BytesIO()
         image.save(bytes_, "JPEG", quality=int(rng.integers(70, 96)))
         image = Image.open(bytes_)
@@ -67,7 +67,7 @@ def render_pool(n: int, *, seed: int, size: int = 64, n_processes: int = 2) -> P
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as workers:
         blocks = list(workers.map(partial(render_block, seed=seed, size=size), numbers))
     pictures, images, claims = zip(*blocks, strict=True)
-    return Pool([p for some in pictures for p in some], np.concatenate(images),
+    return Pool([p for block_pictures in pictures for p in block_pictures], np.concatenate(images),
                 np.concatenate(claims))  # fmt: skip
 
 
@@ -112,5 +112,5 @@ def true_of(claims: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
     facts : torch.Tensor
         (n images, k).
     """
-    said = claims[:, None, :]
-    return ((said == -1) | (said == facts[None, :, :])).all(-1)
+    claimed = claims[:, None, :]
+    return ((claimed == -1) | (claimed == facts[None, :, :])).all(-1)

@@ -36,15 +36,15 @@ _SYLLABLES = [c + v for c in "bdklmntv" for v in "aio" if c + v != "ti"]
 @cache
 def vocabulary() -> tuple[str, ...]:
     """The 6,000 words, most common first: `HEAD`, then invented words. Eager."""
-    made: list[str] = []
+    invented: list[str] = []
     rng = np.random.Generator(np.random.PCG64(20220331))
     for n, share in ((2, 0.25), (3, 0.40), (4, 0.25), (5, 0.10)):
         picks = rng.integers(len(_SYLLABLES), size=(2 * N_WORDS, n))
         ends = rng.choice(["", "n", "s"], size=2 * N_WORDS, p=[0.5, 0.3, 0.2])
         words = ("".join(_SYLLABLES[i] for i in p) + e for p, e in zip(picks, ends, strict=True))
-        made += itertools.islice(dict.fromkeys(words), int(share * N_WORDS))
-    rng.shuffle(made)
-    return tuple(dict.fromkeys([*HEAD, *made]))[:N_WORDS]
+        invented += itertools.islice(dict.fromkeys(words), int(share * N_WORDS))
+    rng.shuffle(invented)
+    return tuple(dict.fromkeys([*HEAD, *invented]))[:N_WORDS]
 
 
 @cache
@@ -123,9 +123,9 @@ def _fill(
     a, size = a[where], (b - a)[where]
     pick = rng.integers(0, 1 << 16, size=len(a), dtype=np.uint16)
     for r in range(1, MAX_WORD + 2):
-        here = size == r
-        at = a[here][:, None] + np.arange(r)
-        text[at] = letters[r][pick[here] % len(letters[r])]
+        is_length = size == r
+        at = a[is_length][:, None] + np.arange(r)
+        text[at] = letters[r][pick[is_length] % len(letters[r])]
 
 
 N_DOMAINS = 100_000

@@ -122,11 +122,11 @@ def _in_order(written: pd.DataFrame) -> tuple[list[WrittenPart], list[list[str]]
 
 def _check_names(names: Sequence[str]) -> None:
     """Raise if column names differ only in case, which Parquet readers may ignore."""
-    seen: dict[str, str] = {}
+    known: dict[str, str] = {}
     for name in names:
-        if name.lower() in seen:
+        if name.lower() in known:
             raise SchemaError(
-                f"The columns {seen[name.lower()]!r} and {name!r} differ only in case, which some "
+                f"The columns {known[name.lower()]!r} and {name!r} differ only in case, which some "
                 "readers of Parquet ignore. Rename or drop one of them."
             )
-        seen[name.lower()] = name
+        known[name.lower()] = name

@@ -92,9 +92,9 @@ def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> d
 
 def _part_entry(part: WrittenPart) -> dict[str, Any]:
     """A part as the manifest lists it; the row count is listed with its first file."""
-    first, *others = map(_entry, part.final_names, part.files)
+    first, *companions = map(_entry, part.final_names, part.files)
     entry = {"file": first["file"], "rows": part.rows, **first}
-    return {**entry, "companions": others} if others else entry
+    return {**entry, "companions": companions} if companions else entry
 
 
 def _entry(name: str, file: StagedFile) -> dict[str, Any]:
@@ -111,9 +111,9 @@ def staged_names(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> d
     names += [_index_name(file) for file in index]
     files = [file for part in parts for file in part.files] + [*index]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        name = next(name for name in names if names.count(name) > 1)
         raise ExportError(
-            f"The export format wrote two files with the same name, {twice}. Give the files of a "
+            f"The export format wrote two files with the same name, {name}. Give the files of a "
             "part different suffixes."
         )
     return {name: file.staged for name, file in zip(names, files, strict=True)}

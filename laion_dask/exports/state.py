@@ -77,22 +77,22 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     contents = ((n, _own_manifest(fs, f"{folder}/{n}")) for n in MANIFESTS if n in names)
     manifests = {n: content for n, content in contents if content is not None}
     parts = names_in(fs, f"{folder}/{PARTS}")
-    beside = [n for n in names if is_part_name(n)]
-    is_foreign = names and not _is_interrupted(names, beside, parts)
+    flat_parts = [n for n in names if is_part_name(n)]
+    is_foreign = names and not _is_interrupted(names, flat_parts, parts)
     foreign_manifests = {MANIFEST, NEXT_MANIFEST} & (set(names) - manifests.keys())
     if (is_foreign and not manifests) or foreign_manifests:
         raise _foreign_error(path, names)
     _check_parts(fs, folder, path, parts)
     # Without a manifest of that release, files with such names belong to the user.
-    flat = beside if FLAT_MANIFEST in manifests or UNFINISHED in names else []
+    flat = flat_parts if FLAT_MANIFEST in manifests or UNFINISHED in names else []
     flat += [n for n in (FLAT_MANIFEST,) if n in manifests]
     return ExportState(manifests, tuple(parts), tuple(flat))
 
 
-def _is_interrupted(names: Sequence[str], beside: Sequence[str], parts: Sequence[str]) -> bool:
+def _is_interrupted(names: Sequence[str], flat_parts: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether a folder without a manifest contains only files of an interrupted export."""
     if UNFINISHED in names:
-        return not set(names) - {UNFINISHED, PARTS, *beside}
+        return not set(names) - {UNFINISHED, PARTS, *flat_parts}
     return names == [PARTS] and not parts
 
 

@@ -106,5 +106,5 @@ def _count_rows(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
     paths = [part.path if local else fs.unstrip_protocol(part.path) for part in parquet]
     footers = read_footers(paths) if paths else []
     check_footers(footers)
-    others = sum(part.rows or 0 for part in set(manifest.parts) - set(parquet))
-    return sum(footer.n_rows for footer in footers) + others
+    n_others = sum(part.rows or 0 for part in set(manifest.parts) - set(parquet))
+    return sum(footer.n_rows for footer in footers) + n_others

@@ -75,45 +75,51 @@ class Line:
 
     def shown(self) -> dict[str, str]:
         """The line as formatted text, by column."""
-        found = {"step": self.step.name, "bytes read": in_bytes(self.step.bytes_read)}
+        texts = {"step": self.step.name, "bytes read": in_bytes(self.step.bytes_read)}
         if self.workers.device == CPU or self.rate:
-            known = self.rate is not None
-            found["time"] = in_time(self.seconds) if known else "not measured"
-            found["between"] = f"{in_time(self.low)} and {in_time(self.high)}" if known else ""
+            is_measured = self.rate is not None
+            texts["time"] = in_time(self.seconds) if is_measured else "not measured"
+            texts["between"] = (
+                f"{in_time(self.low)} and {in_time(self.high)}" if is_measured else ""
+            )
         else:
-            found["time"] = "not measured"
-            found["at best"] = in_time(self.at_best) if self.gpu else "?"
-        found["memory a worker"] = in_bytes(self.memory_bytes)
-        found["limited by"] = self.limit
-        return found
+            texts["time"] = "not measured"
+            texts["at best"] = in_time(self.at_best) if self.gpu else "?"
+        texts["memory a worker"] = in_bytes(self.memory_bytes)
+        texts["limited by"] = self.limit
+        return texts
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
         """The rates of the step that have not been measured on such a device."""
-        known = {rate.step for rate in self.measured}
-        return tuple(name for name in self.step.rates if name not in known)
+        names = {rate.step for rate in self.measured}
+        return tuple(name for name in self.step.rates if name not in names)
 
     def too_large(self, data: Data) -> str | None:
         """The remedy if a worker's memory is too small, or None."""
         limit, name = self.workers.memory_limit, self.step.name
         if limit is None or self.memory_bytes <= limit:
             return None
-        said = f"{name}: a worker needs {in_bytes(self.memory_bytes)} and has {in_bytes(limit)}. "
-        a_row = self.step.row_memory * self.workers.threads
-        rest = limit - (self.memory_bytes - a_row * data.partition_rows)
-        fitting = int(rest // a_row) if a_row else 0
+        problem = (
+            f"{name}: a worker needs {in_bytes(self.memory_bytes)} and has {in_bytes(limit)}. "
+        )
+        row_memory = self.step.row_memory * self.workers.threads
+        available = limit - (self.memory_bytes - row_memory * data.partition_rows)
+        fitting = int(available // row_memory) if row_memory else 0
         if fitting < 1000:
-            return f"{said}Give each more memory: fewer workers, or memory_limit= of start_cluster."
+            return (
+                f"{problem}Give each more memory: fewer workers, or memory_limit= of start_cluster."
+            )
         round_ = fitting - fitting % 1000
         if fitting < data.group_rows:
             return (
-                f"{said}Partitions are whole row groups, and some row groups have "
+                f"{problem}Partitions are whole row groups, and some row groups have "
                 f"{data.group_rows:,} rows: rewrite the shards with row groups of at most "
                 f"{round_:,} rows, or give each worker more memory."
             )
         fitting = fitting if round_ < data.group_rows else round_
         return (
-            f"{said}Make partitions smaller: --max-rows-per-partition {fitting}, or in Python "
+            f"{problem}Make partitions smaller: --max-rows-per-partition {fitting}, or in Python "
             f"read_shards(max_rows_per_partition={fitting:_})."
         )
 
@@ -121,11 +127,11 @@ class Line:
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
     """The estimate of a step for the given workers."""
     measured, notes = _measured_rates(step, workers.device, rates)
-    rate = _added(measured) if len(measured) == len(step.rates) else None
+    rate = _sequential_rate(measured) if len(measured) == len(step.rates) else None
     reading = step.bytes_read / storage if storage else 0.0
     nan = math.nan
     seconds, low, high, at_best, limit, gpu = nan, nan, nan, nan, "not known", None
-    needs = 0.0
+    bandwidth = 0.0
     if rate is not None:
         work, fast, slow = (
             step.rows / (speed * workers.lanes)
@@ -134,21 +140,21 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
         # At best, reading and computing overlap; at worst, they do not.
         seconds, low, high = max(work, reading), max(fast, reading), slow + reading
         limit = "storage" if reading > work else "processor" if workers.device == CPU else "GPU"
-        needs = step.bytes_read / work if work else 0.0
+        bandwidth = step.bytes_read / work if work else 0.0
     elif workers.device != CPU and step.row_memory:  # 0 for images, whose bytes are unknown
         gpu, bounds = _bounds(step, workers, rates)
         if bounds:
             at_best = max([*bounds.values(), reading])
-            needs = step.bytes_read / at_best if at_best else 0.0
+            bandwidth = step.bytes_read / at_best if at_best else 0.0
             limit = max({"storage": reading, **bounds}.items(), key=lambda bound: bound[1])[0]
-    held = step.row_memory * data.partition_rows * workers.threads
+    block_memory = step.row_memory * data.partition_rows * workers.threads
     process = rate.process_bytes if rate else _process(step, rates)
     if rate is None:
         notes += (
             "Memory of unmeasured steps: the partition, the embeddings, and the process of the "
             "most similar step on a CPU core; larger models are not included.",
         )
-    memory = round(process + step.resident + held)
+    memory = round(process + step.resident + block_memory)
     return Line(
         step,
         workers,
@@ -159,7 +165,7 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
         low,
         high,
         at_best,
-        needs,
+        bandwidth,
         limit,
         memory,
         notes,
@@ -170,11 +176,11 @@ def _process(step: Step, rates: Rates) -> float:
     """Process memory in bytes of an unmeasured step, from similar steps, or else from any step."""
     kinds = {name.partition(" ")[0] for name in step.rates}
     alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] in kinds]
-    least = min((r.process_bytes for r in rates.rates), default=0)
-    return max(alike, default=least) + step.query_bytes * step.queries
+    fallback = min((r.process_bytes for r in rates.rates), default=0)
+    return max(alike, default=fallback) + step.query_bytes * step.queries
 
 
-def _added(rates: tuple[Rate, ...]) -> Rate | None:
+def _sequential_rate(rates: tuple[Rate, ...]) -> Rate | None:
     """The rate of work done sequentially: the times per row add up."""
     if len(rates) < 2:
         return rates[0] if rates else None
@@ -196,26 +202,26 @@ def _measured_rates(
 ) -> tuple[tuple[Rate, ...], tuple[str, ...]]:
     """The measured rates of a step, and notes on their applicability."""
     each = [_rate(step, name, device, rates) for name in step.rates]
-    notes = dict.fromkeys(note for _, some in each for note in some)
+    notes = dict.fromkeys(note for _, rate_notes in each for note in rate_notes)
     return tuple(rate for rate, _ in each if rate is not None), tuple(notes)
 
 
 def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:
     """One rate of a step, adjusted to its number of queries and its row width."""
-    found = rates.of(name, device)
-    if not found:
+    candidates = rates.of(name, device)
+    if not candidates:
         return None, ()
     notes: tuple[str, ...] = ()
-    exact = [rate for rate in found if rate.queries == step.queries]
-    rate = (exact or found)[0]
-    more = max(0, step.queries - (exact or found)[-1].queries)
-    if not exact and len(found) > 1:
-        rate = _between(found[0], found[-1], step.queries)
+    exact = [rate for rate in candidates if rate.queries == step.queries]
+    rate = (exact or candidates)[0]
+    n_more = max(0, step.queries - (exact or candidates)[-1].queries)
+    if not exact and len(candidates) > 1:
+        rate = _between(candidates[0], candidates[-1], step.queries)
         notes = (
-            f"{step.name}: linear in queries, through the times of {found[0].queries:,} and "
-            f"{found[-1].queries:,}.",
+            f"{step.name}: linear in queries, through the times of {candidates[0].queries:,} and "
+            f"{candidates[-1].queries:,}.",
         )
-    rate = replace(rate, process_bytes=round(rate.process_bytes + more * step.query_bytes))
+    rate = replace(rate, process_bytes=round(rate.process_bytes + n_more * step.query_bytes))
     if rate.device != device:
         notes += (f"{step.name}: measured on {rate.device}, assumed to apply to {device}.",)
     if rate.row_bytes and step.row_bytes and rate.row_bytes != step.row_bytes:
@@ -259,14 +265,14 @@ def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dic
 def measured(lines: list[Line]) -> list[str]:
     """The sources of the rates, and what their spread does not include."""
     rates = [rate for line in lines if line.rate is not None for rate in line.measured]
-    said = []
+    notes = []
     for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
         files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
-        said.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
+        notes.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
     if rates:
-        said.append(
+        notes.append(
             "Between is the spread of the benchmark's own runs. It does not include another CPU, "
             "cores that share one memory, or a slow network; nor starting workers, loading "
             "models and scheduling, which dominate the time of a small job."
         )
-    return said
+    return notes

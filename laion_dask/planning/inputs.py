@@ -20,12 +20,12 @@ from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.schema import PROVENANCE
 
 #: Above this number of shards, column sizes are read from this many evenly spread footers.
-MOST_FOOTERS = 64
+MAX_FOOTERS = 64
 #: The most bytes of local embeddings that a process keeps mapped, except for one larger file
 #: (io.embeddings.mmap_cache).
-_KEPT = 1 << 31
+_MAX_MAPPED = 1 << 31
 #: Bytes of remote embeddings fetched at once: 16 runs of 16 MiB (io.embeddings.stored_rows).
-_FETCHED = 16 << 24
+_MAX_FETCHED = 16 << 24
 #: While a partition is created, it is in memory both as Arrow and as a frame.
 _COPIES = 2
 
@@ -82,18 +82,18 @@ class Data:
 
     def stored(self, columns: Iterable[str]) -> int:
         """Bytes of some columns of the pieces, as stored in the files."""
-        wanted = set(columns)
-        known = {
-            p: sum(s.stored for n, s in c.items() if n in wanted) for p, c in self.sizes.items()
+        names = set(columns)
+        stored_of = {
+            p: sum(s.stored for n, s in c.items() if n in names) for p, c in self.sizes.items()
         }
-        whole = sum(shard.size for shard in self.shards if shard.path in known)
-        share = sum(known.values()) / whole if whole else 0.0
-        found = 0.0
+        total_size = sum(shard.size for shard in self.shards if shard.path in stored_of)
+        share = sum(stored_of.values()) / total_size if total_size else 0.0
+        n_bytes = 0.0
         for piece in self.pieces:
             shard = piece.shard
-            of_shard = known.get(shard.path, share * shard.size)
-            found += of_shard * piece.n_rows / max(1, shard.n_rows)
-        return round(found)
+            of_shard = stored_of.get(shard.path, share * shard.size)
+            n_bytes += of_shard * piece.n_rows / max(1, shard.n_rows)
+        return round(n_bytes)
 
     def row_memory(self, columns: Iterable[str]) -> float:
         """Bytes per row of some columns in memory, while a partition of them is created.
@@ -102,14 +102,14 @@ class Data:
         file, and 8 bytes for its offset.
         """
         n = sum(shard.n_rows for shard in self.shards if shard.path in self.sizes)
-        found = 4.0 + 8.0  # shard and row
+        n_bytes = 4.0 + 8.0  # shard and row
         for name in set(columns) - set(PROVENANCE):
             if name in self.fixed:
-                found += self.fixed[name] + 1
+                n_bytes += self.fixed[name] + 1
             else:
                 plain = sum(sizes[name].plain for sizes in self.sizes.values() if name in sizes)
-                found += plain / max(1, n) + 8
-        return _COPIES * found
+                n_bytes += plain / max(1, n) + 8
+        return _COPIES * n_bytes
 
 
 def open_data(provenance: Provenance) -> Data:
@@ -123,17 +123,17 @@ def open_data(provenance: Provenance) -> Data:
         When a footer can no longer be read.
     """
     frame, scans = provenance.frame, provenance.sources
-    pieces = tuple(piece for _, some in scans for piece in some)
+    pieces = tuple(piece for _, scan_pieces in scans for piece in scan_pieces)
     shards = list({piece.shard.path: piece.shard for piece in pieces}.values())
-    at = np.unique(np.linspace(0, len(shards) - 1, MOST_FOOTERS).round().astype(int))
-    chosen = [shards[i] for i in at] if shards else []
+    positions = np.unique(np.linspace(0, len(shards) - 1, MAX_FOOTERS).round().astype(int))
+    chosen = [shards[i] for i in positions] if shards else []
     sizes = {}
-    for shard, found in zip(chosen, column_sizes([s.path for s in chosen]), strict=True):
+    for shard, column_size in zip(chosen, column_sizes([s.path for s in chosen]), strict=True):
         names = {old: new for old, new, _ in shard.columns}
-        sizes[shard.path] = {names.get(old, old): size for old, size in found.items()}
+        sizes[shard.path] = {names.get(old, old): size for old, size in column_size.items()}
     types = {name: type_ for scan, _ in scans for name, type_ in scan.types}
     used = {name for scan, _ in scans if scan.where is not None for name in scan.where.columns}
-    used |= {name for _, (said,) in provenance.uses_of(passes) for name in said.columns}
+    used |= {name for _, (used_by,) in provenance.uses_of(passes) for name in used_by.columns}
     kinds = {name: kind for scan, _ in scans for name, kind in scan.kinds.items()}
     all_kinds = {str(name): kind_of(dtype) for name, dtype in frame.dtypes.items()}
     all_kinds |= {name: kind for name, kind in kinds.items() if name in all_kinds}
@@ -153,7 +153,7 @@ def _width(type_: pa.DataType) -> float | None:
         return None
 
 
-def embeddings_of(provenance: Provenance, given: Embeddings | None) -> Embeddings | None:
+def embeddings_of(provenance: Provenance, embeddings: Embeddings | None) -> Embeddings | None:
     """The embeddings for a plan, paired with the frame: the given ones, or the frame's only ones.
 
     Raises
@@ -163,16 +163,16 @@ def embeddings_of(provenance: Provenance, given: Embeddings | None) -> Embedding
     PairingError
         When they are not the embeddings of the frame's shards.
     """
-    if given is None:
-        found = provenance.objects_of_type(Embeddings)
-        if len(found) > 1:
+    if embeddings is None:
+        sets = provenance.objects_of_type(Embeddings)
+        if len(sets) > 1:
             raise OptionError(
-                f"The frame was computed with {len(found)} sets of embeddings. Choose one for the "
+                f"The frame was computed with {len(sets)} sets of embeddings. Choose one for the "
                 f"plan with {argument('embeddings')}."
             )
-        return found[0] if found else None
-    must_be("embeddings", given, Embeddings, "what ld.open_embeddings(...) returns")
-    return given.paired_with(provenance.shards)
+        return sets[0] if sets else None
+    must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
+    return embeddings.paired_with(provenance.shards)
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ class Vectors:
     @property
     def stored(self) -> int:
         """Bytes that are read for the pieces' rows."""
-        found = 0.0
+        n_bytes = 0.0
         for file, n in self.files:
-            whole = file.size if file.is_packed else file.n_rows * file.dim * _item(file)
-            found += whole * n / max(1, file.n_rows)
-        return round(found)
+            file_bytes = file.size if file.is_packed else file.n_rows * file.dim * _item(file)
+            n_bytes += file_bytes * n / max(1, file.n_rows)
+        return round(n_bytes)
 
     @property
     def held(self) -> int:
@@ -207,14 +207,14 @@ class Vectors:
         """The most bytes of them that a process holds, however many there are."""
         files = stored_files(file for file, _ in self.files)
         largest = max((file.n_rows * file.dim * _item(file) for file in files), default=0)
-        found = 0
+        n_bytes = 0
         if any(file.is_mapped for file in files):
-            found = max(_KEPT, largest)
+            n_bytes = max(_MAX_MAPPED, largest)
         if any(file.is_packed for file in files):
-            found = max(found, 2 * largest)  # the last two are cached unpacked
+            n_bytes = max(n_bytes, 2 * largest)  # the last two are cached unpacked
         if any(not file.is_packed and not file.is_mapped for file in files):
-            found = max(found, _FETCHED)
-        return found
+            n_bytes = max(n_bytes, _MAX_FETCHED)
+        return n_bytes
 
 
 def vectors_of(data: Data, embeddings: Embeddings) -> Vectors:

@@ -27,19 +27,22 @@ def steps(
     """The facts about the frame, and the steps of the plan. Eager, but reads only footers."""
     provenance = Provenance.of(frame)
     data = open_data(provenance)
-    given = None if embeddings is None else embeddings_of(provenance, embeddings)
-    facts = FrameFacts(provenance, data, given)
-    wanted = requests(verbs)
-    own = [_own_steps(facts, request) for request in wanted]
-    return data, (*_pending_steps(facts, wanted, own), *(step for some in own for step in some))
+    paired = None if embeddings is None else embeddings_of(provenance, embeddings)
+    facts = FrameFacts(provenance, data, paired)
+    verb_requests = requests(verbs)
+    own_steps = [_own_steps(facts, request) for request in verb_requests]
+    return data, (
+        *_pending_steps(facts, verb_requests, own_steps),
+        *(step for verb_steps in own_steps for step in verb_steps),
+    )
 
 
 def _own_steps(facts: FrameFacts, request: Request) -> list[Step]:
     costs = request.costs(facts)
-    own = [facts.step(cost, request.verb.name) for cost in costs]
+    steps_of_verb = [facts.step(cost, request.verb.name) for cost in costs]
     if not request.shares_embeddings:
-        return own
-    return [own[0], *map(_without_embeddings, own[1:])]
+        return steps_of_verb
+    return [steps_of_verb[0], *map(_without_embeddings, steps_of_verb[1:])]
 
 
 def _without_embeddings(step: Step) -> Step:
@@ -48,24 +51,26 @@ def _without_embeddings(step: Step) -> Step:
     return replace(step, metadata_bytes=0, embedding_bytes=0, notes=(*step.notes, note))
 
 
-def _pending_steps(facts: FrameFacts, wanted: list[Request], own: list[list[Step]]) -> list[Step]:
-    """The frame's pending steps in all passes; adds the embeddings that they hold to ``own``."""
+def _pending_steps(
+    facts: FrameFacts, verb_requests: list[Request], own_steps: list[list[Step]]
+) -> list[Step]:
+    """The frame's pending steps in all passes; adds the embeddings they hold to ``own_steps``."""
     by_name: dict[str, list[Step]] = {}
     passes: dict[str, None] = {}
-    for name, place, columns, reads in _passes(facts, wanted, own):
+    for name, position, columns, reads in _passes(facts, verb_requests, own_steps):
         pending = _pending(facts, columns, reads)
         for step in pending:
             by_name.setdefault(step.name, []).append(step)
             passes[name] = None
-        if place is not None:
-            i, j = place
-            held = own[i][j].held + sum(step.held for step in pending)
-            most = max(step.most_held for step in (own[i][j], *pending))
-            own[i][j] = replace(own[i][j], held=held, most_held=most)
-    return [_together(name, several, list(passes)) for name, several in by_name.items()]
+        if position is not None:
+            i, j = position
+            held = own_steps[i][j].held + sum(step.held for step in pending)
+            most_held = max(step.most_held for step in (own_steps[i][j], *pending))
+            own_steps[i][j] = replace(own_steps[i][j], held=held, most_held=most_held)
+    return [_combined_step(name, several, list(passes)) for name, several in by_name.items()]
 
 
-def _together(name: str, several: list[Step], verbs: list[str]) -> Step:
+def _combined_step(name: str, several: list[Step], verbs: list[str]) -> Step:
     """One step for pending work that several passes compute."""
     notes = [_BOUND]
     if len(several) > 1:
@@ -79,29 +84,33 @@ def _together(name: str, several: list[Step], verbs: list[str]) -> Step:
     return replace(several[0], name=name, notes=(*notes, *several[0].notes), **sums)
 
 
-def _passes(facts: FrameFacts, wanted: list[Request], own: list[list[Step]]) -> Iterator[tuple]:
+def _passes(
+    facts: FrameFacts, verb_requests: list[Request], own_steps: list[list[Step]]
+) -> Iterator[tuple]:
     """Every pass over the frame: one per eager verb, or one that the caller starts later.
 
     Yields
     ------
     name : str
     place : (int, int) or None
-        Its indices in ``own``; None for the pass that lazy verbs wait for.
+        Its indices in ``own_steps``; None for the pass that lazy verbs wait for.
     columns : tuple of str
         The columns of the frame that are computed.
     reads : set of str
         The columns whose bytes are already counted by a step.
     """
     is_started, waits = False, False
-    for i, (request, some) in enumerate(zip(wanted, own, strict=True)):
-        for j, step in enumerate(some):
+    for i, (request, verb_steps) in enumerate(zip(verb_requests, own_steps, strict=True)):
+        for j, step in enumerate(verb_steps):
             if step.is_pass and request.verb.is_lazy:
                 waits = True
             elif step.is_pass:
                 is_started = True
                 yield request.verb.name, (i, j), step.columns, {*step.columns, *facts.filtered}
     if waits and not is_started:
-        reads = facts.filtered.union(*(step.columns for some in own for step in some))
+        reads = facts.filtered.union(
+            *(step.columns for verb_steps in own_steps for step in verb_steps)
+        )
         yield "the frame", None, facts.columns, set(reads)
 
 
@@ -111,11 +120,11 @@ def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list
     frame = frame[[name for name in frame.columns if name in set(columns)]]
     frame = frame.simplify()  # drops work that these columns do not need
     uses: list[tuple[dd.DataFrame, list, list]] = []
-    known: list = []  # a spec may be an argument of several kernels; the last one counts
+    seen_specs: list = []  # a spec may be an argument of several kernels; the last one counts
     for over, arguments in kernel_uses(frame):
         specs = [a for a in arguments if is_spec(a)]
-        specs = [spec for spec in specs if spec not in known]
-        known += specs
+        specs = [spec for spec in specs if spec not in seen_specs]
+        seen_specs += specs
         uses.append((over, arguments, specs))
     return [
         step
@@ -133,10 +142,10 @@ def _steps_of_kernel(
     provenance = Provenance.of(over)
     data = replace(facts.data, pieces=tuple(provenance.pieces))
     sets = tuple(a for a in arguments if isinstance(a, Embeddings))
-    here = FrameFacts(provenance, data, sets[0] if sets else None)
+    kernel_facts = FrameFacts(provenance, data, sets[0] if sets else None)
     for number, spec in enumerate(specs):
         cost = spec.cost
-        step = here.step(replace(cost, embeddings=sets), cost.label)
+        step = kernel_facts.step(replace(cost, embeddings=sets), cost.label)
         if number:
             step = replace(step, embedding_bytes=0)
         # Columns of filters and of the verb are counted by the verb's own step.

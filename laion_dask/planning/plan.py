@@ -132,48 +132,48 @@ class Plan:
     def notes(self) -> list[str]:
         """The assumptions of the numbers, and what they do not include."""
         lines = self.lines
-        said = [warning for line in lines if (warning := line.too_large(self.data))]
+        notes = [warning for line in lines if (warning := line.too_large(self.data))]
         if self.rows != self.data.rows:
-            said.append(f"Scaled from {self.data.rows:,} rows, as if all were like these.")
+            notes.append(f"Scaled from {self.data.rows:,} rows, as if all were like these.")
         if len(self.data.shards) > len(self.data.sizes):
-            said.append(
+            notes.append(
                 f"Column sizes from the footers of {len(self.data.sizes)} of "
                 f"{len(self.data.shards):,} shards; for the others, from their file sizes."
             )
         if self.data.filtered:
             names = ", ".join(sorted(self.data.filtered))
-            said.append(
+            notes.append(
                 f"As if every row passed the filter (on {names}): the actual number is unknown."
             )
-        said += dict.fromkeys(note for line in lines for note in line.step.notes)
-        said += dict.fromkeys(note for line in lines for note in line.notes)
+        notes += dict.fromkeys(note for line in lines for note in line.step.notes)
+        notes += dict.fromkeys(note for line in lines for note in line.notes)
         unknown = dict.fromkeys(repr(name) for line in lines for name in line.unmeasured)
         if unknown:
-            who = "a core" if self.workers.device == CPU else f"a GPU, {self.workers.device}"
-            said.append(
-                f"Nothing has been measured on {who} of {', '.join(unknown)}: give your own rates= "
+            on = "a core" if self.workers.device == CPU else f"a GPU, {self.workers.device}"
+            notes.append(
+                f"Nothing has been measured on {on} of {', '.join(unknown)}: give your own rates= "
                 "for a time."
             )
-        return [*said, *measured(lines), *self._about_gpus(lines), self._about_storage()]
+        return [*notes, *measured(lines), *self._about_gpus(lines), self._about_storage()]
 
     def _about_gpus(self, lines: list[Line]) -> list[str]:
         if self.workers.device == CPU:
             return []
-        held = max(line.step.row_memory for line in lines) * self.data.partition_rows
-        said = [
-            f"Memory is the host's; on the GPU a partition takes about {in_bytes(held)}, "
+        memory = max(line.step.row_memory for line in lines) * self.data.partition_rows
+        notes = [
+            f"Memory is the host's; on the GPU a partition takes about {in_bytes(memory)}, "
             "besides blocks of embeddings, which are halved if they do not fit."
         ]
         gpus = dict.fromkeys(line.gpu for line in lines if line.gpu)
         peaks = [f"Peaks of {gpu.name}: {gpu.source}." for gpu in gpus]
-        others = [gpu.name for gpu in gpus if gpu.name != self.workers.device]
-        peaks += [f"They are used for {self.workers.device}." for _ in others]
+        other_gpus = [gpu.name for gpu in gpus if gpu.name != self.workers.device]
+        peaks += [f"They are used for {self.workers.device}." for _ in other_gpus]
         if peaks:
-            said.append(
+            notes.append(
                 "At best is the lower bound by the peaks, with perfect overlap: not a "
                 "projection. No step marked so has been measured on such a GPU."
             )
-        return [*said, *peaks]
+        return [*notes, *peaks]
 
     def _about_storage(self) -> str:
         if self.storage is not None:
@@ -203,10 +203,10 @@ class Plan:
         rows = [line.shown() for line in self.lines]
         if len(rows) > 1:
             total = {"step": "total", "bytes read": in_bytes(self.bytes_read)}
-            known = [line for line in self.lines if line.seconds == line.seconds]
-            more = "" if len(known) == len(self.lines) else " + ?"
-            if known:
-                total["time"] = in_time(sum(line.seconds for line in known)) + more
+            timed = [line for line in self.lines if line.seconds == line.seconds]
+            suffix = "" if len(timed) == len(self.lines) else " + ?"
+            if timed:
+                total["time"] = in_time(sum(line.seconds for line in timed)) + suffix
             if self.at_best == self.at_best:
                 total["at best"] = in_time(self.at_best)
             total["memory a worker"] = in_bytes(self.memory_bytes)
@@ -223,8 +223,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         head, table, notes = self._shown()
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        return f"<p>{html.escape(head)}</p>{in_scroll(table.to_html(index=False))}<ul>{said}</ul>"
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        return f"<p>{html.escape(head)}</p>{in_scroll(table.to_html(index=False))}<ul>{items}</ul>"
 
 
 def plan(
@@ -294,14 +294,14 @@ def plan(
     >>> list(found.table["step"])
     ['summary', 'where']
     """
-    known = open_rates(rates)
-    name = None if device is None else known.device(device)
-    data, made = steps(frame, verbs, embeddings)
-    there = find_workers(workers, name, data.backend)
-    there = there if memory_limit is None else with_limit(there, memory_limit)
-    given = None if storage is None else _storage(storage)
-    return Plan(data, made, there, known, given, data.rows)
+    all_rates = open_rates(rates)
+    name = None if device is None else all_rates.device(device)
+    data, plan_steps = steps(frame, verbs, embeddings)
+    available = find_workers(workers, name, data.backend)
+    available = available if memory_limit is None else with_limit(available, memory_limit)
+    bandwidth = None if storage is None else _storage(storage)
+    return Plan(data, plan_steps, available, all_rates, bandwidth, data.rows)
 
 
-def _storage(given: float) -> float:
-    return number("storage", given, "bytes a second, such as 2e9")
+def _storage(bytes_per_s: float) -> float:
+    return number("storage", bytes_per_s, "bytes a second, such as 2e9")

@@ -14,7 +14,7 @@ from typing import Any
 from laion_dask.errors import OptionError, argument, did_you_mean, must_be, parameter
 from laion_dask.validation import number, whole
 
-_OURS = Path(__file__).with_name("rates.json")
+_PACKAGED = Path(__file__).with_name("rates.json")
 CPU = "cpu"
 
 
@@ -88,16 +88,16 @@ class Gpu:
         _check(self, f"of the GPU {self.name!r}")
 
 
-def _check(made: Rate | Gpu, of: str) -> None:
+def _check(record: Rate | Gpu, owner: str) -> None:
     """Raise if a field's type differs from its declaration."""
-    for field in fields(made):
-        given = getattr(made, field.name)
+    for field in fields(record):
+        value = getattr(record, field.name)
         if field.type == "str":
-            must_be(f"{field.name} {of}", given, str, "text")
+            must_be(f"{field.name} {owner}", value, str, "text")
         elif field.type == "int":
-            whole(f"{field.name} {of}", given, "a whole number", int(field.name == "queries"))
+            whole(f"{field.name} {owner}", value, "a whole number", int(field.name == "queries"))
         else:
-            number(f"{field.name} {of}", given, "a number above 0")
+            number(f"{field.name} {owner}", value, "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class Rates:
         """
         of_step = [rate for rate in self.rates if rate.step == step]
         nearest = _nearest(device, [rate.device for rate in of_step])
-        found = [rate for rate in of_step if rate.device == nearest]
-        return sorted(found, key=lambda rate: rate.queries)
+        matching = [rate for rate in of_step if rate.device == nearest]
+        return sorted(matching, key=lambda rate: rate.queries)
 
     def gpu(self, name: str) -> Gpu | None:
         """The peaks of a GPU, by its name or the longest known prefix of it."""
@@ -131,24 +131,24 @@ class Rates:
             When neither its peaks nor any of its rates are known.
         """
         must_be("device", name, str, "the name of a GPU, such as 'NVIDIA H200'")
-        known = [CPU, *(gpu.name for gpu in self.gpus), *(rate.device for rate in self.rates)]
-        nearest = _nearest(name, known)
+        names = [CPU, *(gpu.name for gpu in self.gpus), *(rate.device for rate in self.rates)]
+        nearest = _nearest(name, names)
         if nearest is not None:
             return nearest if len(nearest) == len(name) else name
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, names)
         raise OptionError(
             f"{parameter('device')} is {name!r}, whose peaks are unknown.{hint} Add peaks in "
             f"{argument('rates')}, under 'gpus'."
         )
 
 
-def _nearest(name: str, known: Sequence[str]) -> str | None:
+def _nearest(name: str, names: Sequence[str]) -> str | None:
     """The longest known name that equals the name, or is a prefix of it in whole words."""
-    fitting = [k for k in known if re.match(rf"{re.escape(k)}(?!\w)", name, re.IGNORECASE)]
+    fitting = [k for k in names if re.match(rf"{re.escape(k)}(?!\w)", name, re.IGNORECASE)]
     return max(fitting, key=len, default=None)
 
 
-def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
+def open_rates(rates: Mapping | str | os.PathLike | None) -> Rates:
     """The rates that ship with the package, preceded by the given ones. Eager.
 
     Parameters
@@ -162,22 +162,22 @@ def open_rates(given: Mapping | str | os.PathLike | None) -> Rates:
     OptionError
         When it has another form.
     """
-    ours = _read(_OURS)
-    if given is None:
-        return ours
-    own = _read(given)
-    known = {(rate.step, rate.device) for rate in own.rates}
-    rest = tuple(rate for rate in ours.rates if (rate.step, rate.device) not in known)
-    named = {gpu.name for gpu in own.gpus}
-    gpus = tuple(gpu for gpu in ours.gpus if gpu.name not in named)
-    return Rates(own.rates + rest, own.gpus + gpus)
+    packaged = _read(_PACKAGED)
+    if rates is None:
+        return packaged
+    user_rates = _read(rates)
+    measured = {(rate.step, rate.device) for rate in user_rates.rates}
+    remaining = tuple(rate for rate in packaged.rates if (rate.step, rate.device) not in measured)
+    gpu_names = {gpu.name for gpu in user_rates.gpus}
+    gpus = tuple(gpu for gpu in packaged.gpus if gpu.name not in gpu_names)
+    return Rates(user_rates.rates + remaining, user_rates.gpus + gpus)
 
 
-def _read(given: Mapping | str | os.PathLike) -> Rates:
-    if isinstance(given, Mapping):
-        return _checked(given, "rates")
-    must_be("rates", given, (str, os.PathLike), "a mapping, or the path of a JSON file")
-    return _from_file(os.fspath(given))
+def _read(rates: Mapping | str | os.PathLike) -> Rates:
+    if isinstance(rates, Mapping):
+        return _checked(rates, "rates")
+    must_be("rates", rates, (str, os.PathLike), "a mapping, or the path of a JSON file")
+    return _from_file(os.fspath(rates))
 
 
 @cache
@@ -198,28 +198,30 @@ def _from_file(path: str) -> Rates:
         ) from error
 
 
-def _checked(given: Any, what: str) -> Rates:
-    must_be(what, given, Mapping, "a mapping with 'rates' and 'gpus'")
-    for name in given:
+def _checked(rates: Any, source: str) -> Rates:
+    must_be(source, rates, Mapping, "a mapping with 'rates' and 'gpus'")
+    for name in rates:
         if name not in ("rates", "gpus"):
-            raise OptionError(f"{what} has {name!r}.{did_you_mean(name, ['rates', 'gpus'])}")
-    return Rates(_all(Rate, given.get("rates", ()), what), _all(Gpu, given.get("gpus", ()), what))
+            raise OptionError(f"{source} has {name!r}.{did_you_mean(name, ['rates', 'gpus'])}")
+    return Rates(
+        _all(Rate, rates.get("rates", ()), source), _all(Gpu, rates.get("gpus", ()), source)
+    )
 
 
-def _all(kind: type, given: Sequence[Mapping], what: str) -> tuple:
+def _all(kind: type, entries: Sequence[Mapping], source: str) -> tuple:
     names = [field.name for field in fields(kind)]
-    made = []
+    records = []
     plural = f"{kind.__name__.lower()}s"
-    must_be(f"{plural!r} of {what}", given, (list, tuple), "a list of mappings")
-    for one in given:
-        must_be(f"An entry of {what}", one, Mapping, f"a mapping with {', '.join(names)}")
-        for name in one:
+    must_be(f"{plural!r} of {source}", entries, (list, tuple), "a list of mappings")
+    for entry in entries:
+        must_be(f"An entry of {source}", entry, Mapping, f"a mapping with {', '.join(names)}")
+        for name in entry:
             if name not in names:
-                raise OptionError(f"{what} has the field {name!r}.{did_you_mean(name, names)}")
+                raise OptionError(f"{source} has the field {name!r}.{did_you_mean(name, names)}")
         try:
-            made.append(kind(**one))
+            records.append(kind(**entry))
         except TypeError as error:
             raise OptionError(
-                f"An entry of {what} has {', '.join(one)}. Expected {', '.join(names)}."
+                f"An entry of {source} has {', '.join(entry)}. Expected {', '.join(names)}."
             ) from error
-    return tuple(made)
+    return tuple(records)

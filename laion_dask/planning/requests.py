@@ -64,10 +64,10 @@ def requests(verbs: object) -> list[Request]:
     OptionError
         When nothing is requested, or a name is unknown.
     """
-    wanted = verbs if isinstance(verbs, list) else [verbs]
-    if not wanted:
+    listed = verbs if isinstance(verbs, list) else [verbs]
+    if not listed:
         raise OptionError(f"verbs is empty.{did_you_mean('', VERBS)}")
-    return list(_grouped(map(_request, wanted)))
+    return list(_grouped(map(_request, listed)))
 
 
 def _request(item: object) -> Request:
@@ -80,18 +80,20 @@ def _request(item: object) -> Request:
     return Request(VERBS[name], tuple(arguments))
 
 
-def _grouped(each: Iterable[Request]) -> Iterator[Request]:
-    for (name, are_specs), some in groupby(each, key=lambda r: (r.verb.name, r.are_specs)):
+def _grouped(requests_in_order: Iterable[Request]) -> Iterator[Request]:
+    for (name, are_specs), group in groupby(
+        requests_in_order, key=lambda r: (r.verb.name, r.are_specs)
+    ):
         if are_specs:
-            specs = (spec for request in some for spec in request.arguments)
+            specs = (spec for request in group for spec in request.arguments)
             yield Request(VERBS[name], tuple(specs), are_specs=True)
         else:
-            yield from some
+            yield from group
 
 
-def _wrong_arguments(name: str, cost, given: tuple) -> OptionError:
+def _wrong_arguments(name: str, cost, arguments: tuple) -> OptionError:
     takes = list(inspect.signature(cost).parameters)[1:]
-    shown = ", ".join(map(repr, given))
+    shown = ", ".join(map(repr, arguments))
     if not takes:
         return OptionError(f"{name} takes no argument, and {shown} was given. Leave it out.")
     form = ", ".join([repr(name), *takes])

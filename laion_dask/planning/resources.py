@@ -50,7 +50,7 @@ class Workers:
         return f"{self.n:,} worker{of}{threads}{limit}"
 
 
-def with_limit(workers: Workers, given: str | int) -> Workers:
+def with_limit(workers: Workers, memory_limit: str | int) -> Workers:
     """The same workers with another memory limit each.
 
     Raises
@@ -59,16 +59,22 @@ def with_limit(workers: Workers, given: str | int) -> Workers:
         When it is not a number of bytes.
     """
     try:
-        given = int(given) if isinstance(given, Integral) and not isinstance(given, bool) else given
-        limit = 0 if isinstance(given, bool) else int(parse_bytes(given))
+        memory_limit = (
+            int(memory_limit)
+            if isinstance(memory_limit, Integral) and not isinstance(memory_limit, bool)
+            else memory_limit
+        )
+        limit = 0 if isinstance(memory_limit, bool) else int(parse_bytes(memory_limit))
     except (ValueError, AttributeError, TypeError, OverflowError):
         limit = 0
     if limit < 1:
-        raise OptionError(f"memory_limit is {given!r}. Expected a number of bytes, or '4GB'.")
+        raise OptionError(
+            f"memory_limit is {memory_limit!r}. Expected a number of bytes, or '4GB'."
+        )
     return replace(workers, memory_limit=limit)
 
 
-def find_workers(given: int | None, device: str | None, backend: str) -> Workers:
+def find_workers(n_workers: int | None, device: str | None, backend: str) -> Workers:
     """The given number of workers, else those of the current client, else this process. Eager.
 
     Raises
@@ -76,23 +82,23 @@ def find_workers(given: int | None, device: str | None, backend: str) -> Workers
     OptionError
         When the number is not an integer of at least 1.
     """
-    if given is not None:
+    if n_workers is not None:
         expected = "a number of workers, or None for the current ones"
-        return Workers(whole("workers", given, expected), device=device or CPU)
+        return Workers(whole("workers", n_workers, expected), device=device or CPU)
     client = current_client()
     if client is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         threads = 1 if device not in (None, CPU) else cores or 1
         return Workers(1, threads, device or CPU, MEMORY_LIMIT)
-    there = list(client.scheduler_info(n_workers=-1)["workers"].values())
-    if not there:
+    infos = list(client.scheduler_info(n_workers=-1)["workers"].values())
+    if not infos:
         raise OptionError(
             f"The client has no workers yet. Wait for them, or give {argument('workers')}."
         )
     if device is None and (backend == "cudf" or getattr(client, "gpu", False)):
-        device = next((w["gpu"]["name"] for w in there if w.get("gpu")), "of unknown name")
-    limits = [w["memory_limit"] for w in there if w["memory_limit"]]
+        device = next((w["gpu"]["name"] for w in infos if w.get("gpu")), "of unknown name")
+    limits = [w["memory_limit"] for w in infos if w["memory_limit"]]
     threads = 1
     if device in (None, CPU):
-        threads = max(1, sum(w["nthreads"] for w in there) // len(there))
-    return Workers(len(there), threads, device or CPU, min(limits, default=None))
+        threads = max(1, sum(w["nthreads"] for w in infos) // len(infos))
+    return Workers(len(infos), threads, device or CPU, min(limits, default=None))

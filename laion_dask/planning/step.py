@@ -165,8 +165,8 @@ class FrameFacts:
         if cost.reads == COLUMNS:
             return step
         assert cost.reads == EMBEDDINGS, cost.reads
-        given = cost.embeddings or (self.embeddings_for(name),)
-        sets = [vectors_of(self.data, embeddings) for embeddings in given]
+        embeddings_read = cost.embeddings or (self.embeddings_for(name),)
+        sets = [vectors_of(self.data, embeddings) for embeddings in embeddings_read]
         return replace(
             step,
             embedding_bytes=sum(vectors.stored for vectors in sets),

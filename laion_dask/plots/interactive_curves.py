@@ -44,8 +44,8 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
     columns = tip_columns(curve.tips)
     parts = []
     if curve.lo:
-        known = np.isfinite(curve.lo) & np.isfinite(curve.hi)
-        x, lo, hi = (np.array(values)[known] for values in (curve.x, curve.lo, curve.hi))
+        has_band = np.isfinite(curve.lo) & np.isfinite(curve.hi)
+        x, lo, hi = (np.array(values)[has_band] for values in (curve.x, curve.lo, curve.hi))
         named = {"label": plain_text(curve.band_name)} if curve.band_name else {}
         band = hv.Area((x, lo, hi), kdim, [vdim, "hi"], **named)
         parts.append(band.opts(color=curve.colour, alpha=0.2, line_alpha=0, **TOOLS))
@@ -102,9 +102,9 @@ def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
         text_color=DARK_ORANGE,
         text_font_size="9pt",
         **TOOLS,
-        hooks=[_beside_the_line],
+        hooks=[_shift_label],
     )
 
 
-def _beside_the_line(plot, element) -> None:
+def _shift_label(plot, element) -> None:
     plot.handles["glyph"].x_offset = -4  # pixels; keeps the text off the dashes

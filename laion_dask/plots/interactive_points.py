@@ -26,8 +26,8 @@ def points(hv, panel: PointPanel):
     """One line per label, the first on top; the series of a label are stacked on its line."""
     labels, series = panel.labels, panel.series
     has_series = len(series) > 1
-    far = min(0.32, 0.09 * len(series))
-    shift = np.linspace(far, -far, len(series)) if has_series else np.zeros(1)
+    max_shift = min(0.32, 0.09 * len(series))
+    shift = np.linspace(max_shift, -max_shift, len(series)) if has_series else np.zeros(1)
     heights = {(label, name): up - i for i, label in enumerate(labels)
                for name, up in zip(series, shift, strict=True)}  # fmt: skip
     parts = []
@@ -37,11 +37,11 @@ def points(hv, panel: PointPanel):
     for name in series:
         of_series = [point for point in panel.points if point.series == name]
         for is_marked in (False, True):
-            some = [point for point in of_series if point.is_marked == is_marked]
-            if some:
-                y = np.array([heights[point.label, name] for point in some])
+            drawn = [point for point in of_series if point.is_marked == is_marked]
+            if drawn:
+                y = np.array([heights[point.label, name] for point in drawn])
                 legend = in_lines(name, 24) if has_series else panel.marked_names[not is_marked]
-                parts += _points(hv, panel, some, y, legend)
+                parts += _points(hv, panel, drawn, y, legend)
         parts += _expected(hv, of_series, heights)
     ticks = [(-float(i), in_lines(label)) for i, label in enumerate(labels)]
     extra_lines = max(label.count("\n") for _, label in ticks)
@@ -58,18 +58,24 @@ def points(hv, panel: PointPanel):
     )
 
 
-def _points(hv, panel: PointPanel, some: Sequence[Point], y: np.ndarray, legend: str) -> list:
+def _points(
+    hv, panel: PointPanel, points_drawn: Sequence[Point], y: np.ndarray, legend: str
+) -> list:
     """Points of one colour with their intervals; points outside the axis are drawn at its end."""
-    colour = panel.colour(some[0])
-    tips = {name: [dict(point.tips)[name] for point in some] for name, _ in some[0].tips}
+    colour = panel.colour(points_drawn[0])
+    tips = {
+        name: [dict(point.tips)[name] for point in points_drawn] for name, _ in points_drawn[0].tips
+    }
     columns = tip_columns(tips)
-    values, lo, hi = (np.array([getattr(p, end) for p in some]) for end in ("value", "lo", "hi"))
-    known = ~(np.isnan(lo) | np.isnan(hi))
+    values, lo, hi = (
+        np.array([getattr(p, end) for p in points_drawn]) for end in ("value", "lo", "hi")
+    )
+    has_interval = ~(np.isnan(lo) | np.isnan(hi))
     ends = panel.axis.ends or (-np.inf, np.inf)
-    lo, hi = lo[known].clip(*ends), hi[known].clip(*ends)
+    lo, hi = lo[has_interval].clip(*ends), hi[has_interval].clip(*ends)
     shown = values.clip(*_inner_ends(panel.axis))
     inside = shown == values
-    bars = hv.Segments((lo, y[known], hi, y[known]), ["from", "y", "to", "y2"])
+    bars = hv.Segments((lo, y[has_interval], hi, y[has_interval]), ["from", "y", "to", "y2"])
     drawn = [bars.opts(color=colour, line_width=2)]
     for mask, marker, size in ((inside, "circle", 8), (~inside, "x", 9)):
         if mask.any():
@@ -77,18 +83,18 @@ def _points(hv, panel: PointPanel, some: Sequence[Point], y: np.ndarray, legend:
             data |= {name: texts[mask] for name, texts in columns.items()}
             dots = hv.Points(data, ["x", "y"], list(columns), label=legend)
             edge = "white" if marker == "circle" else colour
-            look = {"color": colour, "marker": marker, "size": size, "line_color": edge}
-            drawn.append(dots.opts(**look, **tip_options(tips)))
+            style = {"color": colour, "marker": marker, "size": size, "line_color": edge}
+            drawn.append(dots.opts(**style, **tip_options(tips)))
     return drawn
 
 
-def _expected(hv, some: Sequence[Point], heights: dict) -> list:
+def _expected(hv, points_drawn: Sequence[Point], heights: dict) -> list:
     """The value expected by chance for each point, if known."""
-    known = [point for point in some if np.isfinite(point.expected)]
-    if not known:
+    expected = [point for point in points_drawn if np.isfinite(point.expected)]
+    if not expected:
         return []
-    x = [point.expected for point in known]
-    y = [heights[point.label, point.series] for point in known]
+    x = [point.expected for point in expected]
+    y = [heights[point.label, point.series] for point in expected]
     diamonds = hv.Points((x, y), label="expected by chance")
     return [diamonds.opts(color=None, line_color=GREY, marker="diamond", size=9)]
 

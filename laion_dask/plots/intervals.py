@@ -113,19 +113,19 @@ def describe_table(
         raise OptionError(
             f"interval_plot was given a {type(result).__name__}. Expected a table of statistics."
         )
-    for name, value, least in (("top", top, 1), ("most_panels", most_panels, 1)):
-        whole(name, value, "a whole number", least)
+    for name, value, minimum in (("top", top, 1), ("most_panels", most_panels, 1)):
+        whole(name, value, "a whole number", minimum)
     whole("width", width, "a whole number of pixels", 200)
     of_table = panels(_sorted(result, sort), show, top)
-    alone = title if len(of_table) == 1 else None
+    single_title = title if len(of_table) == 1 else None
     notes = []
     if len(of_table) > most_panels:
         notes.append(_not_drawn(result, len(of_table), most_panels))
     if not of_table:
         notes.append("No results to draw")
     return Plot(
-        tuple(_described(panel, alone) for panel in of_table[:most_panels]),
-        title=title if title is not None and alone is None else "",
+        tuple(_described(panel, single_title) for panel in of_table[:most_panels]),
+        title=title if title is not None and single_title is None else "",
         notes=(*notes, *caveats_of(result)),
         width=width,
     )
@@ -143,9 +143,9 @@ def _sorted(result: pd.DataFrame, sort: str | None) -> pd.DataFrame:
 
 def _not_drawn(result: pd.DataFrame, n: int, drawn: int) -> str:
     """A note on how many panels are omitted, and how to see them."""
-    said = f"{n - drawn:,} more panels are not drawn: plot(most_panels={n}) draws them"
+    note = f"{n - drawn:,} more panels are not drawn: plot(most_panels={n}) draws them"
     names = list(result["statistic"].unique()) if "statistic" in result else []
-    return said + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
+    return note + (f", of({names[-1]!r}).plot() one statistic" if len(names) > 1 else "")
 
 
 def _described(panel: TablePanel, title: str | None) -> PointPanel | CurvePanel:
@@ -248,9 +248,9 @@ def _tips(panel: TablePanel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 
     tips = {"what": [_named(*pair) for pair in zip(rows["term"], rows["group"], strict=True)]}
     tips[panel.measure] = texts("value")
-    known = rows["lo"].notna() & rows["hi"].notna()
-    if known.any():
-        ends = zip(known, texts("lo"), texts("hi"), strict=True)
+    has_interval = rows["lo"].notna() & rows["hi"].notna()
+    if has_interval.any():
+        ends = zip(has_interval, texts("lo"), texts("hi"), strict=True)
         tips["interval"] = [f"{lo} to {hi}" if both else "-" for both, lo, hi in ends]
     if rows["by_chance"].notna().any():
         tips["by chance"] = texts("by_chance")
@@ -262,7 +262,7 @@ def _tips(panel: TablePanel, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 
 
 def _named(term: str, group: str) -> str:
-    return " · ".join(plain_text(part, 60) for part in (term, group) if part)
+    return " · ".join(plain_text(label, 60) for label in (term, group) if label)
 
 
 def _value_text(panel: TablePanel, value: float) -> str:

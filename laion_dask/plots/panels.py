@@ -12,15 +12,15 @@ from laion_dask.plots.table_panel import BY_METHOD, COUNTS, TablePanel
 from laion_dask.reserved_labels import AMPLIFIED
 
 #: Maximum number of lines or colours per panel.
-MOST_SERIES = 8
+MAX_SERIES = 8
 #: Maximum number of terms with a panel each; with more, terms become the labels of one panel.
-MOST_TERMS = 6
+MAX_TERMS = 6
 _KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2", "method")
 #: The label of all rows among the groups.
 _ALL = ("(all)", "all")
 
 
-def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel]:
+def panels(result: pd.DataFrame, show: str | None, limit: int) -> list[TablePanel]:
     """The panels of a table, in table order.
 
     Parameters
@@ -39,7 +39,7 @@ def panels(result: pd.DataFrame, show: str | None, most: int) -> list[TablePanel
     rows = _rows(result, show)
     drawn: list[TablePanel] = []
     for _, block in rows.groupby(["statistic", "kind", "measure"], sort=False):
-        drawn += _of_statistic(block, most)
+        drawn += _of_statistic(block, limit)
     return drawn
 
 
@@ -95,40 +95,42 @@ def _floats(source: pd.DataFrame, name: str) -> np.ndarray:
     return source[name].to_numpy(dtype=float, na_value=np.nan)
 
 
-def _of_statistic(block: pd.DataFrame, most: int) -> Iterator[TablePanel]:
+def _of_statistic(block: pd.DataFrame, limit: int) -> Iterator[TablePanel]:
     """The panels of one statistic and one measure."""
     is_all = (block["axis"] == "") & block["group"].isin(_ALL)
     grouped = set(block.loc[~is_all, "term"])
-    beside = is_all & block["term"].isin(grouped)  # drawn as a line instead of a group
-    overall = block[beside]
-    for axis, part in block[~beside].groupby("axis", sort=False):
-        steps = part.groupby(["term", "group"], sort=False)["threshold"].transform("nunique")
-        yield from _all_curves(part[steps > 1], overall, str(axis))
-        yield from _points(part[steps <= 1], overall, str(axis), most)
+    is_overall = is_all & block["term"].isin(grouped)  # drawn as a line instead of a group
+    overall = block[is_overall]
+    for axis, axis_rows in block[~is_overall].groupby("axis", sort=False):
+        steps = axis_rows.groupby(["term", "group"], sort=False)["threshold"].transform("nunique")
+        yield from _all_curves(axis_rows[steps > 1], overall, str(axis))
+        yield from _points(axis_rows[steps <= 1], overall, str(axis), limit)
 
 
-def _all_curves(part: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[TablePanel]:
+def _all_curves(axis_rows: pd.DataFrame, overall: pd.DataFrame, axis: str) -> Iterator[TablePanel]:
     """One panel per term with groups as curves; terms without several groups share a panel."""
-    single = part.groupby("term", sort=False)["group"].transform("nunique") == 1
-    steps = part.groupby("term", sort=False)["threshold"].transform(
+    single = axis_rows.groupby("term", sort=False)["group"].transform("nunique") == 1
+    steps = axis_rows.groupby("term", sort=False)["threshold"].transform(
         lambda t: hash(tuple(sorted(t)))
     )
-    for _, rows in part[single].groupby([steps, "group"], sort=False):
+    for _, rows in axis_rows[single].groupby([steps, "group"], sort=False):
         terms = rows["term"].unique()
         rows = rows.assign(series=rows["term"])
-        what = rows["group"].iloc[0] if axis else ""
-        yield _curves(rows, terms, terms[0] if len(terms) == 1 else what, axis, "terms")
-    for term, rows in part[~single].groupby("term", sort=False):
+        group = rows["group"].iloc[0] if axis else ""
+        yield _curves(rows, terms, terms[0] if len(terms) == 1 else group, axis, "terms")
+    for term, rows in axis_rows[~single].groupby("term", sort=False):
         same = overall[overall["term"] == term]
         rows = rows.assign(series=rows["group"])
         same = same.assign(series=same["group"])
         yield _curves(pd.concat([same, rows]), rows["group"].unique(), str(term), axis, "groups")
 
 
-def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: str) -> TablePanel:
-    shown = rows[~rows["series"].isin(series[MOST_SERIES:])]
+def _curves(
+    rows: pd.DataFrame, series: np.ndarray, subject: str, axis: str, kind: str
+) -> TablePanel:
+    shown = rows[~rows["series"].isin(series[MAX_SERIES:])]
     shown = shown.assign(label="").sort_values("threshold", kind="stable")
-    title = _title(shown, what, axis, len(series), MOST_SERIES, kind)
+    title = _title(shown, subject, axis, len(series), MAX_SERIES, kind)
     # In table order, regardless of the order of thresholds.
     order = {name: i for i, name in enumerate(rows["series"].unique())}
     shown = shown.sort_values("series", key=lambda s: s.map(order), kind="stable")
@@ -136,50 +138,50 @@ def _curves(rows: pd.DataFrame, series: np.ndarray, what: str, axis: str, kind: 
 
 
 def _points(
-    part: pd.DataFrame, overall: pd.DataFrame, axis: str, most: int
+    axis_rows: pd.DataFrame, overall: pd.DataFrame, axis: str, limit: int
 ) -> Iterator[TablePanel]:
     """Panels of single values: one per term, one for all terms, or one per group."""
-    groups_of = part.groupby("term", sort=False)["group"].transform("nunique")
-    several = part[groups_of > 1]
-    if several["term"].nunique() > MOST_TERMS:
-        yield _lines(part, "term", "group", "", axis, most)
+    groups_of = axis_rows.groupby("term", sort=False)["group"].transform("nunique")
+    several = axis_rows[groups_of > 1]
+    if several["term"].nunique() > MAX_TERMS:
+        yield _lines(axis_rows, "term", "group", "", axis, limit)
         return
     for term, rows in several.groupby("term", sort=False):
         same = overall.loc[overall["term"] == term, "value"]
         line = float(same.iloc[0]) if len(same) else _constant(rows["overall"])
         line = float("nan") if line == 1 else line  # the share of all rows is trivially 1
         rows = rows if np.isnan(line) else rows[rows["group"] != _ALL[0]]  # drawn as the line
-        yield _lines(rows, "group", None, str(term), axis, most, line)
-    single = part[groups_of <= 1]
+        yield _lines(rows, "group", None, str(term), axis, limit, line)
+    single = axis_rows[groups_of <= 1]
     n_groups = single["group"].nunique()
-    if n_groups > MOST_TERMS or 1 < n_groups == single["term"].nunique():  # all terms differ
+    if n_groups > MAX_TERMS or 1 < n_groups == single["term"].nunique():  # all terms differ
         names = single["term"] + " · " + single["group"]
-        yield _lines(single.assign(term=names), "term", None, "", axis, most)
+        yield _lines(single.assign(term=names), "term", None, "", axis, limit)
         return
     for group, rows in single.groupby("group", sort=False):
         is_count = rows["term"].isin(COUNTS) & (rows["measure"] == "value")
         for of_kind in (rows[~is_count], rows[is_count]):
             if len(of_kind):
-                yield _lines(of_kind, "term", None, str(group), axis, most)
+                yield _lines(of_kind, "term", None, str(group), axis, limit)
 
 
 def _lines(
     rows: pd.DataFrame,
     label: str,
     series: str | None,
-    what: str,
+    subject: str,
     axis: str,
-    most: int,
+    limit: int,
     overall: float = float("nan"),
 ) -> TablePanel:
     labels, shared = _without_shared_end(rows[label].where(rows[label] != "", axis))
     rows = rows.assign(label=labels, series="" if series is None else rows[series])
-    what = what or shared
-    if rows["series"].nunique() > MOST_SERIES:  # more series than colours
+    subject = subject or shared
+    if rows["series"].nunique() > MAX_SERIES:  # more series than colours
         rows = rows.assign(label=labels + " · " + rows["series"], series="")
     names = rows["label"].unique()
-    title = _title(rows, what, axis, len(names), most, label + "s")
-    shown = rows[rows["label"].isin(names[:most])]
+    title = _title(rows, subject, axis, len(names), limit, label + "s")
+    shown = rows[rows["label"].isin(names[:limit])]
     return TablePanel(title, rows["measure"].iloc[0], shown, overall=overall)
 
 
@@ -190,18 +192,18 @@ def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:
     return (parts[0], shared) if shared else (labels, "")
 
 
-def _title(rows: pd.DataFrame, what: str, axis: str, n: int, most: int, kind: str) -> str:
+def _title(rows: pd.DataFrame, subject: str, axis: str, n: int, limit: int, kind: str) -> str:
     first = rows.iloc[0]
-    what = "" if what in (*_ALL, "label") else what
-    title = ": ".join(filter(None, (first["statistic"], first["kind"], what)))
-    title += f" by {axis}" if axis not in ("", what) else ""
+    subject = "" if subject in (*_ALL, "label") else subject
+    title = ": ".join(filter(None, (first["statistic"], first["kind"], subject)))
+    title += f" by {axis}" if axis not in ("", subject) else ""
     threshold = _constant(rows["threshold"])
     if not np.isnan(threshold):
         title += f" (threshold {threshold:g})"
-    return title + (f" ({most:,} of {n:,} {kind})" if n > most else "")
+    return title + (f" ({limit:,} of {n:,} {kind})" if n > limit else "")
 
 
 def _constant(values: pd.Series) -> float:
     """The common value of all known values, else NaN."""
-    known = values.dropna().unique()
-    return float(known[0]) if len(known) == 1 else float("nan")
+    distinct = values.dropna().unique()
+    return float(distinct[0]) if len(distinct) == 1 else float("nan")

@@ -13,7 +13,7 @@ from laion_dask.plots.svg import Picture, value_text
 from laion_dask.plots.ticks import round_values
 
 #: In pixels: size of the plot area; margins left, above, below and right of it.
-_WIDE, _HIGH, _LEFT, _TOP, _BENEATH, _RIGHT = 560, 240, 64, 24, 44, 170
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BELOW, _RIGHT = 560, 240, 64, 24, 44, 170
 _DASHES = {"solid": "", "dashed": "6 4", "dotted": "2 3"}
 #: Maximum characters of the name beside a curve.
 _NAME = 22
@@ -24,21 +24,21 @@ _Row = tuple[float, float, float, float]
 
 def curves(panel: CurvePanel) -> str:
     """Curves on one pair of axes as SVG; empty if there are none to draw."""
-    rows = [(curve, _rows(curve, panel)) for curve in panel.curves]
-    rows = [(curve, some) for curve, some in rows if some]
-    if not rows:
+    drawn = [(curve, _rows(curve, panel)) for curve in panel.curves]
+    drawn = [(curve, points) for curve, points in drawn if points]
+    if not drawn:
         return ""
-    x_values = [row[0] for _, some in rows for row in some]
-    y_values = [value for _, some in rows for row in some for value in row[1:]]
+    x_values = [row[0] for _, points in drawn for row in points]
+    y_values = [value for _, points in drawn for row in points for value in row[1:]]
     scales = _Scales(_Scale.of(panel.x, x_values, 0.0), _Scale.of(panel.y, y_values, 0.05))
     picture = Picture()
     _axes(picture, panel, scales)
-    for curve, some in rows:
-        _curve(picture, curve, some, scales)
+    for curve, points in drawn:
+        _curve(picture, curve, points, scales)
     _marks(picture, panel.marks, scales)
-    ends = [(scales.y(some[-1][1]), curve) for curve, some in rows]
+    ends = [(scales.y(points[-1][1]), curve) for curve, points in drawn]
     _names(picture, ends)
-    return picture.finish(_LEFT + _WIDE + _RIGHT, _TOP + _HIGH + _BENEATH)
+    return picture.finish(_LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BELOW)
 
 
 def bars(panel: BarPanel) -> str:
@@ -49,14 +49,14 @@ def bars(panel: BarPanel) -> str:
     scales = _Scales(_Scale.of(panel.x, panel.edges, 0.0), _Scale.of(y_axis, (), 0.0))
     picture = Picture()
     _axes(picture, panel, scales)
-    bottom = _TOP + _HIGH
+    bottom = _TOP + _HEIGHT
     for (lo, hi), n in zip(pairwise(panel.edges), panel.counts, strict=True):
         if n:
             x, y = scales.x(lo), scales.y(n)
             width = max(1.0, scales.x(hi) - x - 0.5)
             picture.add("rect", BLUE, x=x, y=y, width=width, height=bottom - y)
     _marks(picture, panel.marks, scales)
-    return picture.finish(_LEFT + _WIDE + 24, bottom + _BENEATH)
+    return picture.finish(_LEFT + _WIDTH + 24, bottom + _BELOW)
 
 
 def _rows(curve: Curve, panel: CurvePanel) -> list[_Row]:
@@ -116,14 +116,14 @@ class _Scales:
     vertical: _Scale
 
     def x(self, value: float) -> float:
-        return _LEFT + _WIDE * self.horizontal.share(value)
+        return _LEFT + _WIDTH * self.horizontal.share(value)
 
     def y(self, value: float) -> float:
-        return _TOP + _HIGH * (1 - self.vertical.share(value))
+        return _TOP + _HEIGHT * (1 - self.vertical.share(value))
 
 
 def _axes(picture: Picture, panel: CurvePanel | BarPanel, scales: _Scales) -> None:
-    right, bottom = _LEFT + _WIDE, _TOP + _HIGH
+    right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
     picture.text(float(_LEFT), 13.0, panel.title or panel.y.label, weight=600)
     if panel.title and panel.y.label:
         picture.text(float(right), 13.0, panel.y.label, anchor="end", colour=GREY)
@@ -133,13 +133,13 @@ def _axes(picture: Picture, panel: CurvePanel | BarPanel, scales: _Scales) -> No
         picture.text(_LEFT - 8.0, y + 4, label, anchor="end", colour=GREY)
     for value, label in scales.horizontal.ticks():
         picture.text(scales.x(value), bottom + 16.0, label, anchor="middle", colour=GREY)
-    middle = _LEFT + _WIDE / 2
+    middle = _LEFT + _WIDTH / 2
     picture.text(middle, bottom + 36.0, panel.x.label, anchor="middle", colour=GREY)
 
 
 def _curve(picture: Picture, curve: Curve, rows: Sequence[_Row], scales: _Scales) -> None:
-    def path(which: int, order: Sequence[_Row]) -> list[str]:
-        return [f"{scales.x(row[0]):.1f},{scales.y(row[which]):.1f}" for row in order]
+    def path(column: int, order: Sequence[_Row]) -> list[str]:
+        return [f"{scales.x(row[0]):.1f},{scales.y(row[column]):.1f}" for row in order]
 
     if curve.lo:
         band = " ".join([*path(2, rows), *path(3, rows[::-1])])
@@ -155,7 +155,7 @@ def _marks(picture: Picture, marks: Sequence[Mark], scales: _Scales) -> None:
         if 0 <= scales.horizontal.share(mark.value) <= 1:
             x = scales.x(mark.value)
             picture.line(
-                x, float(_TOP), x, float(_TOP + _HIGH), DARK_ORANGE, stroke_dasharray="4 3"
+                x, float(_TOP), x, float(_TOP + _HEIGHT), DARK_ORANGE, stroke_dasharray="4 3"
             )
             picture.text(x + 4, _TOP + 12.0 + 15 * number, mark.label, colour=DARK_ORANGE)
 
@@ -166,5 +166,5 @@ def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
     for y, curve in sorted(ends, key=lambda end: end[0]):
         last = max(y, last + 15)
         short = curve.name if len(curve.name) <= _NAME else curve.name[: _NAME - 1] + "…"
-        x = _LEFT + _WIDE + 8.0
+        x = _LEFT + _WIDTH + 8.0
         picture.text(x, last + 4, short, colour=curve.colour, full=curve.name)

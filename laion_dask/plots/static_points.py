@@ -17,7 +17,7 @@ from laion_dask.plots.ticks import round_ratios, round_values
 
 #: In pixels: height of a line, offset of each further series, length of the axis, space below the
 #: lines, width of a label, height of a note.
-_LINE, _SERIES, _AXIS, _BENEATH, _LABEL, _NOTE = 22, 9, 260, 26, 215, 16
+_LINE, _SERIES, _AXIS, _BELOW, _LABEL, _NOTE = 22, 9, 260, 26, 215, 16
 #: Ratios are drawn up to this power of ten below or above 1.
 _FARTHEST = 3.0
 
@@ -62,9 +62,9 @@ class _PointPicture:
         notes = self._notes()
         for number, (text, colour) in enumerate(notes):
             picture.text(left, self.bottom + 36.0 + _NOTE * number, text, colour=colour)
-        beside = 24 + (0 if self.has_series else max(map(text_width, texts)))
-        wide = left + max(_AXIS + beside, 1.1 * text_width(panel.title))
-        return picture.finish(wide, self.bottom + _BENEATH + _NOTE * len(notes))
+        text_space = 24 + (0 if self.has_series else max(map(text_width, texts)))
+        width = left + max(_AXIS + text_space, 1.1 * text_width(panel.title))
+        return picture.finish(width, self.bottom + _BELOW + _NOTE * len(notes))
 
     def _middle(self, label: str) -> float:
         """The vertical centre of a line, from the top."""
@@ -89,8 +89,8 @@ class _PointPicture:
         x = self.left + self.scale.at(line.value)
         self.picture.line(x, self.top - 4, x, self.bottom, GREY, stroke_dasharray="4 3")
         near_end = x > self.left + 0.6 * _AXIS
-        anchor, beside = ("end", 4) if near_end else ("start", -4)
-        self.picture.text(x + beside, self.top - 9.0, line.label, anchor=anchor, colour=GREY)
+        anchor, offset = ("end", 4) if near_end else ("start", -4)
+        self.picture.text(x + offset, self.top - 9.0, line.label, anchor=anchor, colour=GREY)
 
     def _point(self, point: Point, y: float) -> None:
         if isnan(point.value):
@@ -128,8 +128,8 @@ class _PointPicture:
             for number, name in enumerate(self.panel.series):
                 notes.append((f"● {cut_to(name, _LABEL)}", series_colour(number)))
         if self.panel.n_more:
-            are = "is" if self.panel.n_more == 1 else "are"
-            notes.append((f"{self.panel.n_more:,} more {are} in the table", GREY))
+            verb = "is" if self.panel.n_more == 1 else "are"
+            notes.append((f"{self.panel.n_more:,} more {verb} in the table", GREY))
         return notes
 
 
@@ -147,8 +147,8 @@ class _Scale:
         if panel.axis.ends is not None:
             lo, hi = map(log10, panel.axis.ends) if is_logarithmic else panel.axis.ends
             return cls(lo, hi, is_logarithmic)
-        known = [point for point in panel.points if not isnan(point.value)]
-        values = [v for p in known for v in (p.value, p.lo, p.hi, p.expected) if isfinite(v)]
+        drawn = [point for point in panel.points if not isnan(point.value)]
+        values = [v for p in drawn for v in (p.value, p.lo, p.hi, p.expected) if isfinite(v)]
         if panel.line is not None:
             values.append(panel.line.value)
         if is_logarithmic:

@@ -7,9 +7,9 @@ from math import ceil, floor, log10
 
 def round_values(lo: float, hi: float) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten between two values; about three to six."""
-    least = (hi - lo) / 5
-    power = 10.0 ** floor(log10(least))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= least)
+    min_step = (hi - lo) / 5
+    power = 10.0 ** floor(log10(min_step))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= min_step)
     return [round(i * step, 12) for i in range(ceil(lo / step - 1e-9), floor(hi / step + 1e-9) + 1)]
 
 

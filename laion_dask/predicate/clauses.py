@@ -24,13 +24,13 @@ def clauses(predicate: Predicate, kinds: Mapping[str, str]) -> list[Predicate]:
         A row passes the filter if it passes all of them, also in three-valued logic.
     """
     tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
-    return [parse(ast.unparse(part), kinds) for part in _parts(tree.body)]
+    return [parse(ast.unparse(clause), kinds) for clause in _parts(tree.body)]
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:
     if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-        for part in node.values:
-            yield from _parts(part)
+        for operand in node.values:
+            yield from _parts(operand)
     else:
         yield node
 

@@ -38,8 +38,8 @@ def beside_integers(value: int | float) -> Constant:
     """A constant for comparison with integers, which is exact: whole numbers are never floats."""
     if not -(2.0**63) <= value < 2.0**64:
         return Constant(math.copysign(math.inf, value), "float64")
-    whole = float(value).is_integer()
-    return Constant(int(value), "integer") if whole else Constant(value, "float64")
+    is_integer = float(value).is_integer()
+    return Constant(int(value), "integer") if is_integer else Constant(value, "float64")
 
 
 def beside_floats(value: int | float, kind: str) -> Constant:
@@ -77,8 +77,8 @@ def _equals(column: Operand, value: str | int | float) -> tuple[float, ...]:
         return ()
     widths: list[_Width] = [np.float32] if column.kind == "float64" else []
     widths += [np.float16] if column.half else []
-    found = dict.fromkeys(_nearest(value, width) for width in widths)
-    return tuple(near for near in found if near is not None)
+    nearest = dict.fromkeys(_nearest(value, width) for width in widths)
+    return tuple(near for near in nearest if near is not None)
 
 
 def of_any_width(test: Compare) -> Condition:
@@ -94,16 +94,16 @@ def of_any_width(test: Compare) -> Condition:
         column, constant, op = constant, column, _TURNED[op]
     if not isinstance(constant, Constant) or isinstance(constant.value, str):
         return test
-    value, others = constant.value, _equals(column, constant.value)
-    if not others:
+    value, equals = constant.value, _equals(column, constant.value)
+    if not equals:
         return test
     if op in ("==", "!="):
-        among = Among(column, in_any_width(column, (constant,)))
-        return among if op == "==" else Not(among)
+        membership = Among(column, in_any_width(column, (constant,)))
+        return membership if op == "==" else Not(membership)
     above, strict = op in (">", "<="), op in ("<", ">")
     equal = tuple(
         Compare("!=" if strict else "==", column, Constant(other, column.kind))
-        for other in others
+        for other in equals
         if (other > value) == above
     )
     if not equal:
@@ -111,7 +111,7 @@ def of_any_width(test: Compare) -> Condition:
     return Every((test, *equal)) if strict else Some((test, *equal))
 
 
-def in_any_width(of: Operand, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
+def in_any_width(operand: Operand, values: tuple[Constant, ...]) -> tuple[Constant, ...]:
     """The values of an ``in`` list, extended as in `of_any_width`."""
-    others = (other for value in values for other in _equals(of, value.value))
-    return (*values, *(Constant(other, of.kind) for other in others))
+    equals = (other for value in values for other in _equals(operand, value.value))
+    return (*values, *(Constant(other, operand.kind) for other in equals))

@@ -19,12 +19,12 @@ _BETWEEN = re.compile(r"(\S+)\s+(not\s+)?between\s+(\S+)\s+and\s+([^\s()]+)", re
 _IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
-def not_an_expression(given: object) -> str:
+def not_an_expression(value: object) -> str:
     """The message for a filter that is not text, such as a mask."""
-    if isinstance(given, (str, int, float, type(None))):
-        shown, use = repr(given), "Leave it out to keep every row"
+    if isinstance(value, (str, int, float, type(None))):
+        shown, use = repr(value), "Leave it out to keep every row"
     else:
-        kind = type(given)
+        kind = type(value)
         shown = f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
         use = "To apply a mask, use brackets: frame[mask]"
     expected = "expected an expression such as 'similarity > 0.28'"
@@ -54,15 +54,17 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
     for name in sorted(filter(needs_col, columns), key=len, reverse=True):
         if name.strip() and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare):
             return f"the column {name} is written col({name!r})"
-    if found := _BETWEEN.search(text):
-        name, negated, least, most = found.groups()
-        chain = f"{least} <= {name} <= {most}"
+    if match := _BETWEEN.search(text):
+        name, negated, low, high = match.groups()
+        chain = f"{low} <= {name} <= {high}"
         if negated:
             return f"NOT BETWEEN is written not ({chain})"
         return f"BETWEEN is written {chain}"
     if word := re.search(r"\b(AND|OR|NOT|IN|IS|NULL|TRUE|FALSE)\b", bare):
-        here = {"NULL": "None", "TRUE": "True", "FALSE": "False"}.get(word[0], word[0].lower())
-        return f"{word[0]} is written {here}"
+        python_word = {"NULL": "None", "TRUE": "True", "FALSE": "False"}.get(
+            word[0], word[0].lower()
+        )
+        return f"{word[0]} is written {python_word}"
     if re.search(r"\blike\b", bare, re.IGNORECASE):
         return "LIKE is written text.contains('…'), text.startswith('…') or text.endswith('…')"
     if re.search(r"(?<![=<>!])=(?!=)", bare):

@@ -42,8 +42,8 @@ def _before_the_end_of_a_word() -> str:
     with_case: list[int] = []
     ignorable: list[int] = []
     after_a_letter = _NUL.join(f"A{c}{_SIGMA}" for c in every).lower().split(_NUL)
-    alone = _NUL.join(f"{c}{_SIGMA}" for c in every).lower().split(_NUL)
-    for letter, after, first in zip(every, after_a_letter, alone, strict=True):
+    after_none = _NUL.join(f"{c}{_SIGMA}" for c in every).lower().split(_NUL)
+    for letter, after, first in zip(every, after_a_letter, after_none, strict=True):
         if after.endswith(_FINAL_SIGMA):
             (with_case if first.endswith(_FINAL_SIGMA) else ignorable).append(ord(letter))
     case, skipped = _ranges(with_case), _ranges(ignorable)
@@ -52,13 +52,13 @@ def _before_the_end_of_a_word() -> str:
 
 def _ranges(points: list[int]) -> str:
     """Ascending code points as the body of a character class."""
-    found: list[list[int]] = []
+    ranges: list[list[int]] = []
     for point in points:
-        if found and found[-1][1] == point - 1:
-            found[-1][1] = point
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
         else:
-            found.append([point, point])
-    return "".join("-".join(f"\\x{{{end:X}}}" for end in dict.fromkeys(ends)) for ends in found)
+            ranges.append([point, point])
+    return "".join("-".join(f"\\x{{{end:X}}}" for end in dict.fromkeys(ends)) for ends in ranges)
 
 
 def lowered(text: Column) -> Column:

@@ -80,8 +80,8 @@ class _Masks:
         if isinstance(node, (Every, Some)):
             join = operator.and_ if isinstance(node, Every) else operator.or_
             certain, possible = self.of(node.parts[0])
-            for part in node.parts[1:]:
-                more_certain, more_possible = self.of(part)
+            for child in node.parts[1:]:
+                more_certain, more_possible = self.of(child)
                 certain, possible = join(certain, more_certain), join(possible, more_possible)
             return certain, possible
         if isinstance(node, IsNone):
@@ -155,17 +155,17 @@ def _compared(compare: Callable[[Any, Any], Column], left: Value, right: Value) 
     return (negative & compare(*below)) | (~negative & result)
 
 
-def _is_in(of: Column, values: list[Any]) -> Column:
+def _is_in(column: Column, values: list[Any]) -> Column:
     """Mask of rows whose value is in a list of values of one Python type.
 
     cuDF compares values of the column's own dtype; for others it may cast or find nothing. No
     integer can equal a listed float, because the parser converts whole floats to integers.
     """
-    if is_cudf(of) and of.dtype.kind in "iuf":
-        own = int if of.dtype.kind in "iu" else (float, np.floating)
-        dtype: Any = of.dtype
-        return of.isin(np.array([value for value in values if isinstance(value, own)], dtype))
-    return of.isin(values)
+    if is_cudf(column) and column.dtype.kind in "iuf":
+        types = int if column.dtype.kind in "iu" else (float, np.floating)
+        dtype: Any = column.dtype
+        return column.isin(np.array([value for value in values if isinstance(value, types)], dtype))
+    return column.isin(values)
 
 
 def _held_by(dtype: Any, values: list[int]) -> list[int]:
@@ -182,10 +182,10 @@ def _is_series(operand: object) -> TypeGuard[Column]:
 
 
 def _known(series: Column) -> Column:
-    known = series.notna()
+    mask = series.notna()
     if series.dtype.kind == "f":
-        known = known & _filled(series == series)
-    return known.astype("bool")
+        mask = mask & _filled(series == series)
+    return mask.astype("bool")
 
 
 def _filled(mask: Column) -> Column:

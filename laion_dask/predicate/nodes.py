@@ -143,10 +143,10 @@ class Predicate:
 
     def beyond(self, other: Predicate) -> Predicate | None:
         """The remaining condition if this predicate is ``other & something``; else None."""
-        mine = self.root.parts if isinstance(self.root, Every) else (self.root,)
-        theirs = other.root.parts if isinstance(other.root, Every) else (other.root,)
-        rest = mine[len(theirs) :]
-        if mine[: len(theirs)] != theirs or not rest:
+        operands = self.root.parts if isinstance(self.root, Every) else (self.root,)
+        others = other.root.parts if isinstance(other.root, Every) else (other.root,)
+        remaining = operands[len(others) :]
+        if operands[: len(others)] != others or not remaining:
             return None
-        root = rest[0] if len(rest) == 1 else Every(rest)
+        root = remaining[0] if len(remaining) == 1 else Every(remaining)
         return Predicate(f"beyond ({other.text}): {self.text}", root, self.columns)

@@ -46,8 +46,8 @@ class OperandParser:
         self.n_tests = self.n_operations = 0
 
     def refuse(self, node: ast.AST, why: str) -> PredicateError:
-        part = ast.get_source_segment(self.text, node) or ast.unparse(node)
-        return PredicateError(f"In {argument('where', cut(self.text))}: {_shown(part)} {why}")
+        segment = ast.get_source_segment(self.text, node) or ast.unparse(node)
+        return PredicateError(f"In {argument('where', cut(self.text))}: {_shown(segment)} {why}")
 
     def count(self, *, tests: int = 0, operations: int = 0) -> None:
         """Count tests and operations, which cost memory in every engine."""
@@ -113,13 +113,13 @@ class OperandParser:
         if method in TEXT_VALUES and not node.args and not node.keywords:
             self.count(operations=1)
             return TextValue(method, self.string(node), TEXT_VALUES[method])
-        known = [*TEXT_TESTS, *TEXT_VALUES]
-        if isinstance(node.func, ast.Name) and node.args and node.func.id in known:
+        methods = [*TEXT_TESTS, *TEXT_VALUES]
+        if isinstance(node.func, ast.Name) and node.args and node.func.id in methods:
             written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
             raise self.refuse(node, f"is a call, which is not supported. Write {written}.")
         name = ast.unparse(node.func)
         other = without_call(name, [ast.unparse(argument) for argument in node.args])
-        hint = f" Write {other}." if other else did_you_mean(method or name, known)
+        hint = f" Write {other}." if other else did_you_mean(method or name, methods)
         raise self.refuse(node, f"is a call, which is not supported.{hint}")
 
     def written(self, name: str) -> str:

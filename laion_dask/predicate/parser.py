@@ -132,8 +132,8 @@ class _Parser(OperandParser):
         self, node: ast.Compare, op: ast.cmpop, left: ast.expr, right: ast.expr
     ) -> Condition:
         if isinstance(op, (ast.In, ast.NotIn)):
-            among = self.among(left, right)
-            return Not(among) if isinstance(op, ast.NotIn) else among
+            membership = self.among(left, right)
+            return Not(membership) if isinstance(op, ast.NotIn) else membership
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not (isinstance(right, ast.Constant) and right.value is None):
                 raise self.refuse(
@@ -157,13 +157,13 @@ class _Parser(OperandParser):
             raise self.refuse(right, f"is a column. Write {right.id}.contains({text!r}).")
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
             raise self.refuse(right, "is not a list of values. Write: language in ('en', 'de').")
-        of = self.variable(left)
+        variable = self.variable(left)
         operands = [self.value(e) for e in right.elts]
         values = [v for v in operands if isinstance(v, Constant)]
         if len(values) < len(operands):
             raise self.refuse(right, "holds something other than constants.")
-        fitted = tuple(self.fitted(right, v, of.kind) for v in values)
-        return Among(of, constants.in_any_width(of, fitted))
+        fitted = tuple(self.fitted(right, v, variable.kind) for v in values)
+        return Among(variable, constants.in_any_width(variable, fitted))
 
     def variable(self, node: ast.expr) -> Operand:
         of = self.value(node)

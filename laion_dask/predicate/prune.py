@@ -55,40 +55,44 @@ def may_pass(predicate: Predicate, ranges: Mapping[str, Range]) -> bool:
     return _may(predicate.root, ranges, True)
 
 
-def _may(node: Condition, ranges: Mapping[str, Range], wanted: bool) -> bool:
+def _may(node: Condition, ranges: Mapping[str, Range], outcome: bool) -> bool:
     """Whether a row may exist for which a node is certainly true (or false, if not wanted)."""
     if isinstance(node, Not):
-        return _may(node.of, ranges, not wanted)
+        return _may(node.of, ranges, not outcome)
     if isinstance(node, (Every, Some)):
-        join = all if isinstance(node, Every) == wanted else any
-        return join(_may(part, ranges, wanted) for part in node.parts)
+        join = all if isinstance(node, Every) == outcome else any
+        return join(_may(operand, ranges, outcome) for operand in node.parts)
     if isinstance(node, Compare):
-        return _may_compare(node, ranges, wanted)
+        return _may_compare(node, ranges, outcome)
     if isinstance(node, (Among, Truth)) and isinstance(node.of, Name):
-        found = ranges.get(node.of.name, Range())
-        if found.only_null:
+        value_range = ranges.get(node.of.name, Range())
+        if value_range.only_null:
             return False
-        if found.low is None or not wanted or isinstance(node, Truth):
+        if value_range.low is None or not outcome or isinstance(node, Truth):
             return True
         values = (value.value for value in node.values)
-        return any(found.low <= v <= found.high for v in values if _comparable(v, found.low))
+        return any(
+            value_range.low <= v <= value_range.high
+            for v in values
+            if _comparable(v, value_range.low)
+        )
     if isinstance(node, IsNone):
         return True  # NaN is missing too, and no statistic counts it
     return True
 
 
-def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bool:
+def _may_compare(node: Compare, ranges: Mapping[str, Range], outcome: bool) -> bool:
     left, right, op = node.left, node.right, node.op
     if isinstance(left, Constant):
         left, right, op = right, left, _TURNED[op]
     if not (isinstance(left, Name) and isinstance(right, Constant)):
         return True
-    found = ranges.get(left.name, Range())
-    if found.only_null:
+    value_range = ranges.get(left.name, Range())
+    if value_range.only_null:
         return False
-    if found.low is None or not _comparable(right.value, found.low):
+    if value_range.low is None or not _comparable(right.value, value_range.low):
         return True
-    low, high, value = found.low, found.high, right.value
+    low, high, value = value_range.low, value_range.high, right.value
     may_hold: bool = {
         "==": low <= value <= high,
         "!=": not low == value == high,
@@ -96,7 +100,7 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], wanted: bool) -> bo
         "<=": low <= value,
         ">": high > value,
         ">=": high >= value,
-    }[op if wanted else _NEGATED[op]]
+    }[op if outcome else _NEGATED[op]]
     return may_hold
 
 

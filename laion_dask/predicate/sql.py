@@ -94,7 +94,7 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
 def _all_must_hold(node: Condition) -> bool:
     """Whether one test that is not true suffices to make the expression not true."""
     if isinstance(node, Every):
-        return all(_all_must_hold(part) for part in node.parts)
+        return all(_all_must_hold(operand) for operand in node.parts)
     return not isinstance(node, (Some, Not))
 
 
@@ -168,8 +168,8 @@ class _Writer:
         lists: dict[type, list[str]] = {}
         for value in node.values:
             lists.setdefault(type(value.value), []).append(self.value(value))
-        of = self.value(node.of)
-        tests = [f"{of} IN ({', '.join(values)})" for values in lists.values()]
+        column = self.value(node.of)
+        tests = [f"{column} IN ({', '.join(values)})" for values in lists.values()]
         return f"({' OR '.join(tests)})"
 
     def null(self, node: Operand) -> list[str]:
@@ -208,12 +208,12 @@ class _Writer:
 
     def text_value(self, node: TextValue) -> str:
         """SQL of a length or of lowered text; repeated lowering is dropped."""
-        of = node.of
+        operand = node.of
         if node.op == "len":
-            return f"length({self.value(of)})"
-        while isinstance(of, TextValue) and of.op == "lower":
-            of = of.of
-        return lower_sql(self.value(of))
+            return f"length({self.value(operand)})"
+        while isinstance(operand, TextValue) and operand.op == "lower":
+            operand = operand.of
+        return lower_sql(self.value(operand))
 
     def constant(self, node: Constant) -> str:
         if isinstance(node.value, str):

@@ -13,7 +13,7 @@ import dask.dataframe as dd
 from laion_dask.aggregations.default_set import standard_statistics, statistics_cost
 from laion_dask.aggregations.engine.statistics import statistics_of
 from laion_dask.aggregations.grouping.terms import terms
-from laion_dask.aggregations.methods import methods, places
+from laion_dask.aggregations.methods import methods, section_positions
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
@@ -113,16 +113,18 @@ def datasheet_page(
         The coverage stated on the page.
     """
     names = list(dict.fromkeys(results["statistic"])) if "statistic" in results else []
-    few = results.n_suppressed
-    least = results.attrs.get("min_n", 0)
+    n_suppressed = results.n_suppressed
+    min_n = results.attrs.get("min_n", 0)
     return write_page(
         path,
         "datasheet",
         title=title,
         counts=results.attrs.get("rows", {}),
-        left_out=f"{counted(few, 'result')} on fewer than {least:,} rows left out." if few else "",
+        left_out=f"{counted(n_suppressed, 'result')} on fewer than {min_n:,} rows left out."
+        if n_suppressed
+        else "",
         origin=tuple(origin),
-        sections=[section_markup(name, _alone(results, name)) for name in _in_order(names)],
+        sections=[section_markup(name, _results_of(results, name)) for name in _in_order(names)],
         level=share_text(level),
         methods=[method for name, method in methods().items() if name in names],
         lists=list(_lists(results)) if "axis" in results else None,
@@ -132,15 +134,15 @@ def datasheet_page(
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Sort statistics into page order; those without a place come last, in their own order."""
-    place = places()
-    return sorted(names, key=lambda name: place.get(name, inf))
+    position = section_positions()
+    return sorted(names, key=lambda name: position.get(name, inf))
 
 
-def _alone(results: Table, name: str) -> Table:
+def _results_of(results: Table, name: str) -> Table:
     """The results of one statistic; suppressed results are reported once for all statistics."""
-    alone = results.of(name)
-    alone.attrs = {}
-    return alone
+    statistic = results.of(name)
+    statistic.attrs = {}
+    return statistic
 
 
 def _origin(provenance: Provenance) -> list[Fact]:

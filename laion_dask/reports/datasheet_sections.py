@@ -52,12 +52,12 @@ def _describe(results: Table) -> dict:
 
 def _quantiles(rows: Table, numbers: Table) -> PageTable:
     """One row per column: selected quantiles and the mean."""
-    wide = rows.assign(share=rows["group"].str.removeprefix("quantile "))
-    wide = wide.pivot(index="term", columns="share", values="value").reset_index()
-    few = [share for share in ("0.05", "0.25", "0.50", "0.75", "0.95") if share in wide]
+    pivoted = rows.assign(share=rows["group"].str.removeprefix("quantile "))
+    pivoted = pivoted.pivot(index="term", columns="share", values="value").reset_index()
+    shown = [share for share in ("0.05", "0.25", "0.50", "0.75", "0.95") if share in pivoted]
     means = numbers[numbers["group"] == "mean"].set_index("term")["value"]
-    wide = wide[["term", *few]].assign(mean=wide["term"].map(means))
-    return result_table(wide, named={"term": "quantiles of"})
+    pivoted = pivoted[["term", *shown]].assign(mean=pivoted["term"].map(means))
+    return result_table(pivoted, named={"term": "quantiles of"})
 
 
 class AxisShares(NamedTuple):
@@ -80,13 +80,13 @@ def _rates(results: Table) -> dict:
     by_language = shares["axis"].isin(["language", DetectedLanguage.axis])
     languages = shares[by_language]
     mentions = shares[shares["axis"].notna() & ~by_language]
-    others = results[results["term"] != "rows"]
+    rates = results[results["term"] != "rows"]
     return {
         "languages": _axis(languages) if len(languages) else None,
         "language_source": _language_source(languages) if len(languages) else "",
         "mentions": {str(axis): _axis(rows) for axis, rows in mentions.groupby("axis", sort=False)},
         "by_group": {
-            str(term): _group_rates(rows) for term, rows in others.groupby("term", sort=False)
+            str(term): _group_rates(rows) for term, rows in rates.groupby("term", sort=False)
         },
     }
 
@@ -235,7 +235,7 @@ def _marked(rows: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
 
 def _points(rows: pd.DataFrame, name: str, title: str, **options) -> Markup:
     rows = rows[rows[name].notna()]
-    return picture(point_panel(rows, name, title, most=_DRAWN, **options))
+    return picture(point_panel(rows, name, title, limit=_DRAWN, **options))
 
 
 def _table(rows: pd.DataFrame, columns: Iterable[str], **options) -> PageTable:

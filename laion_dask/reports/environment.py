@@ -17,7 +17,7 @@ def environment() -> Environment:
 
     Printed values pass through `shown` first, which makes control characters visible.
     """
-    made = Environment(
+    jinja = Environment(
         loader=PackageLoader("laion_dask.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -25,8 +25,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"cut": cut, "thousands": "{:,}".format}
-    return made
+    jinja.filters |= {"cut": cut, "thousands": "{:,}".format}
+    return jinja
 
 
 def render(template: str, **context) -> Markup:
@@ -43,12 +43,12 @@ def shown(value: object) -> object:
     return printable(str(value))
 
 
-def cut(value: object, most: int) -> object:
+def cut(value: object, limit: int) -> object:
     """Truncate text before it is escaped; missing values stay missing."""
     if is_missing(value):
         return value
     text = str(value)
-    return text if len(text) <= most else text[:most] + "…"
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def is_missing(value: object) -> bool:

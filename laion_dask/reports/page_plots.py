@@ -39,7 +39,7 @@ def point_panel(
     *,
     form: Form = Form.SHARE,
     line: Mark | None = None,
-    most: int = 40,
+    limit: int = 40,
 ) -> PointPanel:
     """A column of a table with its intervals, one line per group.
 
@@ -66,10 +66,10 @@ def point_panel(
     ]
     return PointPanel(
         title,
-        tuple(points[:most]),
+        tuple(points[:limit]),
         Axis(form=form, is_logarithmic=form is Form.RATIO),
         line,
-        n_more=max(0, len(points) - most),
+        n_more=max(0, len(points) - limit),
     )
 
 
@@ -82,7 +82,7 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
     quantiles : mapping of str to sequence of float
         By column: one quantile per share.
     """
-    known = [name for name in _SIZES if name in quantiles]
+    names = [name for name in _SIZES if name in quantiles]
     curves = [
         Curve(
             name.replace("_", " "),
@@ -90,7 +90,7 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
             tuple(map(float, quantiles[name])),
             colour=series_colour(number),
         )
-        for number, name in enumerate(known)
+        for number, name in enumerate(names)
     ]
     return CurvePanel(
         "Size (pixels) and caption length (characters)",

@@ -80,7 +80,7 @@ def result_table(
     named: Mapping[str, str] | None = None,
     shares: Sequence[str] = ("rate",),
     marked: str | None = None,
-    most: int = 200,
+    limit: int = 200,
 ) -> PageTable:
     """A `laion_dask.stats.Table` for a page; the two ends of an interval share a column.
 
@@ -103,13 +103,13 @@ def result_table(
         Maximum number of rows shown.
     """
     named = dict(named or {})
-    rows = table.head(most)
-    own = list(map(str, table))
+    rows = table.head(limit)
+    names = list(map(str, table))
     ends = {"rate": ("lo", "hi"), "value": ("lo", "hi")}
-    ends |= {c: (f"{c}_lo", f"{c}_hi") for c in own if f"{c}_lo" in table and f"{c}_hi" in table}
+    ends |= {c: (f"{c}_lo", f"{c}_hi") for c in names if f"{c}_lo" in table and f"{c}_hi" in table}
     if columns is None:
-        taken = {name for pair in ends.values() for name in pair}
-        columns = [c for c in own if c not in taken and table[c].notna().any()]
+        bounds = {name for pair in ends.values() for name in pair}
+        columns = [c for c in names if c not in bounds and table[c].notna().any()]
     head: list[str] = []
     cells, left = [], []
     for name in columns:
@@ -129,7 +129,7 @@ def result_table(
         tuple(zip(*cells, strict=True)),
         frozenset((0, *left)),
         tuple(is_marked),
-        tuple(_left_out(table, most)),
+        tuple(_left_out(table, limit)),
     )
 
 
@@ -144,14 +144,14 @@ def _intervals(
     return [Cell(_interval(a, b, write if share else _number)) for a, b, share in ends]
 
 
-def _left_out(table: pd.DataFrame, most: int) -> Iterable[str]:
-    if len(table) > most:
-        yield f"{len(table) - most:,} more rows are not shown."
+def _left_out(table: pd.DataFrame, limit: int) -> Iterable[str]:
+    if len(table) > limit:
+        yield f"{len(table) - limit:,} more rows are not shown."
     yield from getattr(table, "caveats", ())
-    few = int(table.attrs.get("suppressed", 0))
-    if few:
-        rest, are = ("result rests", "is") if few == 1 else ("results rest", "are")
-        yield f"{few:,} {rest} on fewer than {table.attrs['min_n']:,} rows and {are} left out."
+    n = int(table.attrs.get("suppressed", 0))
+    if n:
+        subject, verb = ("result rests", "is") if n == 1 else ("results rest", "are")
+        yield f"{n:,} {subject} on fewer than {table.attrs['min_n']:,} rows and {verb} left out."
 
 
 def _cell(value: object, write: Callable[[float], str]) -> Cell:

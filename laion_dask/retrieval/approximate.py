@@ -14,9 +14,9 @@ from laion_dask.retrieval import fetch
 from laion_dask.retrieval.exact.pairs import Hits, Pairs, pairs_in_partition
 
 #: Candidates held at a time for all queries together, at about 60 bytes each.
-_HELD = 10_000_000
+_MAX_CANDIDATES = 10_000_000
 #: The candidates per query are limited to the larger of 64 per result and 100,000.
-_A_RESULT, _A_QUERY = 64, 100_000
+_PER_RESULT, _PER_QUERY = 64, 100_000
 
 
 @runtime_checkable
@@ -64,21 +64,21 @@ def nearest(
     """
     index.check(embeddings)
     n = index.n_candidates(k)
-    most = min(max(1, len(embeddings)), max(n, _A_RESULT * k, _A_QUERY))
-    left, done = np.arange(len(vectors), dtype=np.int32), []
-    while len(left):
-        n, step, again = min(n, most), max(1, _HELD // min(n, most)), []
-        for at in range(0, len(left), step):
-            some = left[at : at + step]
-            pairs, more = _proposed(provenance, index, vectors[some], n)
-            found = best(pairs, embeddings, vectors[some], k)
-            short = np.bincount(found.pairs.query, minlength=len(some)) < k
-            short &= more & (n < most)
-            done.append(found.renumbered(some).take(~short[found.pairs.query]))
-            again.append(some[short])
-        left, n = np.concatenate(again), 4 * n
-    found = Hits.join(done)
-    return found.take(np.argsort(found.pairs.query, kind="stable"))
+    limit = min(max(1, len(embeddings)), max(n, _PER_RESULT * k, _PER_QUERY))
+    remaining, results = np.arange(len(vectors), dtype=np.int32), []
+    while len(remaining):
+        n, step, retry = min(n, limit), max(1, _MAX_CANDIDATES // min(n, limit)), []
+        for at in range(0, len(remaining), step):
+            batch = remaining[at : at + step]
+            pairs, is_unfinished = _proposed(provenance, index, vectors[batch], n)
+            hits = best(pairs, embeddings, vectors[batch], k)
+            short = np.bincount(hits.pairs.query, minlength=len(batch)) < k
+            short &= is_unfinished & (n < limit)
+            results.append(hits.renumbered(batch).take(~short[hits.pairs.query]))
+            retry.append(batch[short])
+        remaining, n = np.concatenate(retry), 4 * n
+    hits = Hits.join(results)
+    return hits.take(np.argsort(hits.pairs.query, kind="stable"))
 
 
 def _proposed(
@@ -86,8 +86,8 @@ def _proposed(
 ) -> tuple[Pairs, np.ndarray]:
     """Up to n candidates per query that are in the frame, and which queries may have more."""
     shard, row = index.candidates(vectors, n)
-    known = shard >= 0
-    query = np.nonzero(known)[0].astype(np.int32)
+    is_valid = shard >= 0
+    query = np.nonzero(is_valid)[0].astype(np.int32)
     number = np.zeros(len(query), np.int32)
-    pairs = Pairs(query, shard[known], row[known], number)
-    return fetch.within(provenance, pairs, pairs_in_partition), known.all(axis=1)
+    pairs = Pairs(query, shard[is_valid], row[is_valid], number)
+    return fetch.within(provenance, pairs, pairs_in_partition), is_valid.all(axis=1)

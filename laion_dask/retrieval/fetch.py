@@ -18,7 +18,7 @@ from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
 #: Up to this many distinct rows, a scan filters by row number.
-_NAMED = 10_000
+_MAX_ROWS_BY_NUMBER = 10_000
 
 
 def parts(provenance: Provenance) -> list:
@@ -40,8 +40,8 @@ def _columns(provenance: Provenance, names: Iterable[str]) -> dd.DataFrame:
     return graph.map_numbered(frame, _take, names, meta=frame._meta[names])
 
 
-def _take(part, names: list):
-    return part[names]
+def _take(partition, names: list):
+    return partition[names]
 
 
 def are_runs(parts: list) -> bool:
@@ -49,18 +49,18 @@ def are_runs(parts: list) -> bool:
     return all(isinstance(part, tuple) for part in parts)
 
 
-def within(provenance: Provenance, pairs: Pairs, among: Callable) -> Pairs:
+def within(provenance: Provenance, pairs: Pairs, select: Callable) -> Pairs:
     """The pairs whose rows are in the frame, with ``part`` set. Eager."""
-    wanted = _only(provenance, pairs)
-    found = graph.tasks(among, wanted, graph.share(pairs))
-    return Pairs.join(graph.compute(*found, label="look up"))
+    partitions = _parts_to_search(provenance, pairs)
+    tasks = graph.tasks(select, partitions, graph.share(pairs))
+    return Pairs.join(graph.compute(*tasks, label="look up"))
 
 
-def _only(provenance: Provenance, pairs: Pairs) -> list:
+def _parts_to_search(provenance: Provenance, pairs: Pairs) -> list:
     """As `parts`, but a scan with a filter reads only the rows of the pairs."""
     as_read = provenance.as_read
     rows = np.unique(pairs.row)
-    if as_read is None or as_read[0].where is None or len(rows) > _NAMED:
+    if as_read is None or as_read[0].where is None or len(rows) > _MAX_ROWS_BY_NUMBER:
         return parts(provenance)
     scan, pieces = as_read
     narrowed = graph.read(scan.and_where(_rows(rows)), pieces)
@@ -68,7 +68,10 @@ def _only(provenance: Provenance, pairs: Pairs) -> list:
 
 
 def fetch(
-    provenance: Provenance, pairs: Pairs, made: Mapping[str, np.ndarray], names: Sequence[str]
+    provenance: Provenance,
+    pairs: Pairs,
+    new_columns: Mapping[str, np.ndarray],
+    names: Sequence[str],
 ):
     """The results as a frame: new columns, shard, row, and columns of the frame. Eager.
 
@@ -86,51 +89,59 @@ def fetch(
         Columns of the frame.
     """
     frame = provenance.frame
-    head = frame_like({**made, "shard": pairs.shard, "row": pairs.row}, frame._meta)
+    head = frame_like({**new_columns, "shard": pairs.shard, "row": pairs.row}, frame._meta)
     if not names:
         return head
     if not len(pairs):
         return methods.concat([head, frame._meta[list(names)].reset_index(drop=True)], axis=1)
-    found = _found(provenance, dict.fromkeys([*names, *PROVENANCE]), pairs)
-    places = _places(pairs, to_numpy(found["shard"]), to_numpy(found["row"]))
-    known = found[list(names)].iloc[places].reset_index(drop=True)
-    return methods.concat([head, known], axis=1)
+    rows = _fetched_rows(provenance, dict.fromkeys([*names, *PROVENANCE]), pairs)
+    positions = _positions(pairs, to_numpy(rows["shard"]), to_numpy(rows["row"]))
+    columns = rows[list(names)].iloc[positions].reset_index(drop=True)
+    return methods.concat([head, columns], axis=1)
 
 
-def _found(provenance: Provenance, names: Iterable[str], pairs: Pairs):
+def _fetched_rows(provenance: Provenance, names: Iterable[str], pairs: Pairs):
     """The frame's rows of the given pairs, each once, in any order."""
     numbers = np.unique(pairs.part)
     hit = [pairs.take(pairs.part == number) for number in numbers]
     frame, as_read = _columns(provenance, names), provenance.as_read
-    if as_read is not None and len(np.unique(pairs.row)) <= _NAMED:
+    if as_read is not None and len(np.unique(pairs.row)) <= _MAX_ROWS_BY_NUMBER:
         scan, pieces = as_read
-        wanted: list[tuple] = [
-            (scan.and_where(_rows(np.unique(own.row))), pieces[n], list(frame.columns), own)
-            for n, own in zip(numbers, hit, strict=True)
+        inputs: list[tuple] = [
+            (
+                scan.and_where(_rows(np.unique(partition_pairs.row))),
+                pieces[n],
+                list(frame.columns),
+                partition_pairs,
+            )
+            for n, partition_pairs in zip(numbers, hit, strict=True)
         ]
-        tasks = graph.tasks(_scanned, wanted)
+        tasks = graph.tasks(_scanned, inputs)
     else:
         every = graph.parts(frame)
-        wanted = [(every[n], own.shard, own.row) for n, own in zip(numbers, hit, strict=True)]
-        tasks = graph.tasks(_pick, wanted)
+        inputs = [
+            (every[n], partition_pairs.shard, partition_pairs.row)
+            for n, partition_pairs in zip(numbers, hit, strict=True)
+        ]
+        tasks = graph.tasks(_pick, inputs)
     return methods.concat(list(graph.compute(*tasks, label="fetch")))
 
 
-def _scanned(wanted: tuple, number: int):
+def _scanned(inputs: tuple, number: int):
     """`_pick` for a piece, reading only the wanted rows."""
-    scan, piece, columns, own = wanted
-    return _pick((scan(piece, columns=columns), own.shard, own.row), number)
+    scan, piece, columns, pairs = inputs
+    return _pick((scan(piece, columns=columns), pairs.shard, pairs.row), number)
 
 
-def _pick(wanted: tuple, number: int):
+def _pick(inputs: tuple, number: int):
     """The wanted rows of a partition, each once."""
-    part, shard, row = wanted
-    shards, rows = to_numpy(part["shard"]), to_numpy(part["row"])
+    partition, shard, row = inputs
+    shards, rows = to_numpy(partition["shard"]), to_numpy(partition["row"])
     keys = np.unique(_keys(shard, row))
     _, first = np.unique(_keys(shards, rows), return_index=True)
     first = np.sort(first)
     kept = first[np.isin(_keys(shards, rows)[first], keys)]
-    return part.iloc[kept]
+    return partition.iloc[kept]
 
 
 def _keys(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -138,13 +149,13 @@ def _keys(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     return (shard.astype(np.int64) << 40) | row.astype(np.int64)
 
 
-def _places(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _positions(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The position of each pair's row among the fetched rows."""
     keys = _keys(shards, rows)
     by_key = np.argsort(keys)
-    wanted = _keys(pairs.shard, pairs.row)
-    at = np.searchsorted(keys[by_key], wanted)
-    if len(keys) == 0 or (keys[by_key][np.minimum(at, len(keys) - 1)] != wanted).any():
+    pair_keys = _keys(pairs.shard, pairs.row)
+    at = np.searchsorted(keys[by_key], pair_keys)
+    if len(keys) == 0 or (keys[by_key][np.minimum(at, len(keys) - 1)] != pair_keys).any():
         raise ProvenanceError(
             "A result row is no longer in the frame: computing the frame again gave other "
             "rows. Make its random steps repeatable, with random_state=."

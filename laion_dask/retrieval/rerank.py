@@ -69,14 +69,14 @@ def _scored(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray) -> np.nda
     if len(pairs) <= _PAIRS_PER_TASK:
         return score_pairs(pairs, embeddings, vectors)
     shared = graph.share(embeddings), graph.share(vectors)
-    some = [
+    batches = [
         pairs.take(slice(at, at + _PAIRS_PER_TASK)) for at in range(0, len(pairs), _PAIRS_PER_TASK)
     ]
-    scored = graph.tasks(_score_some, some, *shared)
+    scored = graph.tasks(_score_batch, batches, *shared)
     return np.concatenate(graph.compute(*scored, label="score"))
 
 
-def _score_some(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> np.ndarray:
+def _score_batch(pairs: Pairs, number: int, embeddings, vectors: np.ndarray) -> np.ndarray:
     return score_pairs(pairs, embeddings, vectors)
 
 

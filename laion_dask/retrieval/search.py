@@ -207,19 +207,19 @@ def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list
                 f"{parameter('columns')} has {name!r}, which is not a column of the frame."
                 f"{did_you_mean(name, frame.columns)}"
             )
-    taken = next((name for name in (*names, *PROVENANCE) if name in columns_made), None)
-    if taken is not None or len(set(columns_made)) < len(columns_made):
+    name = next((name for name in (*names, *PROVENANCE) if name in columns_made), None)
+    if name is not None or len(set(columns_made)) < len(columns_made):
         raise OptionError(
-            f"{taken or to!r} is a column of the frame and of the result. Choose another name for "
+            f"{name or to!r} is a column of the frame and of the result. Choose another name for "
             f"the similarities with {argument('to')}, or exclude it with {argument('columns')}."
         )
     return [name for name in dict.fromkeys(names) if name not in PROVENANCE]
 
 
-def _check_count(what: str, n) -> None:
-    whole = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
-    if not whole or n < 1:
-        raise OptionError(f"{what} is {n!r}. Expected a whole number of rows, from 1 on.")
+def _check_count(name: str, n) -> None:
+    is_integer = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+    if not is_integer or n < 1:
+        raise OptionError(f"{name} is {n!r}. Expected a whole number of rows, from 1 on.")
 
 
 def _nearest(
@@ -232,7 +232,7 @@ def _nearest(
         accounting = AccountingInputs(provenance.frame, read)
     else:
         accounting = AccountingInputs.of(provenance.select(PROVENANCE))
-    counts = [part for count in accounting.collections for part in graph.parts(count)]
+    counts = [partition for count in accounting.collections for partition in graph.parts(count)]
     hits = Hits.join([])
     if parts:
         shared = graph.share(embeddings), graph.share(vectors)
@@ -247,7 +247,7 @@ def _nearest(
     return hits, rows
 
 
-def _rank(candidates, embeddings: Embeddings, m: int, *given):
+def _rank(candidates, embeddings: Embeddings, m: int, *arguments):
     """The k best candidates, ranked in tasks of several queries each. Lazy.
 
     A single task if rows must be unpacked or downloaded, since each task would repeat that.
@@ -256,14 +256,14 @@ def _rank(candidates, embeddings: Embeddings, m: int, *given):
     if size < m:
         (candidates,) = graph.tasks(sort_by_query, [candidates])
     spans = [(at, min(at + size, m)) for at in range(0, m, size)]
-    return graph.tree(graph.tasks(best_of_queries, spans, candidates, *given), Hits.join)
+    return graph.tree(graph.tasks(best_of_queries, spans, candidates, *arguments), Hits.join)
 
 
 def _best_of_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Hits:
     """The k best of pairs without known bounds."""
     m = len(vectors)
     upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
-    given = (Candidates(pairs, upper, lower, 0, 0), embeddings, vectors, SearchState())
-    candidates, *shared, state = (graph.share(value) for value in given)
+    arguments = (Candidates(pairs, upper, lower, 0, 0), embeddings, vectors, SearchState())
+    candidates, *shared, state = (graph.share(argument) for argument in arguments)
     hits = _rank(candidates, embeddings, m, *shared, k, state)
     return graph.compute(hits, label="score")[0]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from laion_dask.models.heads import Head
 
 
-def captions(part, column: str, specs: Sequence[Head]):
+def captions(partition, column: str, specs: Sequence[Head]):
     """One column per head; each caption is converted to a Python string once.
 
     Returns
@@ -24,11 +24,11 @@ def captions(part, column: str, specs: Sequence[Head]):
     DataFrame of float32
         NaN where the caption is null.
     """
-    texts = frame_to_arrow(part[[column]])[column]
-    out = [np.full(len(part), np.nan, dtype=np.float32) for _ in specs]
-    for at in range(0, len(part), BLOCK):
+    texts = frame_to_arrow(partition[[column]])[column]
+    out = [np.full(len(partition), np.nan, dtype=np.float32) for _ in specs]
+    for at in range(0, len(partition), BLOCK):
         cancellation.check()
         block = texts.slice(at, BLOCK).to_pylist()
         for values, head in zip(out, specs, strict=True):
             values[at : at + BLOCK] = head.predict(block)
-    return score_columns(part, [head.name for head in specs], out)
+    return score_columns(partition, [head.name for head in specs], out)

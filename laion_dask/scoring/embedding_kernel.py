@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def fill_columns(
-    part,
+    partition,
     names: Sequence[str],
-    several: Sequence[Embeddings],
+    sets: Sequence[Embeddings],
     score: Callable,
     score_on_gpu: Callable,
     device: str | None = None,
@@ -44,32 +44,36 @@ def fill_columns(
     several : sequence of Embeddings
         Each row's vector is read once from each of these.
     score : callable
-        ``score(*rows)`` of (k, dim) arrays, one for each of ``several``, yields a (k,) array per
+        ``score(*rows)`` of (k, dim) arrays, one for each of ``sets``, yields a (k,) array per
         name.
     score_on_gpu : callable
         The same for tensors on a device; see `embedding_kernel_gpu`.
     device : str, optional
         By default the frame's device.
     """
-    device = device or device_of(part)
+    device = device or device_of(partition)
     if device != "cpu":
-        many = blocks(part, embedding_kernel_gpu.BLOCK)
+        device_blocks = blocks(partition, embedding_kernel_gpu.BLOCK)
         return score_columns(
-            part,
+            partition,
             names,
-            embedding_kernel_gpu.fill(len(part), len(names), several, many, score_on_gpu, device),
+            embedding_kernel_gpu.fill(
+                len(partition), len(names), sets, device_blocks, score_on_gpu, device
+            ),
         )
-    out = [np.full(len(part), np.nan, dtype=np.float32) for _ in names]
-    for shard, rows, positions in blocks(part):
-        given = (embeddings.read(shard, rows) for embeddings in several)
-        for column, values in zip(out, score(*given), strict=True):
+    out = [np.full(len(partition), np.nan, dtype=np.float32) for _ in names]
+    for shard, rows, positions in blocks(partition):
+        matrices = (embeddings.read(shard, rows) for embeddings in sets)
+        for column, values in zip(out, score(*matrices), strict=True):
             column[positions] = values
-    return score_columns(part, names, out)
+    return score_columns(partition, names, out)
 
 
-def score_columns(part, names: Sequence[str], values: Sequence[np.ndarray | torch.Tensor]):
+def score_columns(partition, names: Sequence[str], values: Sequence[np.ndarray | torch.Tensor]):
     """A frame of float32 columns with the partition's index."""
-    return part[[]].assign(**{n: column_like(v, part) for n, v in zip(names, values, strict=True)})
+    return partition[[]].assign(
+        **{n: column_like(v, partition) for n, v in zip(names, values, strict=True)}
+    )
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Pair:
         return Cost(("clip_score",), reads=EMBEDDINGS, flop=6.0 * self.dim, label=self.column)
 
 
-def similarity(part, embeddings: Embeddings, query: Query, to: str):
+def similarity(partition, embeddings: Embeddings, query: Query, to: str):
     """Cosine of each row's embedding with one query vector.
 
     Returns
@@ -133,10 +137,10 @@ def similarity(part, embeddings: Embeddings, query: Query, to: str):
     def score_on_gpu(x):
         yield embedding_kernel_gpu.cosines(x, embedding_kernel_gpu.as_tensor(vector, x.device))
 
-    return fill_columns(part, [to], [embeddings], score, score_on_gpu)
+    return fill_columns(partition, [to], [embeddings], score, score_on_gpu)
 
 
-def similarity_to(part, embeddings: Embeddings, others: Embeddings, pair: Pair):
+def similarity_to(partition, embeddings: Embeddings, others: Embeddings, pair: Pair):
     """Cosine of each row's embedding with its embedding in a second set: the CLIP score.
 
     Returns
@@ -151,10 +155,10 @@ def similarity_to(part, embeddings: Embeddings, others: Embeddings, pair: Pair):
     def score_on_gpu(x, y):
         yield embedding_kernel_gpu.cosines(x, y)
 
-    return fill_columns(part, [pair.column], [embeddings, others], score, score_on_gpu)
+    return fill_columns(partition, [pair.column], [embeddings, others], score, score_on_gpu)
 
 
-def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
+def heads(partition, embeddings: Embeddings, specs: Sequence[Head]):
     """One column per head; each row's embedding is read once.
 
     Returns
@@ -169,4 +173,4 @@ def heads(part, embeddings: Embeddings, specs: Sequence[Head]):
     def score_on_gpu(x):
         yield from (head.on_device(x) for head in specs)
 
-    return fill_columns(part, [head.name for head in specs], [embeddings], score, score_on_gpu)
+    return fill_columns(partition, [head.name for head in specs], [embeddings], score, score_on_gpu)

@@ -24,7 +24,7 @@ _MIN_SQUARE, _MAX_SQUARE = 1e-30, 1e30
 def fill(
     n: int,
     n_columns: int,
-    several: Sequence[Embeddings],
+    sets: Sequence[Embeddings],
     blocks: Iterable[tuple],
     score: Callable,
     device: str,
@@ -39,7 +39,7 @@ def fill(
     blocks : iterable of (shard, rows, positions)
         As from `laion_dask.io.embeddings.row_ids.blocks`.
     score : callable
-        ``score(*rows)`` of (k, dim) tensors, one for each of ``several``, yields a (k,) tensor per
+        ``score(*rows)`` of (k, dim) tensors, one for each of ``sets``, yields a (k,) tensor per
         column.
     device : str
 
@@ -58,19 +58,19 @@ def fill(
         lambda: [torch.full((n,), torch.nan, device=device) for _ in range(n_columns)],
         f"{n_columns} columns of {n:,} scores",
     )
-    combined = several[0] if len(several) == 1 else _Concatenated(several)
+    combined = sets[0] if len(sets) == 1 else _Concatenated(sets)
     for (_, _, positions), x in prefetch_to_device(combined, blocks, device):
         start, last = int(positions[0]), int(positions[-1])
         run = last - start == len(positions) - 1
         where = None if run else torch.from_numpy(positions).to(device)
-        given = x.split([e.dim for e in several], dim=1)
+        matrices = x.split([e.dim for e in sets], dim=1)
 
-        def some(at: int, stop: int, given=given, start=start, where=where) -> None:
-            place = slice(start + at, start + stop) if where is None else where[at:stop]
-            for column, values in zip(out, score(*(g[at:stop] for g in given)), strict=True):
-                column[place] = values
+        def score_rows(at: int, stop: int, matrices=matrices, start=start, where=where) -> None:
+            target = slice(start + at, start + stop) if where is None else where[at:stop]
+            for column, values in zip(out, score(*(g[at:stop] for g in matrices)), strict=True):
+                column[target] = values
 
-        run_with_oom_backoff(some, len(x), len(x), least=MIN_BLOCK_ROWS)
+        run_with_oom_backoff(score_rows, len(x), len(x), least=MIN_BLOCK_ROWS)
     return out
 
 
@@ -116,16 +116,16 @@ def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
-    found, squares = _cosines(x.float(), other.float())
+    result, squares = _cosines(x.float(), other.float())
     half = x.dtype == torch.float16 and (other.ndim == 1 or other.dtype == torch.float16)
-    if half or not len(found):  # squares of float16 are within the bounds: no need to synchronise
-        return found.clamp_(-1, 1)
-    odd = ~((squares > _MIN_SQUARE) & (squares < _MAX_SQUARE)).all(dim=0)
-    again = odd.nonzero()[:, 0]
+    if half or not len(result):  # squares of float16 are within the bounds: no need to synchronise
+        return result.clamp_(-1, 1)
+    is_out_of_range = ~((squares > _MIN_SQUARE) & (squares < _MAX_SQUARE)).all(dim=0)
+    again = is_out_of_range.nonzero()[:, 0]
     if len(again):
-        wide = other.double() if other.ndim == 1 else other[again].double()
-        found[again] = _cosines(x[again].double(), wide)[0].float()
-    return found.clamp_(-1, 1)
+        other_float64 = other.double() if other.ndim == 1 else other[again].double()
+        result[again] = _cosines(x[again].double(), other_float64)[0].float()
+    return result.clamp_(-1, 1)
 
 
 def _cosines(x, other) -> tuple:

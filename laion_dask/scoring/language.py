@@ -92,8 +92,8 @@ def language(
     check_free(frame, [to])
     detector = Detector(column, to, *_floors(min_letters, min_confidence))
     meta = _meta(frame, to)
-    made = graph.map_columns(frame, languages, detector, reads=[column], meta=meta)
-    return frame.assign(**{to: made[to]})
+    detected = graph.map_columns(frame, languages, detector, reads=[column], meta=meta)
+    return frame.assign(**{to: detected[to]})
 
 
 def language_cost(frame: PlannedFrame, column: str = "text") -> Cost:

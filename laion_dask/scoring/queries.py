@@ -67,16 +67,16 @@ def mix(parts: Mapping) -> Mix:
     must_be("The mixture", parts, Mapping, "a dict of parts and weights, {'a dog': 1}")
     if not parts:
         raise OptionError("The mixture is empty. Give it at least one text: {'a dog': 1}.")
-    for thing, weight in parts.items():
-        if not _is_one_thing(thing):
+    for item, weight in parts.items():
+        if not _is_single_query(item):
             raise OptionError(
-                f"A part of the mixture is {thing!r}. Expected a text, an image's path or bytes, "
+                f"A part of the mixture is {item!r}. Expected a text, an image's path or bytes, "
                 "or a row as (shard, row); add vectors without mix."
             )
         number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
         if not (number and np.isfinite(weight)):
-            raise OptionError(f"The weight of {thing!r} is {weight!r}. Expected a finite number.")
-    return Mix(tuple((thing, float(weight)) for thing, weight in parts.items()))
+            raise OptionError(f"The weight of {item!r} is {weight!r}. Expected a finite number.")
+    return Mix(tuple((item, float(weight)) for item, weight in parts.items()))
 
 
 def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
@@ -101,14 +101,14 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
     WeightsError, ImageError
         When the model cannot be loaded, or an image cannot be read.
     """
-    if _is_one_thing(query):
+    if _is_single_query(query):
         return as_units(_vector(query, embeddings), embeddings, many=False)
     kind = getattr(getattr(query, "dtype", None), "kind", None)
     if kind in ("O", "U", "T") and query.ndim == 1:  # a column or an array of texts
         query = list(query)
     if isinstance(query, np.ndarray) and query.ndim == 4 and query.dtype == np.uint8:  # images
         query = list(query)
-    if isinstance(query, (list, tuple)) and any(_is_one_thing(each) for each in query):
+    if isinstance(query, (list, tuple)) and any(_is_single_query(each) for each in query):
         if all(isinstance(each, str) for each in query):
             for text in query:
                 _check_text(text)
@@ -146,8 +146,8 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
     units = unit(vectors.reshape(-1, dim))
     lost = np.flatnonzero(np.isnan(units).any(axis=1))
     if len(lost):
-        which = "The query is" if len(units) == 1 else f"Query {lost[0]} of {len(units):,} is"
-        raise EmbeddingsError(f"{which} NaN, infinite or of length zero; it has no direction.")
+        subject = "The query is" if len(units) == 1 else f"Query {lost[0]} of {len(units):,} is"
+        raise EmbeddingsError(f"{subject} NaN, infinite or of length zero; it has no direction.")
     return units
 
 
@@ -161,44 +161,46 @@ def _plain(query):
     return query.double() if query.is_floating_point() else query
 
 
-def _is_picture(thing) -> bool:
-    picture = hasattr(thing, "convert") and hasattr(thing, "size")
-    file = hasattr(thing, "read") and hasattr(thing, "seek")
-    named = isinstance(thing, (os.PathLike, bytes, bytearray, memoryview))
-    pixels = is_pixels(thing) and thing.ndim == 3  # with two axes it may be vectors
+def _is_picture(value) -> bool:
+    picture = hasattr(value, "convert") and hasattr(value, "size")
+    file = hasattr(value, "read") and hasattr(value, "seek")
+    named = isinstance(value, (os.PathLike, bytes, bytearray, memoryview))
+    pixels = is_pixels(value) and value.ndim == 3  # with two axes it may be vectors
     return picture or file or named or pixels
 
 
 def _check_text(text: str) -> None:
     """Warn if a text query looks like the path or address of an image."""
     if re.match(r"(https?|s3|gs|hf|data):", text):
-        what = "It looks like an address, which is not downloaded; give the image's bytes"
+        advice = "It looks like an address, which is not downloaded; give the image's bytes"
     elif len(text) < _LONGEST_PATH and "\0" not in text and os.path.isfile(text):
-        what = "A file has this name; to search for its image give pathlib.Path(...)"
+        advice = "A file has this name; to search for its image give pathlib.Path(...)"
     else:
         return
     shown = text if len(text) <= 80 else text[:80] + "…"
-    warn_caller(f"{shown!r} is searched as a text. {what}.", QueryWarning)
+    warn_caller(f"{shown!r} is searched as a text. {advice}.", QueryWarning)
 
 
-def _is_row(thing) -> bool:
-    whole = (int, np.integer)
-    pair = isinstance(thing, tuple) and len(thing) == 2
-    return pair and all(isinstance(n, whole) and not isinstance(n, bool) for n in thing)
+def _is_row(value) -> bool:
+    integers = (int, np.integer)
+    pair = isinstance(value, tuple) and len(value) == 2
+    return pair and all(isinstance(n, integers) and not isinstance(n, bool) for n in value)
 
 
-def _is_one_thing(thing) -> bool:
-    return isinstance(thing, (str, Mix)) or _is_row(thing) or _is_picture(thing)
+def _is_single_query(value) -> bool:
+    return isinstance(value, (str, Mix)) or _is_row(value) or _is_picture(value)
 
 
-def _vector(thing, embeddings: Embeddings) -> np.ndarray:
+def _vector(query, embeddings: Embeddings) -> np.ndarray:
     """The vector of a text, an image, a row or a weighted sum, (dim,)."""
-    if isinstance(thing, str):
-        _check_text(thing)
-        return embeddings.model.text(thing)
-    if isinstance(thing, Mix):
-        parts = [(as_vectors(part, embeddings)[0], weight) for part, weight in thing.parts]
+    if isinstance(query, str):
+        _check_text(query)
+        return embeddings.model.text(query)
+    if isinstance(query, Mix):
+        parts = [
+            (as_vectors(component, embeddings)[0], weight) for component, weight in query.parts
+        ]
         return sum(weight * vector.astype(np.float64) for vector, weight in parts)
-    if _is_row(thing):
-        return embeddings.read(thing[0], [thing[1]])[0]
-    return embeddings.model.image(thing)
+    if _is_row(query):
+        return embeddings.read(query[0], [query[1]])[0]
+    return embeddings.model.image(query)

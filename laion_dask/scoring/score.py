@@ -153,8 +153,8 @@ def assigned(
 ) -> dd.DataFrame:
     """The frame with the float32 columns that a kernel computes from its columns. Lazy."""
     meta = frame._meta[[]].assign(**{name: np.empty(0, np.float32) for name in names})
-    made = graph.map_columns(frame, kernel, *args, reads=reads, meta=meta)
-    return frame.assign(**{name: made[name] for name in names})
+    scored = graph.map_columns(frame, kernel, *args, reads=reads, meta=meta)
+    return frame.assign(**{name: scored[name] for name in names})
 
 
 def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenance:
@@ -166,12 +166,12 @@ def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenan
 
 def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False) -> None:
     """Raise if the name of a new column is taken."""
-    taken = next((name for name in names if name in frame.columns), None)
-    if taken is not None:
-        another = f"head.to({taken + '_2'!r})" if of_heads else argument("to")
+    existing = next((name for name in names if name in frame.columns), None)
+    if existing is not None:
+        choice = f"head.to({existing + '_2'!r})" if of_heads else argument("to")
         raise OptionError(
-            f"The frame already has a column {taken!r}. Choose another name with {another}, or "
-            f"drop the column first: frame.drop(columns={taken!r})."
+            f"The frame already has a column {existing!r}. Choose another name with {choice}, or "
+            f"drop the column first: frame.drop(columns={existing!r})."
         )
 
 

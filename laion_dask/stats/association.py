@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
-from laion_dask.stats.checks import whole
+from laion_dask.stats.checks import check_integer
 
 #: Maximum number of partitions to enumerate; if there are more, this many are drawn at random.
-MOST_PARTITIONS = 10_000
+MAX_PARTITIONS = 10_000
 ALTERNATIVES = ("greater", "less", "two-sided")
 #: Number of values shuffled at a time.
 _BLOCK = 1 << 21
@@ -61,7 +61,7 @@ def weat(
     B: npt.ArrayLike,
     *,
     alternative: str = "greater",
-    n_permutations: int = MOST_PARTITIONS,
+    n_permutations: int = MAX_PARTITIONS,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Effect size and permutation p-value of the association of X with A and of Y with B.
@@ -125,10 +125,10 @@ def weat(
     >>> round(d, 3), round(p, 3)
     (1.732, 0.167)
     """
-    found = association(
+    result = association(
         X, Y, A, B, alternative=alternative, n_permutations=n_permutations, seed=seed
     )
-    return found.d, found.p
+    return result.d, result.p
 
 
 def association(
@@ -138,17 +138,17 @@ def association(
     B: npt.ArrayLike,
     *,
     alternative: str = "greater",
-    n_permutations: int = MOST_PARTITIONS,
+    n_permutations: int = MAX_PARTITIONS,
     seed: int = 0,
 ) -> Association:
     """The full result of `weat`. Takes the same arguments and raises the same errors."""
     if alternative not in ALTERNATIVES:
         raise one_of("alternative", alternative, ALTERNATIVES)
-    whole("n_permutations", n_permutations, 1)
-    whole("seed", seed, 0)
+    check_integer("n_permutations", n_permutations, 1)
+    check_integer("seed", seed, 0)
     sets = dict(zip("XYAB", (X, Y, A, B), strict=True))
     _check_models(sets)
-    x, y, a, b = units = [_units(name, given) for name, given in sets.items()]
+    x, y, a, b = units = [_units(name, vectors) for name, vectors in sets.items()]
     if len({len(rows[0]) for rows in units}) > 1:
         widths = ", ".join(f"{n} {len(rows[0])}" for n, rows in zip(sets, units, strict=True))
         raise OptionError(
@@ -191,9 +191,9 @@ class _Test:
         """Number of partitions at least as extreme as the observed one, and of all partitions."""
         every, hits, n = combinations(range(len(self._values)), self._few), 0, 0
         step = max(1, _BLOCK // self._few)
-        while some := list(islice(every, step)):
-            hits += self._hits(self._values[np.array(some)].sum(axis=1))
-            n += len(some)
+        while positions := list(islice(every, step)):
+            hits += self._hits(self._values[np.array(positions)].sum(axis=1))
+            n += len(positions)
         return hits, n
 
     def drawn(self, n: int, seed: int) -> tuple[int, int]:
@@ -206,12 +206,12 @@ class _Test:
         return hits, n
 
     def _hits(self, sums: np.ndarray) -> int:
-        found, mine = sums * self._scale, self.difference
+        differences, observed = sums * self._scale, self.difference
         if self._alternative == "two-sided":
-            found, mine = abs(found), abs(mine)
+            differences, observed = abs(differences), abs(observed)
         elif self._alternative == "less":
-            found, mine = -found, -mine
-        return int((found >= mine - self._slack).sum())
+            differences, observed = -differences, -observed
+        return int((differences >= observed - self._slack).sum())
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
@@ -221,9 +221,9 @@ def _mean(rows: np.ndarray) -> np.ndarray:
 
 def _check_models(sets: Mapping[str, npt.ArrayLike]) -> None:
     """Raise if vectors are known to come from different models."""
-    known = [(n, m) for n, given in sets.items() if (m := getattr(given, "model", None))]
-    for name, model in known[1:]:
-        first, other = known[0]
+    models = [(n, m) for n, vectors in sets.items() if (m := getattr(vectors, "model", None))]
+    for name, model in models[1:]:
+        first, other = models[0]
         if hasattr(other, "same_space") and not other.same_space(model):
             raise ModelMismatchError(
                 f"{first} holds vectors of {other.name}, {name} of {model.name}. Their cosines "
@@ -231,7 +231,7 @@ def _check_models(sets: Mapping[str, npt.ArrayLike]) -> None:
             )
 
 
-def as_rows(name: str, given: npt.ArrayLike) -> np.ndarray:
+def as_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
     """A set of vectors as (n, dim) float64.
 
     Raises
@@ -241,7 +241,7 @@ def as_rows(name: str, given: npt.ArrayLike) -> np.ndarray:
     """
     expected = "Expected an array of shape (n, dim), such as ClipModel(...).text([...]) gives."
     try:
-        rows = np.array(_plain(given), dtype=np.float64)
+        rows = np.array(_plain(vectors), dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # such as rows of different lengths
         raise OptionError(f"{name} is not an array of numbers ({error}). {expected}") from error
     rows = rows[None] if rows.ndim == 1 and rows.size else rows
@@ -252,9 +252,9 @@ def as_rows(name: str, given: npt.ArrayLike) -> np.ndarray:
     return rows
 
 
-def _units(name: str, given: npt.ArrayLike) -> np.ndarray:
+def _units(name: str, vectors: npt.ArrayLike) -> np.ndarray:
     """A set of vectors, normalized, (n, dim) float64."""
-    rows = as_rows(name, given)
+    rows = as_rows(name, vectors)
     largest = abs(rows).max(axis=1, keepdims=True)
     lost = np.flatnonzero(~(np.isfinite(largest) & (largest > 0)))
     if len(lost):
@@ -267,16 +267,16 @@ def _units(name: str, given: npt.ArrayLike) -> np.ndarray:
     return units
 
 
-def _plain(given: Any) -> Any:
+def _plain(vectors: Any) -> Any:
     """Convert tensors to NumPy arrays and columns of vectors to lists."""
-    if hasattr(given, "detach"):
-        return given.detach().cpu().double().numpy()
-    if isinstance(given, (str, bytes, dict, set)):
-        raise TypeError(f"it is a {type(given).__name__}")
-    if isinstance(given, (list, tuple)):
-        return [_plain(each) if hasattr(each, "detach") else each for each in given]
-    if getattr(getattr(given, "dtype", None), "kind", None) == "O" and given.ndim == 1:
-        return list(given)  # a column of vectors
-    if np.iscomplexobj(given):
+    if hasattr(vectors, "detach"):
+        return vectors.detach().cpu().double().numpy()
+    if isinstance(vectors, (str, bytes, dict, set)):
+        raise TypeError(f"it is a {type(vectors).__name__}")
+    if isinstance(vectors, (list, tuple)):
+        return [_plain(each) if hasattr(each, "detach") else each for each in vectors]
+    if getattr(getattr(vectors, "dtype", None), "kind", None) == "O" and vectors.ndim == 1:
+        return list(vectors)  # a column of vectors
+    if np.iscomplexobj(vectors):
         raise TypeError("it is complex")
-    return given
+    return vectors

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, shares, whole, z_of
+from laion_dask.stats.checks import Numbers, check_integer, shares, z_of
 from laion_dask.stats.intervals import wilson
 
 #: Draws of shards are cached for the next group up to this many numbers (16 MB). Larger draws are
@@ -65,8 +65,8 @@ def shard_bootstrap(
     True
     """
     z_of(level, "shard_bootstrap")
-    whole("n_resamples", n_resamples, 2)
-    whole("seed", seed, 0)
+    check_integer("n_resamples", n_resamples, 2)
+    check_integer("seed", seed, 0)
     if np.shape(k) != np.shape(n) or np.ndim(k) != 1:
         raise OptionError(
             f"shard_bootstrap was given k of shape {np.shape(k)} and n of {np.shape(n)}; expected "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, numbers, whole
+from laion_dask.stats.checks import Numbers, check_integer, numbers
 
 
 def reliability(
@@ -47,7 +47,7 @@ def reliability(
     >>> round(float(error), 3)
     0.1
     """
-    whole("bins", bins, 1)
+    check_integer("bins", bins, 1)
     (p,), (y,) = numbers("reliability", p=p), numbers("reliability", y=y)
     if p.ndim != 1 or p.shape != y.shape:
         raise OptionError(
@@ -62,11 +62,11 @@ def reliability(
     if not ((y == 0) | (y == 1)).all():
         raise OptionError("reliability was given y other than 0 and 1. Expected booleans.")
     y = y.astype(bool)
-    number = np.minimum((p * bins).astype(np.int64), bins - 1)
-    n = np.bincount(number, minlength=bins)
-    some = np.flatnonzero(n)
-    mean = np.bincount(number, p, bins)[some] / n[some]
-    share = np.bincount(number, y, bins)[some] / n[some]
-    ece = float(np.average(np.abs(mean - share), weights=n[some])) if len(p) else float("nan")
-    rows = zip(some / bins, (some + 1) / bins, n[some], mean, share, strict=True)
+    bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
+    n = np.bincount(bin_of, minlength=bins)
+    filled = np.flatnonzero(n)
+    mean = np.bincount(bin_of, p, bins)[filled] / n[filled]
+    share = np.bincount(bin_of, y, bins)[filled] / n[filled]
+    ece = float(np.average(np.abs(mean - share), weights=n[filled])) if len(p) else float("nan")
+    rows = zip(filled / bins, (filled + 1) / bins, n[filled], mean, share, strict=True)
     return tuple(tuple(value.item() for value in row) for row in rows), ece

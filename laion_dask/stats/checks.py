@@ -18,24 +18,24 @@ Numbers = npt.ArrayLike
 FloatOrArray: TypeAlias = Any
 
 
-def numbers(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
+def numbers(caller: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     """Convert to float64 arrays of one shape; the error names an argument that is not numeric."""
-    found = []
+    arrays = []
     for name, value in values.items():
         try:
-            found.append(np.asarray(value, np.float64))
+            arrays.append(np.asarray(value, np.float64))
         except (TypeError, ValueError) as error:
-            raise OptionError(f"{what} was given {name}={value!r}; expected numbers.") from error
+            raise OptionError(f"{caller} was given {name}={value!r}; expected numbers.") from error
     try:
-        return tuple(np.broadcast_arrays(*found))
+        return tuple(np.broadcast_arrays(*arrays))
     except ValueError as error:
         shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in values.items())
         raise OptionError(
-            f"{what} was given arrays that cannot be broadcast, of shape {shapes}."
+            f"{caller} was given arrays that cannot be broadcast, of shape {shapes}."
         ) from error
 
 
-def counts(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
+def counts(caller: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     """Counts as float64 arrays of one shape.
 
     Raises
@@ -44,11 +44,11 @@ def counts(what: str, **values: Numbers) -> tuple[np.ndarray, ...]:
         If one is negative, infinite or not a number.
     """
     values = {name: _listed(value) for name, value in values.items()}
-    found = numbers(what, **values)
-    for name, value in zip(values, found, strict=True):
+    arrays = numbers(caller, **values)
+    for name, value in zip(values, arrays, strict=True):
         if not ((value >= 0) & np.isfinite(value)).all():
-            raise OptionError(f"{what} was given {name}={values[name]!r}; expected counts >= 0.")
-    return found
+            raise OptionError(f"{caller} was given {name}={values[name]!r}; expected counts >= 0.")
+    return arrays
 
 
 def _listed(value: Numbers) -> Numbers:
@@ -58,7 +58,7 @@ def _listed(value: Numbers) -> Numbers:
     return list(value) if isinstance(value, ValuesView) else value
 
 
-def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def shares(caller: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
     """``k`` of ``n`` as float64 arrays of one shape.
 
     Raises
@@ -66,11 +66,11 @@ def shares(what: str, k: Numbers, n: Numbers) -> tuple[np.ndarray, np.ndarray]:
     OptionError
         If k is not between 0 and n.
     """
-    some, all_of = numbers(what, k=k, n=n)
-    if not ((some >= 0) & (some <= all_of) & np.isfinite(all_of)).all():
+    part_counts, totals = numbers(caller, k=k, n=n)
+    if not ((part_counts >= 0) & (part_counts <= totals) & np.isfinite(totals)).all():
         k_text, n_text = str(k), str(n)
-        raise OptionError(f"{what} was given k={k_text}, n={n_text}; expected 0 <= k <= n.")
-    return some, all_of
+        raise OptionError(f"{caller} was given k={k_text}, n={n_text}; expected 0 <= k <= n.")
+    return part_counts, totals
 
 
 def plain(*results: np.ndarray) -> tuple[FloatOrArray, ...]:
@@ -78,17 +78,17 @@ def plain(*results: np.ndarray) -> tuple[FloatOrArray, ...]:
     return tuple(r.item() if np.ndim(r) == 0 else np.asarray(r) for r in results)
 
 
-def z_of(level: float, what: str) -> float:
+def z_of(level: float, caller: str) -> float:
     if isinstance(level, bool) or not isinstance(level, (int, float, np.number)):
-        raise OptionError(f"{what} was given level={level!r}; expected 0 < level < 1.")
+        raise OptionError(f"{caller} was given level={level!r}; expected 0 < level < 1.")
     if not 0 < level < 1:
-        raise OptionError(f"{what} was given level={level}; expected 0 < level < 1.")
+        raise OptionError(f"{caller} was given level={level}; expected 0 < level < 1.")
     return NormalDist().inv_cdf(0.5 + float(level) / 2)
 
 
-def whole(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise OptionError(f"{name} is {value!r}. Expected an integer of at least {least}.")
+def check_integer(name: str, value: int, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise OptionError(f"{name} is {value!r}. Expected an integer of at least {minimum}.")
 
 
 def probability(name: str, value: float) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from laion_dask.errors import OptionError
-from laion_dask.stats.checks import Numbers, whole
+from laion_dask.stats.checks import Numbers, check_integer
 from laion_dask.stats.checks import counts as checked
 
 
@@ -224,14 +224,14 @@ def top_share(counts: Numbers, k: int) -> float:
     >>> float(stats.top_share([6, 3, 1], 2))
     0.9
     """
-    whole("k", k, 1)
+    check_integer("k", k, 1)
     x = _sorted("top_share", counts)
     return float(x[-k:].sum() / x.sum()) if x.any() else float("nan")
 
 
-def _sorted(what: str, counts: Numbers) -> np.ndarray:
+def _sorted(caller: str, counts: Numbers) -> np.ndarray:
     """The counts in ascending order, so that sums do not depend on the input order."""
-    (found,) = checked(what, counts=counts)
-    if found.ndim != 1:
-        raise OptionError(f"{what} was given counts of shape {found.shape}; expected (labels,).")
-    return np.sort(found)
+    (array,) = checked(caller, counts=counts)
+    if array.ndim != 1:
+        raise OptionError(f"{caller} was given counts of shape {array.shape}; expected (labels,).")
+    return np.sort(array)

@@ -42,7 +42,7 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
     >>> round(float(stats.pmi(20, 40, 50, 100)), 6)
     0.0
     """
-    return plain(_pmi(*_together("pmi", n_wg, n_w, n_g, n)))[0]
+    return plain(_pmi(*_checked_counts("pmi", n_wg, n_w, n_g, n)))[0]
 
 
 def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
@@ -78,7 +78,7 @@ def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
     >>> round(float(stats.npmi(20, 20, 20, 100)), 6)
     1.0
     """
-    return plain(_npmi(*_together("npmi", n_wg, n_w, n_g, n)))[0]
+    return plain(_npmi(*_checked_counts("npmi", n_wg, n_w, n_g, n)))[0]
 
 
 def npmi_gap(
@@ -116,8 +116,8 @@ def npmi_gap(
     >>> round(float(stats.npmi_gap(20, 50, 20, 50, 40, 100)), 6)
     0.0
     """
-    a = _npmi(*_together("npmi_gap", n_wa, n_w, n_a, n))
-    return plain(a - _npmi(*_together("npmi_gap", n_wb, n_w, n_b, n)))[0]
+    a = _npmi(*_checked_counts("npmi_gap", n_wa, n_w, n_a, n))
+    return plain(a - _npmi(*_checked_counts("npmi_gap", n_wb, n_w, n_b, n)))[0]
 
 
 def pmi_bias(
@@ -184,29 +184,29 @@ def pmi_bias(
 
 def _pmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: np.ndarray = np.log((n_wg / n_w) * (n / n_g))
-    return found
+        pmi_values: np.ndarray = np.log((n_wg / n_w) * (n / n_g))
+    return pmi_values
 
 
 def _npmi(n_wg: np.ndarray, n_w: np.ndarray, n_g: np.ndarray, n: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.clip(_pmi(n_wg, n_w, n_g, n) / np.log(n / n_wg), -1.0, 1.0)
-    found = np.where(n_wg == 0, -1.0, found)
-    found = np.where(n_wg == n, 1.0, found)
-    return np.where((n_w == 0) | (n_g == 0), np.nan, found)
+        values = np.clip(_pmi(n_wg, n_w, n_g, n) / np.log(n / n_wg), -1.0, 1.0)
+    values = np.where(n_wg == 0, -1.0, values)
+    values = np.where(n_wg == n, 1.0, values)
+    return np.where((n_w == 0) | (n_g == 0), np.nan, values)
 
 
-def _together(
-    what: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers
+def _checked_counts(
+    caller: str, n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four counts as arrays of one shape; raises if they are inconsistent."""
-    both, word, group, all_of = counts(what, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
-    fits = (both <= word) & (both <= group) & (word + group - both <= all_of)
+    both, word, group, total = counts(caller, n_wg=n_wg, n_w=n_w, n_g=n_g, n=n)
+    fits = (both <= word) & (both <= group) & (word + group - both <= total)
     if not fits.all():
         i = np.unravel_index(int(np.argmin(fits)), fits.shape)
         raise OptionError(
-            f"{what} was given {both[i]:,.0f} documents with both, {word[i]:,.0f} with the word, "
-            f"{group[i]:,.0f} with the group, {all_of[i]:,.0f} in all. Expected at most as "
+            f"{caller} was given {both[i]:,.0f} documents with both, {word[i]:,.0f} with the word, "
+            f"{group[i]:,.0f} with the group, {total[i]:,.0f} in all. Expected at most as "
             "many with both as with either, and at most as many with either as in all."
         )
-    return both, word, group, all_of
+    return both, word, group, total

@@ -71,7 +71,7 @@ def jensen_shannon(a: Numbers | _ByLabel, b: Numbers | _ByLabel) -> float:
         return float("nan")
     p, q = a / a.sum(), b / b.sum()
     middle = (p + q) / 2
-    return float(np.clip((_from(p, middle) + _from(q, middle)) / 2, 0.0, 1.0))
+    return float(np.clip((_kl_divergence(p, middle) + _kl_divergence(q, middle)) / 2, 0.0, 1.0))
 
 
 def _aligned(a: Mapping[Any, float], b: Mapping[Any, float]) -> tuple[list[float], list[float]]:
@@ -80,10 +80,10 @@ def _aligned(a: Mapping[Any, float], b: Mapping[Any, float]) -> tuple[list[float
     return [a.get(label, 0) for label in labels], [b.get(label, 0) for label in labels]
 
 
-def _from(p: np.ndarray, other: np.ndarray) -> float:
+def _kl_divergence(p: np.ndarray, other: np.ndarray) -> float:
     """Kullback-Leibler divergence in bits, where 0 ln 0 is 0; terms are sorted before summing."""
-    some = p > 0
-    return float(np.sort(p[some] * np.log2(p[some] / other[some])).sum())
+    positive = p > 0
+    return float(np.sort(p[positive] * np.log2(p[positive] / other[positive])).sum())
 
 
 def by_chance(n: float, m: float, labels: int) -> float:
@@ -137,4 +137,7 @@ def _rows_by_axis(result: pd.DataFrame) -> dict[Hashable, pd.Series]:
             "groups: omit top= in ld.rates."
         )
     rows = rows[~rows["group"].isin(NOT_GROUPS)]
-    return {axis: some.set_index("group")["k"] for axis, some in rows.groupby("axis", sort=False)}
+    return {
+        axis: axis_rows.set_index("group")["k"]
+        for axis, axis_rows in rows.groupby("axis", sort=False)
+    }

@@ -42,7 +42,7 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
     p = np.ones(len(count))
     todo = np.arange(len(count))
     for depth in _DEPTHS:
-        p[todo] = _summed(count[todo], draws[todo], marked[todo], others[todo], depth)
+        p[todo] = _p_values(count[todo], draws[todo], marked[todo], others[todo], depth)
         todo = todo[p[todo] < _SMALL]
     return p
 
@@ -64,7 +64,7 @@ def _smallest_cell(
     return np.where(is_rare, hits, draws - hits), draws, np.minimum(k, other), np.maximum(k, other)
 
 
-def _summed(
+def _p_values(
     count: np.ndarray, draws: np.ndarray, marked: np.ndarray, others: np.ndarray, depth: float
 ) -> np.ndarray:
     """p-value of each table from the terms down to a depth; 0 if the table itself is below it."""
@@ -78,11 +78,11 @@ def _summed(
     at = 0
     while at < len(order):
         # As many tables as fit in a block; the first ones have the fewest terms.
-        some = order[at : at + max(1, int(_BLOCK / (above[order[at]] + below[order[at]] + 8)))]
-        width = int(above[some].max()) + int(below[some].max()) + 1
-        some = some[: max(1, _BLOCK // width)]
-        p[some] = _block(*(v[some] for v in (count, draws, marked, others, mode, above, below)))
-        at += len(some)
+        chunk = order[at : at + max(1, int(_BLOCK / (above[order[at]] + below[order[at]] + 8)))]
+        width = int(above[chunk].max()) + int(below[chunk].max()) + 1
+        chunk = chunk[: max(1, _BLOCK // width)]
+        p[chunk] = _block(*(v[chunk] for v in (count, draws, marked, others, mode, above, below)))
+        at += len(chunk)
     return p
 
 
@@ -104,10 +104,10 @@ def _block(
         down = x * (spare + x) / ((marked - x + 1) * (draws - x + 1))
         down = np.cumprod(np.maximum(down, 0), axis=1)
     terms = np.concatenate([down[:, ::-1], np.ones((len(mode), 1)), up], axis=1)
-    place = count - mode + below.max()
-    inside = (place >= 0) & (place < terms.shape[1])
-    found = terms[np.arange(len(mode)), np.where(inside, place, 0).astype(np.int64)]
-    found = np.where(inside, found, 0.0)
-    rarer = terms <= found[:, None] * (1 + _TIES)
+    position = count - mode + below.max()
+    inside = (position >= 0) & (position < terms.shape[1])
+    observed = terms[np.arange(len(mode)), np.where(inside, position, 0).astype(np.int64)]
+    observed = np.where(inside, observed, 0.0)
+    rarer = terms <= observed[:, None] * (1 + _TIES)
     p: np.ndarray = (terms * rarer).sum(axis=1) / terms.sum(axis=1)
     return p.clip(max=1.0)

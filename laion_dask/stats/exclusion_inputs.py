@@ -31,13 +31,15 @@ def group_counts(
     axis = by if isinstance(by, str) else "group"
     if before is None or after is None:
         labels = _positions(n_before) if isinstance(by, str) else _labels(by)
-        lengths = [len(labels), *(len(some) for some in (n_before, n_after))]
+        lengths = [len(labels), *(len(sequence) for sequence in (n_before, n_after))]
         if len(set(lengths)) > 1:
             raise OptionError(
                 "exclusion was given {1} counts before, {2} after, and {0} groups. Expected the "
                 "same number of each.".format(*lengths)
             )
-        before, after = (dict(zip(labels, some, strict=True)) for some in (n_before, n_after))
+        before, after = (
+            dict(zip(labels, sequence, strict=True)) for sequence in (n_before, n_after)
+        )
     elif not isinstance(by, str) and by is not None:
         labels = _labels(by)
         before = {label: before.get(label, 0) for label in labels}
@@ -157,7 +159,7 @@ def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
                 f"reference has {weight!r} for {label!r}. Expected a non-negative number."
             )
         weights[label] = float(weight)
-    whole = sum(weights.values())
-    if not whole > 0:
+    total = sum(weights.values())
+    if not total > 0:
         raise OptionError("reference has no positive share. Expected at least one.")
-    return {label: weight / whole for label, weight in weights.items()}
+    return {label: weight / total for label, weight in weights.items()}

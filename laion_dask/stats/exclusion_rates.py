@@ -104,10 +104,10 @@ def exclusion(
     n_all, k_all = rows_before, rows_before - rows_after
     n = np.array([count[0] for count in counts.values()], np.int64)
     kept = np.array([count[1] for count in counts.values()], np.int64)
-    wanted = np.array([expected.get(label, np.nan) for label in counts], float)
+    expected_share = np.array([expected.get(label, np.nan) for label in counts], float)
     before, after = _shares(n), _shares(kept)
-    under = before < wanted * (1 - _EQUAL)  # False if either is NaN
-    found = {
+    under = before < expected_share * (1 - _EQUAL)  # False if either is NaN
+    columns = {
         "statistic": "exclusion",
         "axis": axis,
         "group": np.array([str(label) for label in counts], object),
@@ -115,10 +115,10 @@ def exclusion(
         "p": two_proportions(n - kept, n, k_all - (n - kept), n_all - n),
         "share_before": before,
         "share_after": after,
-        "share_expected": wanted,
+        "share_expected": expected_share,
         "under_represented": under,
     }
-    return corrected(table(pd.DataFrame(found)), level)
+    return corrected(table(pd.DataFrame(columns)), level)
 
 
 def excluded(
@@ -152,8 +152,8 @@ def corrected(result: _Frame, level: float) -> _Frame:
     k, n, overall, under = (
         result[name].to_numpy() for name in ("k", "n", "overall", "under_represented")
     )
-    place = list(result.columns).index("under_represented") + 1
-    result.insert(place, "verdict", verdicts(k, n, overall, under, q, 1 - level))
+    position = list(result.columns).index("under_represented") + 1
+    result.insert(position, "verdict", verdicts(k, n, overall, under, q, 1 - level))
     result.attrs = attrs
     return result
 
@@ -178,11 +178,11 @@ def verdicts(
     ``inconclusive``     q exceeds the rate: the difference may be due to chance
     ===================  =====================================================================
     """
-    found = np.where(k > overall * n, "excluded more", "excluded less").astype(object)
-    found[(k > overall * n) & under_represented.astype(bool)] = AMPLIFIED
-    found[q > rate] = "inconclusive"
-    found[np.isnan(q.astype(float))] = None
-    return found
+    texts = np.where(k > overall * n, "excluded more", "excluded less").astype(object)
+    texts[(k > overall * n) & under_represented.astype(bool)] = AMPLIFIED
+    texts[q > rate] = "inconclusive"
+    texts[np.isnan(q.astype(float))] = None
+    return texts
 
 
 def _to_all(
@@ -190,23 +190,23 @@ def _to_all(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio of the rates of subsets to the rate of all rows, with its interval."""
     _, lo, hi = risk_ratio(k, n, k_all - k, n_all - n, level)
-    part = _divided(n, np.full(len(n), n_all))
+    group_share = _divided(n, np.full(len(n), n_all))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = _divided(k, n) / (k_all / n_all if n_all else np.nan)
-        # Convert rho to the ratio to all rows, 1 / (part + (1 - part) / rho), which is 0 if rho is.
-        lo, hi = (1 / (part + (1 - part) / np.asarray(rho)) for rho in (lo, hi))
-    whole = (n == n_all) & (k_all > 0)  # the group contains all rows
-    ratio, lo, hi = (np.where(whole, 1.0, some) for some in (ratio, lo, hi))
+        # Convert rho to the ratio to all rows, 1 / (share + (1 - share) / rho); 0 if rho is 0.
+        lo, hi = (1 / (group_share + (1 - group_share) / np.asarray(rho)) for rho in (lo, hi))
+    is_all_rows = (n == n_all) & (k_all > 0)  # the group contains all rows
+    ratio, lo, hi = (np.where(is_all_rows, 1.0, bound) for bound in (ratio, lo, hi))
     unknown = (n == 0) | (k_all == 0)
     lo, hi = np.where(unknown, 0.0, lo), np.where(unknown, np.inf, hi)
     # The two divisions round differently.
     return np.where(unknown, np.nan, ratio), np.fmin(lo, ratio), np.fmax(hi, ratio)
 
 
-def _divided(some: np.ndarray, by: np.ndarray) -> np.ndarray:
+def _divided(dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:
     """Divide; 0 / 0 is NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(by == 0, np.nan, some / by)
+        return np.where(divisor == 0, np.nan, dividend / divisor)
 
 
 def _shares(n: np.ndarray) -> np.ndarray:

@@ -68,9 +68,9 @@ def hate_content_rate(
     rates = {name: _percent(over, known) for name, (over, known) in classes.items()}
     if not classes:
         return {"any": float("nan")}
-    some = np.logical_or.reduce([over for over, _ in classes.values()])
-    every = np.logical_and.reduce([known for _, known in classes.values()])
-    return {**rates, "any": _percent(some, some | every)}
+    any_over = np.logical_or.reduce([over for over, _ in classes.values()])
+    all_known = np.logical_and.reduce([known for _, known in classes.values()])
+    return {**rates, "any": _percent(any_over, any_over | all_known)}
 
 
 def _over(name: str, p: Numbers, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from laion_dask.stats.checks import FloatOrArray, Numbers, plain, shares
 from laion_dask.stats.intervals import wilson
 
 #: With this many rows on either side, Wilson's limits, which are much cheaper, agree within 1e-4.
-_MANY = 5000
+_MIN_COUNT = 5000
 
 
 def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple[FloatOrArray, FloatOrArray]:
@@ -37,20 +37,20 @@ def jeffreys(k: Numbers, n: Numbers, level: float = 0.95) -> tuple[FloatOrArray,
     """
     lo, hi = (np.array(end) for end in wilson(k, n, level))
     k, n = np.broadcast_arrays(*shares("jeffreys", k, n))
-    few = (np.minimum(k, n - k) < _MANY) & (n > 0)
+    is_small = (np.minimum(k, n - k) < _MIN_COUNT) & (n > 0)
     # Each distinct pair once: most counts are small, and a quantile takes 10 to 50 microseconds.
-    place, some_k, some_n = _distinct_pairs(k[few], n[few])
-    for end, limit in zip((lo, hi), _limits(some_k, some_n, level), strict=True):
-        end[few] = limit[place]
+    position, distinct_k, distinct_n = _distinct_pairs(k[is_small], n[is_small])
+    for end, limit in zip((lo, hi), _limits(distinct_k, distinct_n, level), strict=True):
+        end[is_small] = limit[position]
     return plain(lo, hi)
 
 
 def _distinct_pairs(k: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Position of each pair among the distinct pairs, and the distinct pairs."""
-    (code_k, each_k), (code_n, each_n) = pd.factorize(k), pd.factorize(n)
-    width = max(len(each_n), 1)
-    place, pairs = pd.factorize(code_k * width + code_n)
-    return place, each_k[pairs // width], each_n[pairs % width]
+    (code_k, distinct_k), (code_n, distinct_n) = pd.factorize(k), pd.factorize(n)
+    width = max(len(distinct_n), 1)
+    position, pairs = pd.factorize(code_k * width + code_n)
+    return position, distinct_k[pairs // width], distinct_n[pairs % width]
 
 
 def _limits(k: np.ndarray, n: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -154,8 +154,8 @@ def npmi_gap_interval(
     """
     z_of(level, "npmi_gap_interval")
     named = {"n_wa": a[0], "n_a": a[1], "n_wb": b[0], "n_b": b[1], "n_wab": both[0]}
-    found = counts("npmi_gap_interval", **named, n_ab=both[1], n_w=n_w, n=n)
-    n_wa, n_a, n_wb, n_b, n_wab, n_ab, n_w, n = found
+    arrays = counts("npmi_gap_interval", **named, n_ab=both[1], n_w=n_w, n=n)
+    n_wa, n_a, n_wb, n_b, n_wab, n_ab, n_w, n = arrays
     one, other = _Slopes(n_wa, n_w, n_a, n), _Slopes(n_wb, n_w, n_b, n)
     (lo_a, hi_a), (lo_b, hi_b) = (_ends(k, n_w, m, n, level) for k, m in ((n_wa, n_a), (n_wb, n_b)))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -194,9 +194,11 @@ class _Slopes:
             product = self.by_w * other.by_w * self.w + self.by_g * other.by_g * p_ab
             product += self.by_w * (other.by_g + other.by_j) * other.j
             product += other.by_w * (self.by_g + self.by_j) * self.j
-            more = self.by_g * other.by_j + self.by_j * other.by_g + self.by_j * other.by_j
-            found: np.ndarray = (product + more * p_wab - self.mean * other.mean) / self.n
-        return found
+            cross_terms = self.by_g * other.by_j + self.by_j * other.by_g + self.by_j * other.by_j
+            covariance: np.ndarray = (
+                product + cross_terms * p_wab - self.mean * other.mean
+            ) / self.n
+        return covariance
 
 
 def _ends(
@@ -235,6 +237,6 @@ def _moved(
 
 def _npmi_of(both: np.ndarray, word_only: np.ndarray, group_only: np.ndarray) -> np.ndarray:
     """nPMI from the shares of documents; -1 if no document has both."""
-    some = np.where(both > 0, both, 0.5)
-    ratio = np.log((some + word_only) * (some + group_only)) / np.log(some)
+    positive = np.where(both > 0, both, 0.5)
+    ratio = np.log((positive + word_only) * (positive + group_only)) / np.log(positive)
     return np.where(both > 0, ratio - 1, -1.0)

@@ -54,8 +54,8 @@ def overlap_difference(
     (0.1, 0.045, 0.153)
     """
     z_of(level, "overlap_difference")
-    found = [shares("overlap_difference", k, n) for k, n in (first, both, second)]
-    k, n = (np.stack(np.broadcast_arrays(*some)) for some in zip(*found, strict=True))
+    samples = [shares("overlap_difference", k, n) for k, n in (first, both, second)]
+    k, n = (np.stack(np.broadcast_arrays(*arrays)) for arrays in zip(*samples, strict=True))
     n_first, n_second = n[0] + n[1], n[1] + n[2]
     with np.errstate(invalid="ignore", divide="ignore"):
         weights = np.stack([-n[0] / n_first, n[1] / n_second - n[1] / n_first, n[2] / n_second])
@@ -110,10 +110,10 @@ def overlap_test(
     >>> round(stats.overlap_test((10, 100), (50, 100), (30, 100)), 5)
     0.00065
     """
-    found = [shares("overlap_test", k, n) for k, n in (first, both, second)]
-    k, n = (np.stack(np.broadcast_arrays(*some)) for some in zip(*found, strict=True))
+    samples = [shares("overlap_test", k, n) for k, n in (first, both, second)]
+    k, n = (np.stack(np.broadcast_arrays(*arrays)) for arrays in zip(*samples, strict=True))
     one, other = (
-        tuple(np.where(n[side] > 0, some[side], some[1]) for some in (k, n)) for side in (0, 2)
+        tuple(np.where(n[side] > 0, array[side], array[1]) for array in (k, n)) for side in (0, 2)
     )
     p = two_proportions(*one, *other)
     return plain(np.where((n[0] == 0) & (n[2] == 0), np.nan, p))[0]

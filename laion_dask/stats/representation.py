@@ -58,9 +58,11 @@ def skew(
     >>> round(float(found["a"]), 3), round(float(found["b"]), 3)
     (0.288, -0.405)
     """
-    wanted = distribution(reference)
-    counts = _counts(ranking, wanted, k).sum(axis=0)
-    return dict(zip(wanted, _skews(counts, np.array(list(wanted.values()))).tolist(), strict=True))
+    expected = distribution(reference)
+    counts = _counts(ranking, expected, k).sum(axis=0)
+    return dict(
+        zip(expected, _skews(counts, np.array(list(expected.values()))).tolist(), strict=True)
+    )
 
 
 def min_skew(
@@ -124,36 +126,36 @@ def ndkl(
     >>> round(float(stats.ndkl(list("abab"), {"a": 0.5, "b": 0.5})), 3)
     0.282
     """
-    wanted = distribution(reference)
-    shares = np.array(list(wanted.values()))
-    counts = _counts(ranking, wanted, k).cumsum(axis=0)
-    some = counts.sum(axis=1)
-    known = some > 0
-    if not known.any():
+    expected = distribution(reference)
+    shares = np.array(list(expected.values()))
+    counts = _counts(ranking, expected, k).cumsum(axis=0)
+    totals = counts.sum(axis=1)
+    is_grouped = totals > 0
+    if not is_grouped.any():
         return float("nan")
-    p = counts[known] / some[known, None]
+    p = counts[is_grouped] / totals[is_grouped, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / shares), 0.0)
-    discount = 1 / np.log2(np.flatnonzero(known) + 2)
+    discount = 1 / np.log2(np.flatnonzero(is_grouped) + 2)
     # Rounding may make a divergence of 0 slightly negative.
     return max(0.0, float((terms.sum(axis=1) * discount).sum() / discount.sum()))
 
 
 def _end(skews: Mapping[Hashable, float], choose: Callable[[list[float]], float]) -> float:
-    known = [value for value in skews.values() if not np.isnan(value)]
-    return float(choose(known)) if known else float("nan")
+    defined = [value for value in skews.values() if not np.isnan(value)]
+    return float(choose(defined)) if defined else float("nan")
 
 
 def _skews(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     if not counts.sum():
         return np.full(len(counts), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: np.ndarray = np.log(counts / counts.sum() / shares)
-    return found
+        values: np.ndarray = np.log(counts / counts.sum() / shares)
+    return values
 
 
 def _counts(
-    ranking: Sequence[object], wanted: Mapping[Hashable, float], k: int | None
+    ranking: Sequence[object], labels: Mapping[Hashable, float], k: int | None
 ) -> np.ndarray:
     """Membership of the first k items in the groups, (k, groups) int64 of 0 and 1."""
     if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
@@ -161,17 +163,17 @@ def _counts(
     if isinstance(ranking, (str, bytes, Mapping)) or not hasattr(ranking, "__iter__"):
         raise OptionError(f"ranking is {ranking!r}. Expected the group of each item, best first.")
     items = list(ranking)[:k]
-    places = {label: place for place, label in enumerate(wanted)}
-    counts = np.zeros((len(items), len(places)), np.int64)
+    position_of = {label: position for position, label in enumerate(labels)}
+    counts = np.zeros((len(items), len(position_of)), np.int64)
     for number, item in enumerate(items):
         for label in _groups(item):
-            if label not in places:
+            if label not in position_of:
                 raise OptionError(
                     f"The item at rank {number + 1:,} is in the group {label!r}, which is not in "
                     "reference. Add a share for it, which may be 0, or use None for an item "
                     "that is in no group."
                 )
-            counts[number, places[label]] = 1
+            counts[number, position_of[label]] = 1
     return counts
 
 

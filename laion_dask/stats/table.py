@@ -24,7 +24,7 @@ COLUMNS = (
 #: Columns that always exist, even if empty; empty columns are not displayed.
 ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
 #: Maximum number of rows displayed, and of characters of a text.
-_MOST, _LONG = 100, 120
+_MAX_ROWS, _MAX_LENGTH = 100, 120
 #: Integer columns, in addition to those that start with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
@@ -70,18 +70,22 @@ class Table(pd.DataFrame):
         OptionError
             If there is no statistic of that name.
         """
-        known = list(self["statistic"].unique()) if "statistic" in self else []
-        known += self.attrs.get("statistics", ())
-        if statistic not in known:
-            raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, known)}")
+        names = list(self["statistic"].unique()) if "statistic" in self else []
+        names += self.attrs.get("statistics", ())
+        if statistic not in names:
+            raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, names)}")
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
-        own = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
-        mine = [name for name in rows if name in own or rows[name].notna().any()]
-        found = rows[mine].reset_index(drop=True)
+        columns = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
+        kept = [name for name in rows if name in columns or rows[name].notna().any()]
+        result = rows[kept].reset_index(drop=True)
         if "suppressed_of" in self.attrs:
-            few = self.attrs["suppressed_of"].get(statistic, 0)
-            found.attrs = {**self.attrs, "suppressed": few, "suppressed_of": {statistic: few}}
-        return found
+            n_suppressed = self.attrs["suppressed_of"].get(statistic, 0)
+            result.attrs = {
+                **self.attrs,
+                "suppressed": n_suppressed,
+                "suppressed_of": {statistic: n_suppressed},
+            }
+        return result
 
     def top(self, k: int, by: str = "n") -> Table:
         """The k groups of each axis with the largest values in a column. Eager.
@@ -102,13 +106,15 @@ class Table(pd.DataFrame):
         ranked = values[groups].to_frame("value").assign(**{n: self[n] for n in within})
         ranks = ranked.groupby(within, dropna=False)["value"] if within else ranked["value"]
         ranks = ranks.rank(method="first", ascending=False)
-        out = ranks.index[~(ranks <= k)]
-        kept = self.drop(index=out).reset_index(drop=True)
+        dropped = ranks.index[~(ranks <= k)]
+        kept = self.drop(index=dropped).reset_index(drop=True)
         kept.attrs = dict(self.attrs)
-        if len(out):
-            rows = f", with {int(self.loc[out, 'n'].sum()):,} rows" if "n" in self else ""
-            said = f"The {k:,} groups of largest {by} of each axis; {len(out):,} others{rows}."
-            kept.attrs["caveats"] = (*self.attrs.get("caveats", ()), said)
+        if len(dropped):
+            rows = f", with {int(self.loc[dropped, 'n'].sum()):,} rows" if "n" in self else ""
+            caveat = (
+                f"The {k:,} groups of largest {by} of each axis; {len(dropped):,} others{rows}."
+            )
+            kept.attrs["caveats"] = (*self.attrs.get("caveats", ()), caveat)
         return kept
 
     def sort(self, by: str, ascending: bool = False) -> Table:
@@ -120,9 +126,9 @@ class Table(pd.DataFrame):
             If there is no such numeric column.
         """
         order = self._numbers_of(by).sort_values(ascending=ascending, kind="stable").index
-        found = self.loc[order].reset_index(drop=True)
-        found.attrs = dict(self.attrs)
-        return found
+        result = self.loc[order].reset_index(drop=True)
+        result.attrs = dict(self.attrs)
+        return result
 
     def divergence(self, other: pd.DataFrame) -> Table:
         """Jensen-Shannon divergence of two data sets for each axis. Eager.
@@ -184,24 +190,24 @@ class Table(pd.DataFrame):
         head, cells, numeric = self._shown(len(self))
         rule = ["---:" if is_number else ":---" for is_number in numeric]
         rows = ([_markdown(text) for text in row] for row in [head, *cells])
-        first, *rest = ("| " + " | ".join(row) + " |" for row in rows)
-        lines = [first, "| " + " | ".join(rule) + " |", *rest]
+        header, *body = ("| " + " | ".join(row) + " |" for row in rows)
+        lines = [header, "| " + " | ".join(rule) + " |", *body]
         return "\n".join([*lines, *(f"\n{_markdown(line)}" for line in self._foot())])
 
     def __repr__(self) -> str:
-        head, cells, _ = self._shown(_MOST)
+        head, cells, _ = self._shown(_MAX_ROWS)
         shown = in_blocks(head, cells) if len(self) else "no results"
         return "\n".join([shown, *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
-        head, cells, _ = self._shown(_MOST)
+        head, cells, _ = self._shown(_MAX_ROWS)
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in cells)
         foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
         return f"{in_scroll(table)}{foot}"
 
-    def _shown(self, most: int) -> tuple[list[str], list[list[str]], list[bool]]:
+    def _shown(self, limit: int) -> tuple[list[str], list[list[str]], list[bool]]:
         """Header and first rows of the non-empty columns, as text without control characters.
 
         Also returns which columns are numeric. An index other than a plain range comes first.
@@ -212,26 +218,26 @@ class Table(pd.DataFrame):
             frame = frame.reset_index(allow_duplicates=True)
         filled = frame.notna().any().to_numpy(bool)
         frame = frame.loc[:, filled] if filled.any() else frame
-        rows = frame.head(most).itertuples(index=False, name=None)
+        rows = frame.head(limit).itertuples(index=False, name=None)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
         head = [_text(name) for name in frame]
         return head, [[_text(value) for value in row] for row in rows], numeric
 
     def _more(self) -> list[str]:
-        return [f"{len(self) - _MOST:,} rows more"] if len(self) > _MOST else []
+        return [f"{len(self) - _MAX_ROWS:,} rows more"] if len(self) > _MAX_ROWS else []
 
     def _foot(self) -> list[str]:
-        few, said = self.n_suppressed, list(self.caveats)
-        if few:
-            what, left = ("result rests", "is") if few == 1 else ("results rest", "are")
-            said.append(
-                f"{few:,} {what} on fewer than {self.attrs['min_n']:,} rows and {left} left out."
+        n, notes = self.n_suppressed, list(self.caveats)
+        if n:
+            subject, verb = ("result rests", "is") if n == 1 else ("results rest", "are")
+            notes.append(
+                f"{n:,} {subject} on fewer than {self.attrs['min_n']:,} rows and {verb} left out."
             )
         rows = self.attrs.get("rows")
         if rows:
             parts = (f"{n:,} {name}" for name, n in rows.items() if name != "read")
-            said.append(f"{rows['read']:,} read = {' + '.join(parts)}")
-        return said
+            notes.append(f"{rows['read']:,} read = {' + '.join(parts)}")
+        return notes
 
 
 def table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Table:
@@ -241,9 +247,9 @@ def table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Table:
     """
     frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
     frame = frame.assign(**{name: np.nan for name in ALWAYS if name not in frame})
-    known = [name for name in COLUMNS if name in frame]
-    rest = [name for name in frame if name not in known and name != "method"]
-    frame = frame[[*known, *rest, *(["method"] if "method" in frame else [])]]
+    standard = [name for name in COLUMNS if name in frame]
+    others = [name for name in frame if name not in standard and name != "method"]
+    frame = frame[[*standard, *others, *(["method"] if "method" in frame else [])]]
     for name in frame:
         if frame[name].dtype == object and frame[name].isna().all():
             frame[name] = np.nan
@@ -254,11 +260,13 @@ def table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Table:
 
 def suppressed(result: Table, min_n: int) -> Table:
     """Drop and count the results that are based on fewer than ``min_n`` rows."""
-    few = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
-    kept = result[~few].reset_index(drop=True) if few.any() else result
-    kept.attrs = {**result.attrs, "suppressed": int(few.sum()), "min_n": min_n}
+    is_small = (
+        (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
+    )
+    kept = result[~is_small].reset_index(drop=True) if is_small.any() else result
+    kept.attrs = {**result.attrs, "suppressed": int(is_small.sum()), "min_n": min_n}
     if "statistic" in result:
-        kept.attrs["suppressed_of"] = result.loc[few, "statistic"].value_counts().to_dict()
+        kept.attrs["suppressed_of"] = result.loc[is_small, "statistic"].value_counts().to_dict()
     return kept
 
 
@@ -277,7 +285,7 @@ def _text(value: Any) -> str:
 
 def _cell(text: str) -> str:
     """An HTML cell on one line; long text is truncated."""
-    shown = text if len(text) <= _LONG else text[:_LONG] + "…"
+    shown = text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "…"
     return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
 
 

@@ -92,20 +92,20 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no row's label
     unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
     codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
-    others = np.flatnonzero(codes == OTHER)
-    codes[others] = NULL
-    whole = pa.array([], written.type)
-    if len(others):
-        written_out = urls.take(pa.array(others)).combine_chunks().cast(pa.large_string())
-        absolute = pc.fill_null(pc.match_substring_regex(written_out, _SCHEME), False)
-        written_out = written_out.filter(absolute)
-        others = others[absolute.to_numpy(zero_copy_only=False)]
-        cut = pc.struct_field(pc.extract_regex(written_out, _URL), "authority")
+    rows = np.flatnonzero(codes == OTHER)
+    codes[rows] = NULL
+    unparsed_urls = pa.array([], written.type)
+    if len(rows):
+        absolute_urls = urls.take(pa.array(rows)).combine_chunks().cast(pa.large_string())
+        absolute = pc.fill_null(pc.match_substring_regex(absolute_urls, _SCHEME), False)
+        absolute_urls = absolute_urls.filter(absolute)
+        rows = rows[absolute.to_numpy(zero_copy_only=False)]
+        cut = pc.struct_field(pc.extract_regex(absolute_urls, _URL), "authority")
         cut = cut.cast(pa.large_string())
-        whole = written_out.filter(pc.is_null(cut))
+        unparsed_urls = absolute_urls.filter(pc.is_null(cut))
         names = pa.concat_arrays([cut.filter(pc.is_valid(cut))])
         order = np.argsort(pc.is_null(cut).to_numpy(zero_copy_only=False), kind="stable")
-        codes[others[order]] = np.arange(len(written), len(written) + len(others), dtype=np.int32)
+        codes[rows[order]] = np.arange(len(written), len(written) + len(rows), dtype=np.int32)
         written = pa.concat_arrays([written, names])
     names = pc.utf8_rtrim(pc.ascii_lower(written), ".")
     plain = pc.and_(
@@ -115,18 +115,20 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
     plain = pc.fill_null(plain, False)
     names = _replace_where(names, pc.invert(plain), written, _host_of_authority)
-    if len(whole):
-        parsed = pa.array([host_of(url) for url in whole.to_pylist()], names.type)
+    if len(unparsed_urls):
+        parsed = pa.array([host_of(url) for url in unparsed_urls.to_pylist()], names.type)
         names = pa.concat_arrays([names, parsed])
         plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(parsed))])
     return Hosts(names, plain, codes)
 
 
-def _replace_where(labels: pa.Array, where: pa.Array, of: pa.Array, by: Callable) -> pa.Array:
+def _replace_where(
+    labels: pa.Array, where: pa.Array, texts: pa.Array, function: Callable
+) -> pa.Array:
     """Replace the masked labels by a Python function of another array's values."""
     if not pc.any(where).as_py():
         return labels
-    replaced = [by(value) if value else None for value in of.filter(where).to_pylist()]
+    replaced = [function(value) if value else None for value in texts.filter(where).to_pylist()]
     return pc.replace_with_mask(labels, where, pa.array(replaced, labels.type))
 
 
@@ -148,28 +150,28 @@ def host_of(url: str) -> str | None:
 LEVELS = ("host", "domain", "suffix", "tld")
 
 
-def labels_of(found: Hosts, level: str, private: bool = False) -> Coded:
+def labels_of(hosts_of_rows: Hosts, level: str, private: bool = False) -> Coded:
     """Label of each host at one of `LEVELS`, with or without the list's private suffixes."""
-    labels = found.names if level == "host" else _at_level(found, level, private)
-    coded = labels.dictionary_encode()
+    names = hosts_of_rows.names if level == "host" else _at_level(hosts_of_rows, level, private)
+    coded = names.dictionary_encode()
     of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
-    return Coded(coded.dictionary, of_host, found.codes)
+    return Coded(coded.dictionary, of_host, hosts_of_rows.codes)
 
 
-def _at_level(found: Hosts, level: str, private: bool) -> pa.Array:
-    names = pc.fill_null(found.names, "")
+def _at_level(hosts_of_rows: Hosts, level: str, private: bool) -> pa.Array:
+    names = pc.fill_null(hosts_of_rows.names, "")
     pieces = pc.split_pattern(names, ".", max_splits=2, reverse=True)
     ends = pieces.offsets.to_numpy()[1:]
     last = pieces.values.take(pa.array(ends - 1))
     endings = last.dictionary_encode()
     deep = np.array([_is_deep(name, private) for name in endings.dictionary.to_pylist()], bool)
-    by_hand = deep[endings.indices.to_numpy()] | ~found.plain.to_numpy(zero_copy_only=False)
+    by_hand = deep[endings.indices.to_numpy()] | ~hosts_of_rows.plain.to_numpy(zero_copy_only=False)
     quick = last
     if level == "domain":
         before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
         quick = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
     return _replace_where(
-        quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private)
+        quick, pa.array(by_hand), hosts_of_rows.names, partial(_BY_HAND[level], private=private)
     )
 
 

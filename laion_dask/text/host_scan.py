@@ -44,11 +44,11 @@ def _hash(data, begin, end):
         value = (value ^ _word(data, at)) * _K0
         value ^= value >> _32
         at += _8
-    rest = _0
+    remaining = _0
     while at < end:
-        rest = (rest << _8) | np.uint64(data[at])
+        remaining = (remaining << _8) | np.uint64(data[at])
         at += _1
-    value = (value ^ rest) * _K1
+    value = (value ^ remaining) * _K1
     return value ^ (value >> _32)
 
 
@@ -89,11 +89,11 @@ def _begin(data, at, stop):
 
 
 @njit(inline="always")
-def _grown(slots, names, ends, found):
+def _grown(slots, names, ends, n_names):
     """Rehash the names into a table of four times the size."""
     larger = np.zeros(4 * len(slots), np.uint64)
     mask = np.uint64(len(larger) - 1)
-    for code in range(found):
+    for code in range(n_names):
         value = _hash(names, np.uint64(ends[code]), np.uint64(ends[code + 1]))
         slot = value & mask
         while larger[slot] != _0:
@@ -102,7 +102,7 @@ def _grown(slots, names, ends, found):
     return larger
 
 
-def scan(data, offsets, nulls, codes, slots, names, ends, found):
+def scan(data, offsets, nulls, codes, slots, names, ends, n_names):
     """Encode the rows of one chunk as positions in a growing table of names.
 
     Parameters
@@ -146,24 +146,24 @@ def scan(data, offsets, nulls, codes, slots, names, ends, found):
         slot = value & mask
         code = -1
         while code < 0:
-            held = slots[slot]
-            if held == _0:
-                code = found
+            entry = slots[slot]
+            if entry == _0:
+                code = n_names
                 slots[slot] = (value & _TAG) | np.uint64(code + 1)
                 first = np.uint64(ends[code])
                 for i in range(size):
                     names[first + np.uint64(i)] = data[begin + np.uint64(i)]
-                found += 1
-                ends[found] = np.int64(first + size)
-            elif held & _TAG == value & _TAG:
-                code = np.int64(held & _CODE) - 1
+                n_names += 1
+                ends[n_names] = np.int64(first + size)
+            elif entry & _TAG == value & _TAG:
+                code = np.int64(entry & _CODE) - 1
                 first = np.uint64(ends[code])
                 same = np.uint64(ends[code + 1]) - first == size
                 if not (same and _equal(names, first, data, begin, size)):
                     code = -1
             slot = (slot + _1) & mask
         codes[row] = code
-        if 2 * found > len(slots):
-            slots = _grown(slots, names, ends, found)
+        if 2 * n_names > len(slots):
+            slots = _grown(slots, names, ends, n_names)
             mask = np.uint64(len(slots) - 1)
-    return found, slots
+    return n_names, slots

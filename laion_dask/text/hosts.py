@@ -31,20 +31,20 @@ def authorities(urls: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     n = sum(len(offsets) - 1 for _, offsets, _ in chunks)
     codes, ends = np.empty(n, np.int32), np.zeros(n + 1, np.int64)
     slots, names = np.zeros(1 << 12, np.uint64), np.empty(0, np.uint8)
-    start, found = 0, 0
+    start, n_names = 0, 0
     for data, offsets, nulls in chunks:
         # Allocates space for all bytes; the operating system only backs the pages that are written.
-        room = np.empty(int(ends[found] + offsets[-1] - offsets[0]), np.uint8)
-        room[: ends[found]] = names[: ends[found]]
-        names, here = room, codes[start : start + len(offsets) - 1]
-        found, slots = _scan()(data, offsets, nulls, here, slots, names, ends, found)
-        start += len(here)
+        room = np.empty(int(ends[n_names] + offsets[-1] - offsets[0]), np.uint8)
+        room[: ends[n_names]] = names[: ends[n_names]]
+        names, chunk_codes = room, codes[start : start + len(offsets) - 1]
+        n_names, slots = _scan()(data, offsets, nulls, chunk_codes, slots, names, ends, n_names)
+        start += len(chunk_codes)
     buffers = [
         None,
-        pa.py_buffer(ends[: found + 1].copy()),
-        pa.py_buffer(names[: ends[found]].copy()),
+        pa.py_buffer(ends[: n_names + 1].copy()),
+        pa.py_buffer(names[: ends[n_names]].copy()),
     ]
-    return pa.Array.from_buffers(pa.large_string(), found, buffers), codes
+    return pa.Array.from_buffers(pa.large_string(), n_names, buffers), codes
 
 
 def _buffers(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ UNKNOWN = "und"
 #: Defaults: captions with fewer letters, or with a less probable language, are `UNKNOWN`.
 MIN_LETTERS, MIN_CONFIDENCE = 4, 0.4
 #: Only the first characters of a caption are examined, up to this number.
-MOST_CHARACTERS = 2_000
+MAX_CHARACTERS = 2_000
 #: Maximum number of captions, and of caption bytes, in a block.
 BLOCK, BLOCK_BYTES = 4_096, 1 << 20
 
@@ -97,15 +97,15 @@ class Detector:
         }
 
 
-def languages(part, detector: Detector):
+def languages(partition, detector: Detector):
     """Language of each caption, as a frame of one text column with the partition's index.
 
     `UNKNOWN` if the caption is too short or the model is not confident; null for a null caption.
     """
-    texts = frame_to_arrow(part[[detector.column]])[detector.column]
-    found = pa.table({detector.to: detect(texts, detector)})
-    detected = frame_from_arrow(found, "cudf" if is_cudf(part) else "pandas")
-    detected.index = part.index
+    texts = frame_to_arrow(partition[[detector.column]])[detector.column]
+    table = pa.table({detector.to: detect(texts, detector)})
+    detected = frame_from_arrow(table, "cudf" if is_cudf(partition) else "pandas")
+    detected.index = partition.index
     return detected
 
 
@@ -113,7 +113,8 @@ def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:
     """Language of each text of an Arrow column; large_string."""
     column = texts.cast(pa.large_string())
     blocks = [
-        _named(column.slice(at, stop - at).combine_chunks(), detector) for at, stop in _cuts(column)
+        _language_names(column.slice(at, stop - at).combine_chunks(), detector)
+        for at, stop in _cuts(column)
     ]
     return pa.chunked_array(blocks, pa.large_string())
 
@@ -121,20 +122,20 @@ def detect(texts: pa.ChunkedArray, detector: Detector) -> pa.ChunkedArray:
 def _cuts(column: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
     """Bounds of blocks that respect both limits and contain at least one caption."""
     sizes = pc.fill_null(pc.binary_length(column), 0).to_numpy()
-    reached = np.cumsum(np.minimum(sizes, 4 * MOST_CHARACTERS))
+    reached = np.cumsum(np.minimum(sizes, 4 * MAX_CHARACTERS))
     at = 0
     while at < len(column):
-        most = (reached[at - 1] if at else 0) + BLOCK_BYTES
-        stop = min(at + BLOCK, max(at + 1, int(np.searchsorted(reached, most, "right"))))
+        limit = (reached[at - 1] if at else 0) + BLOCK_BYTES
+        stop = min(at + BLOCK, max(at + 1, int(np.searchsorted(reached, limit, "right"))))
         cancellation.check()
         yield at, min(stop, len(column))
         at = stop
 
 
-def _named(texts, detector: Detector) -> pa.Array:
+def _language_names(texts, detector: Detector) -> pa.Array:
     if isinstance(texts, pa.ChunkedArray):
         texts = pa.concat_arrays(texts.chunks)
-    texts = pc.utf8_slice_codeunits(texts, 0, MOST_CHARACTERS)
+    texts = pc.utf8_slice_codeunits(texts, 0, MAX_CHARACTERS)
     codes, confidence = model().classify(texts)
     sure = (confidence > 0) & (confidence >= detector.min_confidence)
     sure &= has_letters(texts, detector.min_letters)
@@ -155,12 +156,12 @@ def has_letters(texts: pa.Array, at_least: int) -> np.ndarray:
     data, starts, lengths = _bytes_of(texts)
     latin = np.concatenate([[0], np.cumsum(_LATIN[data[: starts[-1:].sum() + lengths[-1:].sum()]])])
     enough = latin[starts + lengths] - latin[starts] >= at_least
-    rest = np.flatnonzero(~enough)
+    remaining = np.flatnonzero(~enough)
     letters = np.zeros(len(texts), np.int64)
     for pattern in (r"[\p{L}\p{Mc}]", r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]"):
-        found = pc.count_substring_regex(texts.take(pa.array(rest)), pattern)
-        letters[rest] += pc.fill_null(found, 0).to_numpy()
-    enough[rest] = letters[rest] >= at_least
+        counts = pc.count_substring_regex(texts.take(pa.array(remaining)), pattern)
+        letters[remaining] += pc.fill_null(counts, 0).to_numpy()
+    enough[remaining] = letters[remaining] >= at_least
     return enough
 
 
@@ -207,12 +208,12 @@ class Model:
             Probabilities in [0, 1] among the languages that are written in the text's scripts; 0 if
             there is no such language, or if the model finds no feature in the text.
         """
-        probabilities, known = self.probabilities(texts)
+        probabilities, is_known = self.probabilities(texts)
         weighed = probabilities * self.prior * possible(texts, LANGUAGES)
         codes = weighed.argmax(axis=1)
         total = weighed.sum(axis=1)
-        known &= total > 0
-        return codes, np.where(known, weighed.max(axis=1) / np.where(known, total, 1), 0.0)
+        is_known &= total > 0
+        return codes, np.where(is_known, weighed.max(axis=1) / np.where(is_known, total, 1), 0.0)
 
     def probabilities(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities without a prior, (n, len(LANGUAGES)) float64; mask of texts with features.
@@ -242,10 +243,10 @@ class Model:
         rows, features = [], []
         for step, n in enumerate(alive.tolist()):
             state = self.moves[self.row[state[:n]] + data[starts[:n] + step]]
-            met = self.feature[state]
-            here = np.flatnonzero(met >= 0)
-            rows.append(order[here])
-            features.append(met[here])
+            feature = self.feature[state]
+            matched = np.flatnonzero(feature >= 0)
+            rows.append(order[matched])
+            features.append(feature[matched])
         if not rows:
             return np.empty(0, np.int64), np.empty(0, np.int32)
         return np.concatenate(rows), np.concatenate(features)
@@ -274,8 +275,8 @@ def _counted(rows: np.ndarray, features: np.ndarray, shape: tuple[int, int]) -> 
 
 def prior() -> np.ndarray:
     """Prior probability of each of `LANGUAGES`; sums to 1."""
-    rest = (1 - sum(_PUBLISHED.values())) / (len(LANGUAGES) - len(_PUBLISHED) - 1)
-    shares = np.array([_PUBLISHED.get(code, rest) * _OTHER for code in LANGUAGES])
+    other_share = (1 - sum(_PUBLISHED.values())) / (len(LANGUAGES) - len(_PUBLISHED) - 1)
+    shares = np.array([_PUBLISHED.get(code, other_share) * _OTHER for code in LANGUAGES])
     shares[LANGUAGES.index("en")] = _ENGLISH
     weights = (shares / shares.sum()) ** SMOOTHING
     return weights / weights.sum()

@@ -41,18 +41,18 @@ def mentions(captions: pa.ChunkedArray, lists: tuple[TermList, ...]) -> Mentions
         If the column does not hold text.
     """
     t = tables(lists)
-    seen = np.full(sum(len(one.labels) for one in lists), -1, np.int64)
+    last_row = np.full(sum(len(one.labels) for one in lists), -1, np.int64)
     parts, base = [], 0
     for chunk in _as_text(captions).chunks:
-        rows, groups = _mentions_in(chunk, base, t, seen)
+        rows, groups = _mentions_in(chunk, base, t, last_row)
         encoded, texts = decode_references(chunk, *_buffers(chunk)[:2])
         if len(encoded):
             as_written = ~np.isin(rows - base, encoded, kind="table")
-            # Row numbers beyond all rows, so that ``seen`` ignores the captions as written.
+            # Row numbers beyond all rows, so that ``last_row`` ignores the captions as written.
             first = len(captions) + base
-            more, their_groups = _mentions_in(texts, first, t, seen)
-            rows = np.append(rows[as_written], base + encoded[more - first])
-            groups = np.append(groups[as_written], their_groups)
+            later_rows, later_groups = _mentions_in(texts, first, t, last_row)
+            rows = np.append(rows[as_written], base + encoded[later_rows - first])
+            groups = np.append(groups[as_written], later_groups)
             order = np.argsort(rows, kind="stable")
             rows, groups = rows[order], groups[order]
         parts.append((rows, groups))
@@ -74,7 +74,7 @@ def _as_text(captions: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
-def _mentions_in(chunk: pa.Array, base: int, t: Tables, seen: np.ndarray) -> Mentions:
+def _mentions_in(chunk: pa.Array, base: int, t: Tables, last_row: np.ndarray) -> Mentions:
     n = len(chunk)
     if n == 0 or chunk.null_count == n:
         return _NO_MENTIONS
@@ -90,16 +90,16 @@ def _mentions_in(chunk: pa.Array, base: int, t: Tables, seen: np.ndarray) -> Men
         (_read_only(tail), _read_only(ends), inner),
     ):
         start, n_rows = 0, len(at) - 1
-        room = n_rows // 2 + 4096 + len(seen)
+        room = n_rows // 2 + 4096 + len(last_row)
         while start < n_rows:
             cancellation.check()
             rows, groups = np.empty(room, np.int64), np.empty(room, np.int32)
             filled, stopped = scan(
-                bytes_, at, valid, chunk.offset + skipped, base + skipped, start, t, seen, rows,
+                bytes_, at, valid, chunk.offset + skipped, base + skipped, start, t, last_row, rows,
                 groups,
             )  # fmt: skip
             parts.append((rows[:filled], groups[:filled]))
-            seen[seen == base + skipped + stopped] = -1  # this caption is scanned again
+            last_row[last_row == base + skipped + stopped] = -1  # this caption is scanned again
             start, room = stopped, 2 * room
     return _concatenated(parts)
 

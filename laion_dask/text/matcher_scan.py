@@ -77,19 +77,19 @@ def _follow_edge(state, gap, word, edge_key, edge_to):
 
 
 @njit(nogil=True)
-def _emit(state, row, group_at, group, seen, k, rows, groups):
+def _emit(state, row, group_at, group, last_row, k, rows, groups):
     """Append the groups of a state, each once per row; returns the new length."""
     for o in range(group_at[state], group_at[state + 1]):
         g = group[o]
-        if seen[g] != row:
-            seen[g] = row
+        if last_row[g] != row:
+            last_row[g] = row
             if k < len(rows):
                 rows[k], groups[k] = row, g
             k += 1
     return k
 
 
-def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
+def scan(data, offsets, valid, valid_at, base, start, t, last_row, rows, groups):
     """Find the groups that captions mention.
 
     Parameters
@@ -133,7 +133,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
         at, end, before, row = np.int64(offsets[i]), np.int64(offsets[i + 1]), k, base + i
         n_active, last = 0, at
         while at < end:
-            begins, ends, high, then, long_end = runs_in_block(data, at, end)
+            begins, ends, high, next_start, long_end = runs_in_block(data, at, end)
             hits = begins
             if high == 0 and long_end == 0:
                 hits = sift(data, at, begins, ends, sieve)
@@ -143,7 +143,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                 s = trailing_zeros(hits)
                 hits &= hits - _ONE
                 a = at + np.int64(s)
-                b = min(a + np.int64(trailing_zeros(ends >> s)), then)
+                b = min(a + np.int64(trailing_zeros(ends >> s)), next_start)
                 folds = high >> s & (_ALL_ONES >> np.uint64(64 - (b - a))) != 0  # 1 to 64 bits
                 if long_end:
                     b, folds = long_end, high != 0
@@ -177,7 +177,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                         for j in range(n_active):
                             state = _follow_edge(active[j], gap, word, edge_key, edge_to)
                             if state >= 0:
-                                k = _emit(state, row, group_at, group, seen, k, rows, groups)
+                                k = _emit(state, row, group_at, group, last_row, k, rows, groups)
                                 if continues[state]:
                                     active[n] = state
                                     n += 1
@@ -186,15 +186,15 @@ def scan(data, offsets, valid, valid_at, base, start, t, seen, rows, groups):
                     for r in range(root_at[word], root_at[word + 1]):
                         state = root_state[r]
                         if canceled_at[state] != first:
-                            k = _emit(state, row, group_at, group, seen, k, rows, groups)
+                            k = _emit(state, row, group_at, group, last_row, k, rows, groups)
                             if continues[state]:
                                 active[n] = state
                                 n += 1
                     n_active, last = n, a
                 if n_active:
-                    rest = begins & ~((np.uint64(2) << s) - _ONE)
-                    hits |= rest & (~rest + _ONE)
-            at = then
+                    later = begins & ~((np.uint64(2) << s) - _ONE)
+                    hits |= later & (~later + _ONE)
+            at = next_start
         if k > len(rows):
             return before, i
     return k, len(offsets) - 1

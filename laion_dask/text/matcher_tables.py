@@ -16,8 +16,8 @@ from laion_dask.text.word_boundaries import characters, folded, split
 
 #: Bits of the sieve per word, and its minimum size in bits: at most one in 32 caption words that
 #: begin no term passes. 4 kB fit in the L1 cache together with the other tables.
-_SIEVE_BITS, _LEAST_SIEVE_BITS = 32, 8 * 4096
-_MOST_GAPS = 64
+_SIEVE_BITS, _MIN_SIEVE_BITS = 32, 8 * 4096
+_MAX_GAPS = 64
 _building = threading.Lock()
 
 
@@ -178,9 +178,9 @@ class Automaton:
 
     def _add_edge(self, state: int, gap: str, text: str, to: int | None = None) -> int:
         number = self._gaps.setdefault(gap, len(self._gaps))
-        if number >= _MOST_GAPS:
+        if number >= _MAX_GAPS:
             raise OptionError(
-                f"The terms have more than {_MOST_GAPS} different separators between their words. "
+                f"The terms have more than {_MAX_GAPS} different separators between their words. "
                 "Use the same separator throughout, such as a space or a hyphen."
             )
         key = (state, number, self._word_number(text))
@@ -193,7 +193,7 @@ class Automaton:
         spelled = [_stored(word) for word in self._words]
         word_at = np.cumsum([0, *map(len, spelled)], dtype=np.int32)
         word_bytes = np.frombuffer(b"".join(spelled) + bytes(8), np.uint8)
-        sieve_bits = _power_of_two(max(_SIEVE_BITS * len(spelled), _LEAST_SIEVE_BITS))
+        sieve_bits = _power_of_two(max(_SIEVE_BITS * len(spelled), _MIN_SIEVE_BITS))
         sieve = np.zeros(sieve_bits // 8, np.uint8)
         slots = np.full(_power_of_two(2 * len(spelled)), -1, np.int32)
         root_at, root_state = _ragged(self._roots)

@@ -38,8 +38,8 @@ def _folder():
 @cache
 def names() -> tuple[str, ...]:
     """Names of the packaged lists, in alphabetical order."""
-    found = (entry.name for entry in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+    entries = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in entries if name.endswith(".yaml")))
 
 
 @cache
@@ -77,14 +77,14 @@ def read(path: str | os.PathLike[str]) -> TermList:
     return _of_text(text, f"The file {os.fspath(path)!r}", _defaults())
 
 
-def is_path(which: object) -> bool:
+def is_path(argument: object) -> bool:
     """Whether an argument names a file rather than a packaged list."""
-    if isinstance(which, os.PathLike):
+    if isinstance(argument, os.PathLike):
         return True
     separators = {os.sep, os.altsep or os.sep, "/"}
-    if not isinstance(which, str):
+    if not isinstance(argument, str):
         return False
-    return which.endswith(_SUFFIXES) or any(s in which for s in separators)
+    return argument.endswith(_SUFFIXES) or any(s in argument for s in separators)
 
 
 def term_lists() -> pd.DataFrame:

@@ -24,7 +24,7 @@ _LANGUAGES = {
 #: Languages that are also written in Latin letters.
 _ALSO_LATIN = frozenset(("az", "bs", "ha", "kk", "ku", "sr", "uz"))
 #: First words of character names that are not script names; "" marks letters shared by scripts.
-_NAMED_OTHERWISE = {
+_SYNONYMS = {
     "ROMAN": "LATIN", "TURNED": "LATIN", "IDEOGRAPHIC": "CJK",
     "HENTAIGANA": "HIRAGANA", "MODIFIER": "", "KATAKANA-HIRAGANA": "", "VEDIC": "", "CARON": "",
 }  # fmt: skip
@@ -33,7 +33,7 @@ NONE, LATIN, OTHER = 0, 1, len(_LANGUAGES) + 2
 #: Scripts whose letters count as two, because each carries more information.
 _DENSE = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
 #: Scripts with a smaller share of a text's letters are ignored: a brand name, a symbol.
-_LEAST_SHARE = 0.25
+_MIN_SHARE = 0.25
 
 
 def possible(texts: pa.Array, languages: Sequence[str]) -> np.ndarray:
@@ -49,10 +49,10 @@ def possible(texts: pa.Array, languages: Sequence[str]) -> np.ndarray:
     weights[rows] = letters_by_script(texts.take(pa.array(rows)))
     total = weights.sum(axis=1)
     written = _written(tuple(languages))
-    found = (weights >= _LEAST_SHARE * total[:, None])[:, 1:] @ written[1:]
-    most = weights[:, 1:].argmax(axis=1) + 1
-    found &= written[most].any(axis=1)[:, None]
-    return found | (total == 0)[:, None]
+    mask = (weights >= _MIN_SHARE * total[:, None])[:, 1:] @ written[1:]
+    main_script = weights[:, 1:].argmax(axis=1) + 1
+    mask &= written[main_script].any(axis=1)[:, None]
+    return mask | (total == 0)[:, None]
 
 
 def letters_by_script(texts: pa.Array) -> np.ndarray:
@@ -71,21 +71,21 @@ def letters_by_script(texts: pa.Array) -> np.ndarray:
 @cache
 def _script_of() -> np.ndarray:
     """Script code of each code point, (0x110000,) uint8."""
-    found = np.zeros(0x110000, np.uint8)
-    known = {"": NONE, "LATIN": LATIN, **{name: i for i, name in enumerate(_LANGUAGES, 2)}}
-    known |= {name: known[script] for name, script in _NAMED_OTHERWISE.items()}
+    codes = np.zeros(0x110000, np.uint8)
+    code_of = {"": NONE, "LATIN": LATIN, **{name: i for i, name in enumerate(_LANGUAGES, 2)}}
+    code_of |= {name: code_of[script] for name, script in _SYNONYMS.items()}
     for first, stop in ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0x20000, 0x34000)):
-        found[first:stop] = known["CJK"]
-    found[0xAC00:0xD7A4] = known["HANGUL"]
+        codes[first:stop] = code_of["CJK"]
+    codes[0xAC00:0xD7A4] = code_of["HANGUL"]
     for point in (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7B0, 0x20000)):
         letter = chr(point)
         if unicodedata.category(letter)[0] == "L":
             plain = (
                 unicodedata.normalize("NFKC", letter).strip() or letter
             )  # maps alphabetic presentation forms to plain letters
-            found[point] = known.get(unicodedata.name(plain[0], "?").split(" ")[0], OTHER)
-    found.flags.writeable = False
-    return found
+            codes[point] = code_of.get(unicodedata.name(plain[0], "?").split(" ")[0], OTHER)
+    codes.flags.writeable = False
+    return codes
 
 
 @cache

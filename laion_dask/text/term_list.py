@@ -62,8 +62,8 @@ class TermList:
         guards = dict(self.not_after)
         guarded = [(label, t) for label, terms in self.homographs for t in terms]
         guarded = [(label, other[folded(t)]) for label, t in guarded if folded(t) not in plain]
-        alone = [group for group in self.groups if group[0] not in dict(self.homographs)]
-        guarded += [(label, plain[folded(t)]) for label, terms in alone for t in terms]
+        unguarded = [group for group in self.groups if group[0] not in dict(self.homographs)]
+        guarded += [(label, plain[folded(t)]) for label, terms in unguarded for t in terms]
         not_after = tuple((term, guards[label]) for label, term in guarded if label in guards)
         groups = tuple((term, (term,)) for term in plain.values())
         homographs = tuple((word, (word,)) for key, word in other.items() if key not in plain)

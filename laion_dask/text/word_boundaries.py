@@ -102,8 +102,8 @@ def _decomposed_caseless(letter: str) -> str:
 
 
 def _caseless(decomposed: str) -> str:
-    once = unicodedata.normalize("NFKD", decomposed.casefold())
-    return unicodedata.normalize("NFKD", once.casefold())
+    folded_once = unicodedata.normalize("NFKD", decomposed.casefold())
+    return unicodedata.normalize("NFKD", folded_once.casefold())
 
 
 def folded(word: str) -> str:

@@ -170,7 +170,7 @@ def next_word(
     start, end : int
         The word's bounds; ``start`` is -1 if no word is left.
     """
-    start, n, most = np.int64(-1), 0, len(points)
+    start, n, limit = np.int64(-1), 0, len(points)
     while at < stop:
         c, length = code_point(data, at, stop)
         if c >= 0 and classes[c] & INVISIBLE:
@@ -184,7 +184,7 @@ def next_word(
         if start < 0:
             start = at
         at += length
-        if n <= most:
+        if n <= limit:
             n = _append_folded(points, n, c, combining, fold_index, fold_at, fold_to)
-    size = _encode(points, n, out) if n <= most else len(out)
+    size = _encode(points, n, out) if n <= limit else len(out)
     return size, start, at

@@ -52,16 +52,16 @@ def runs_in_block(data, at, end):
         words &= (_ONE << np.uint64(width)) - _ONE
         high &= words
     begins, ends = words & ~(words << _ONE), ~words & (words << _ONE)
-    then, long_end = at + width, np.int64(0)
-    if words >> _63 and then < end:  # the last run may continue in the next 64 bytes
+    next_start, long_end = at + width, np.int64(0)
+    if words >> _63 and next_start < end:  # the last run may continue in the next 64 bytes
         final = _63 - leading_zeros(begins)
         if final:
             begins &= ~(_ONE << final)
-            then = at + np.int64(final)
+            next_start = at + np.int64(final)
         else:
-            long_end, beyond_ascii = _run_end(data, then, end)
-            then, high = long_end, high | np.uint64(beyond_ascii)
-    return begins, ends, high, then, long_end
+            long_end, beyond_ascii = _run_end(data, next_start, end)
+            next_start, high = long_end, high | np.uint64(beyond_ascii)
+    return begins, ends, high, next_start, long_end
 
 
 @njit(nogil=True)

@@ -198,7 +198,7 @@ def test_pairs_are_those_that_were_asked_for(shards, monkeypatch):
     measure = cooccurrence(JOBS, by=PEOPLE, pairs=[("he", "she"), ("he", "nobody")])
     table = ld.statistics(frame, measure)
     assert table["group_2"].dropna().eq("she").all()  # no caption mentions "nobody"
-    monkeypatch.setattr(module, "MOST_PAIRED", 2)
+    monkeypatch.setattr(module, "MAX_PAIRED", 2)
     assert ld.statistics(frame, measure).equals(table)
     alone = ld.statistics(frame, cooccurrence(JOBS, by=PEOPLE))
     assert "group_2" not in alone and len(alone) == 9
@@ -292,7 +292,7 @@ def test_what_makes_no_sense_is_refused_at_once(shards):
 
 @pytest.mark.only_pandas
 def test_pairs_that_would_fill_the_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(contingency, "MOST_CELLS", 1000)
+    monkeypatch.setattr(contingency, "MAX_CELLS", 1000)
     frame = pd.DataFrame({"a": np.arange(60), "b": np.arange(60) % 50})
     for npartitions in (1, 4):
         with pytest.raises(OptionError, match="something coarser"):

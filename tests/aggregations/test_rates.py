@@ -188,7 +188,7 @@ def test_without_shards_there_is_no_bootstrap(shards, where):
 
 
 def test_too_many_groups_times_shards_keep_no_bootstrap(shards, monkeypatch):
-    monkeypatch.setattr(counts, "MOST_CELLS", 17)  # 5 language labels times 3 shards are 15
+    monkeypatch.setattr(counts, "MAX_CELLS", 17)  # 5 language labels times 3 shards are 15
     table = []
     for frame in (ld.read_shards(shards), *partitionings(shards)):
         table.append(ld.statistics(frame, rates(UNSAFE, by=["language", WORDS])))
@@ -367,7 +367,7 @@ def test_planted_shares_are_recovered(planted):
 
 @pytest.mark.only_pandas
 def test_too_many_numbers_are_refused(monkeypatch):
-    monkeypatch.setattr(counts, "MOST_NUMBERS", 100)
+    monkeypatch.setattr(counts, "MAX_NUMBERS", 100)
     frame = dd.from_pandas(pd.DataFrame({"x": np.arange(60.0), "g": np.arange(60)}), npartitions=4)
     with pytest.raises(OptionError, match="fewer thresholds"):
         ld.statistics(frame, curve("x", by="g", thresholds=[1, 2, 3]))

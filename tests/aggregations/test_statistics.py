@@ -210,7 +210,7 @@ def test_a_damaged_shard_is_named(shards):
 
 def test_groups_that_are_not_bounded_are_refused(shards, monkeypatch):
     base = importlib.import_module("laion_dask.aggregations.grouping.base")
-    monkeypatch.setattr(base, "MOST_GROUPS", 3)
+    monkeypatch.setattr(base, "MAX_GROUPS", 3)
     with pytest.raises(OptionError, match="at most 3 are allowed"):
         ld.read_shards(str(shards)).laion.statistics(Count("width"))
 

@@ -520,7 +520,7 @@ def test_of_many_shards_some_footers_are_read(laion_shards, monkeypatch):
     laion_shards(10, 20, 30, 40, 50, folder="many")
     frame = ld.read_shards(Path(laion_shards(1, folder="x")[0]).parents[1] / "many")
     exact = ld.plan(frame, "export").bytes_read
-    monkeypatch.setattr(inputs, "MOST_FOOTERS", 2)
+    monkeypatch.setattr(inputs, "MAX_FOOTERS", 2)
     sampled = ld.plan(frame, "export")
     assert len(sampled.data.sizes) == 2 and "2 of 5 shards" in str(sampled)
     assert sampled.bytes_read == pytest.approx(exact, rel=0.1)

@@ -127,7 +127,7 @@ def test_results_pair_intervals_and_tell_shares():
     assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count('class="marked"') == 1
     few = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
     assert "1 result rests on fewer than 5 rows" in grid(result_table(few))
-    assert "7 more rows are not shown" in grid(result_table(table([{"group": "a"}] * 9), most=2))
+    assert "7 more rows are not shown" in grid(result_table(table([{"group": "a"}] * 9), limit=2))
     assert share_text(0.99996) == "99.996 %" and share_text(1) == "100 %"
 
 

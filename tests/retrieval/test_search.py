@@ -137,7 +137,7 @@ def test_nothing_of_how_it_is_computed_changes_the_answer(tmp_path, m, monkeypat
         same(frame.laion.search(emb, queries, 20))
     monkeypatch.setattr(searching, "_QUERIES_PER_TASK", 7)
     same(frame.laion.search(emb, queries, 20))
-    monkeypatch.setattr(fetch, "_NAMED", 0)
+    monkeypatch.setattr(fetch, "_MAX_ROWS_BY_NUMBER", 0)
     same(frame.laion.search(emb, queries, 20))
 
 

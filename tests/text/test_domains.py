@@ -235,6 +235,6 @@ def test_what_groupings_refuse(monkeypatch):
         tlds("width").bind(kinds)
     with pytest.raises(OptionError, match="a column of URLs"):
         domains(None)
-    monkeypatch.setattr(measures, "MOST_GROUPS", 3)
+    monkeypatch.setattr(measures, "MAX_GROUPS", 3)
     with pytest.raises(OptionError, match=r"'domain' makes .* groups or more.*concentration"):
         members(Partition(pa.table({"url": column(URLS)})), domains())

@@ -35,7 +35,7 @@ from laion_dask.io.parquet import duckdb_connection
 from laion_dask.scoring.language import language
 from laion_dask.stats import wilson
 from laion_dask.text import language_detection as kernels
-from laion_dask.text.language_detection import LANGUAGES, MOST_CHARACTERS, Detector, detect
+from laion_dask.text.language_detection import LANGUAGES, MAX_CHARACTERS, Detector, detect
 from laion_dask.text.scripts import LATIN, NONE, letters_by_script, possible
 
 #: One sentence per language, written by us, of the kind found next to an image.
@@ -105,7 +105,7 @@ def reference_language(package, text, min_letters=4, min_confidence=0.4, fits=No
     """The label of one caption from py3langid's own interface and the set of possible languages."""
     if text is None:
         return None
-    text = text[:MOST_CHARACTERS]
+    text = text[:MAX_CHARACTERS]
     letters = sum(map(letters_of, text))
     weights = dict(zip(LANGUAGES, kernels.prior(), strict=True))
     fits = possible(pa.array([text]), LANGUAGES)[0] if fits is None else fits
@@ -302,7 +302,7 @@ def test_letters_are_those_of_unicode(letters):
 
 def test_a_long_caption_is_read_up_to_a_bound():
     start = "Ein Bild von einem kleinen Hund, der im Gras spielt. "
-    text = (start * 100)[:MOST_CHARACTERS]
+    text = (start * 100)[:MAX_CHARACTERS]
     assert named([text + " the dog is on the grass" * 10_000]) == named([text]) == ["de"]
 
 

@@ -17,7 +17,7 @@ from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 #: Maximum number of groups of a grouping; a column of URLs would not fit in memory.
-MOST_GROUPS = 100_000
+MAX_GROUPS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +96,17 @@ class Grouping(ABC):
         """The columns it reads."""
 
     @abstractmethod
-    def assign(self, part: Partition) -> Members:
+    def assign(self, partition: Partition) -> Members:
         """The groups of a partition's rows; call `members`, which caches the result."""
 
 
-def members(part: Partition, grouping: Grouping) -> Members:
+def members(partition: Partition, grouping: Grouping) -> Members:
     """Memberships of a partition's rows, computed once per partition."""
-    return part.memo(_assigned, grouping)
+    return partition.memo(_assigned, grouping)
 
 
-def _assigned(part: Partition, grouping: Grouping) -> Members:
-    return grouping.assign(part)
+def _assigned(partition: Partition, grouping: Grouping) -> Members:
+    return grouping.assign(partition)
 
 
 #: Names that are often mistaken for columns, with the grouping to use instead.
@@ -121,7 +121,7 @@ _OF_ADDRESSES = {
 }
 
 
-def _instead_of_a_column(name: str) -> str:
+def _grouping_hint(name: str) -> str:
     """A sentence, after a space, on the grouping to use instead of an unknown column; or ''."""
     from laion_dask.text import packaged_lists  # which imports this file
 
@@ -144,7 +144,7 @@ class ByColumn(Grouping):
         if self.axis not in kinds:
             raise ColumnError(
                 f"The frame has no column {self.axis!r}.{did_you_mean(self.axis, kinds)}"
-                + _instead_of_a_column(self.axis)
+                + _grouping_hint(self.axis)
             )
         if kinds[self.axis] not in ("string", "integer", "boolean"):
             raise OptionError(
@@ -158,11 +158,11 @@ class ByColumn(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.axis,)
 
-    def assign(self, part: Partition) -> Members:
-        labels, rows, codes = coded(part.table[self.axis])
-        if len(labels) > MOST_GROUPS:
+    def assign(self, partition: Partition) -> Members:
+        labels, rows, codes = coded(partition.table[self.axis])
+        if len(labels) > MAX_GROUPS:
             raise too_many_groups(self.axis, len(labels))
-        return Members(tuple(map(str, labels)), rows, codes, len(part))
+        return Members(tuple(map(str, labels)), rows, codes, len(partition))
 
 
 def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
@@ -177,19 +177,19 @@ def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    found = column.combine_chunks().dictionary_encode()
-    if isinstance(found, pa.ChunkedArray):
-        found = found.combine_chunks()
-    known = pc.is_valid(found).to_numpy(zero_copy_only=False)
-    codes = pc.fill_null(found.indices, 0).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(known)
-    return found.dictionary.to_pylist(), rows, codes[rows].astype(np.int32)
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    is_known = pc.is_valid(encoded).to_numpy(zero_copy_only=False)
+    codes = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(is_known)
+    return encoded.dictionary.to_pylist(), rows, codes[rows].astype(np.int32)
 
 
 def too_many_groups(axis: str, n: int) -> OptionError:
     """The error for a grouping that would not fit in memory."""
     return OptionError(
-        f"{axis!r} makes {n:,} groups or more; at most {MOST_GROUPS:,} are allowed. Group by "
+        f"{axis!r} makes {n:,} groups or more; at most {MAX_GROUPS:,} are allowed. Group by "
         "something coarser; for the most frequent domains see ld.concentration()."
     )
 

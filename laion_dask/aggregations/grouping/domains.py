@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.grouping.base import MOST_GROUPS, Grouping, Members, too_many_groups
+from laion_dask.aggregations.grouping.base import MAX_GROUPS, Grouping, Members, too_many_groups
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.domains import Coded, Hosts, hosts, labels_of
 
 
-def sites(part: Partition, column: str, level: str, private: bool = False) -> Coded:
+def sites(partition: Partition, column: str, level: str, private: bool = False) -> Coded:
     """Host, domain, suffix or TLD of each row; computed once per partition."""
-    return part.memo(_labelled, column, level, private)
+    return partition.memo(_labelled, column, level, private)
 
 
-def _labelled(part: Partition, column: str, level: str, private: bool) -> Coded:
-    return labels_of(part.memo(_hosts, column), level, private)
+def _labelled(partition: Partition, column: str, level: str, private: bool) -> Coded:
+    return labels_of(partition.memo(_hosts, column), level, private)
 
 
-def _hosts(part: Partition, column: str) -> Hosts:
-    return hosts(part.table[column])
+def _hosts(partition: Partition, column: str) -> Hosts:
+    return hosts(partition.table[column])
 
 
 def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
@@ -65,13 +65,13 @@ class BySite(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def assign(self, part: Partition) -> Members:
-        found = sites(part, self.column, self.level, self.private)
-        if len(found.labels) > MOST_GROUPS:
-            raise too_many_groups(self.level, len(found.labels))
-        codes = found.codes
+    def assign(self, partition: Partition) -> Members:
+        coded_sites = sites(partition, self.column, self.level, self.private)
+        if len(coded_sites.labels) > MAX_GROUPS:
+            raise too_many_groups(self.level, len(coded_sites.labels))
+        codes = coded_sites.codes
         rows = np.flatnonzero(codes >= 0)
-        return Members(tuple(found.labels.to_pylist()), rows, codes[rows], len(part))
+        return Members(tuple(coded_sites.labels.to_pylist()), rows, codes[rows], len(partition))
 
 
 def domains(column: str = "url", *, private: bool = False) -> BySite:
@@ -102,7 +102,7 @@ def domains(column: str = "url", *, private: bool = False) -> BySite:
     """
     if not isinstance(private, bool):
         raise OptionError(f"private is {private!r}. Expected True or False.")
-    return replace(_by("domain", column), private=private)
+    return replace(_by_site("domain", column), private=private)
 
 
 def tlds(column: str = "url") -> BySite:
@@ -123,10 +123,10 @@ def tlds(column: str = "url") -> BySite:
     >>> set(table["axis"].dropna())
     {'tld'}
     """
-    return _by("tld", column)
+    return _by_site("tld", column)
 
 
-def _by(level: str, column: str) -> BySite:
+def _by_site(level: str, column: str) -> BySite:
     if not isinstance(column, str):
         raise OptionError(f"column is {column!r}. Expected the name of a column of URLs.")
     return BySite(level, column)

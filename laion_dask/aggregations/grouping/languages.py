@@ -41,10 +41,10 @@ class LanguageClass(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
 
-    def assign(self, part: Partition) -> Members:
-        labels, rows, codes = coded(part.table[self.column])
+    def assign(self, partition: Partition) -> Members:
+        labels, rows, codes = coded(partition.table[self.column])
         classes = np.array([_class_of(label) for label in labels], np.int32)
-        return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(part))
+        return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(partition))
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class DetectedLanguage(Grouping):
     def reads(self) -> tuple[str, ...]:
         return (self.detector.column,)
 
-    def assign(self, part: Partition) -> Members:
-        labels, rows, codes = coded(detect(part.table[self.detector.column], self.detector))
-        return Members(tuple(labels), rows, codes, len(part))
+    def assign(self, partition: Partition) -> Members:
+        labels, rows, codes = coded(detect(partition.table[self.detector.column], self.detector))
+        return Members(tuple(labels), rows, codes, len(partition))
 
 
 def _class_of(code: str) -> int:

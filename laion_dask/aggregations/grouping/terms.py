@@ -121,14 +121,14 @@ class Terms(Grouping):
             )
         return self
 
-    def assign(self, part: Partition) -> Members:
-        lists = part.memo(_lists_of_the_pass, self.column)
+    def assign(self, partition: Partition) -> Members:
+        lists = partition.memo(_lists_of_the_pass, self.column)
         if self.terms not in lists:
             lists = (self.terms,)
-        rows, groups = part.memo(_mentions, self.column, lists)
+        rows, groups = partition.memo(_mentions, self.column, lists)
         first = sum(len(one.labels) for one in lists[: lists.index(self.terms)])
-        mine = (groups >= first) & (groups < first + len(self.labels))
-        return Members(self.labels, rows[mine], groups[mine] - np.int32(first), len(part))
+        is_own = (groups >= first) & (groups < first + len(self.labels))
+        return Members(self.labels, rows[is_own], groups[is_own] - np.int32(first), len(partition))
 
     @property
     def digest(self) -> str:
@@ -218,30 +218,30 @@ def terms(
     return Terms(term_list, column)
 
 
-def _list(which) -> TermList:
-    if isinstance(which, Mapping):
-        return of_groups("terms", which, "The mapping of terms")
-    if is_path(which):
-        return read(which)
-    if isinstance(which, str):
-        return packaged(which)
-    if isinstance(which, bytes) or not isinstance(which, Iterable):
+def _list(value) -> TermList:
+    if isinstance(value, Mapping):
+        return of_groups("terms", value, "The mapping of terms")
+    if is_path(value):
+        return read(value)
+    if isinstance(value, str):
+        return packaged(value)
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
         raise OptionError(
-            f"The terms are {which!r}. Expected the name of a list, a path, {{group: [terms]}}, or "
+            f"The terms are {value!r}. Expected the name of a list, a path, {{group: [terms]}}, or "
             "a list of terms."
         )
-    groups = {"terms": in_order(which)}
+    groups = {"terms": in_order(value)}
     return of_groups("terms", groups, "The list of terms").by_word("terms")
 
 
-def _mentions(part: Partition, column: str, lists: tuple[TermList, ...]):
-    return mentions(part.table[column], lists)
+def _mentions(partition: Partition, column: str, lists: tuple[TermList, ...]):
+    return mentions(partition.table[column], lists)
 
 
-def _lists_of_the_pass(part: Partition, column: str) -> tuple[TermList, ...]:
+def _lists_of_the_pass(partition: Partition, column: str) -> tuple[TermList, ...]:
     """All lists that the statistics of the pass search in a column; one scan finds them all."""
-    every = (one for asked in part.statistics for one in _terms_inside(asked))
-    return tuple(dict.fromkeys(one.terms for one in every if one.column == column))
+    groupings = (one for statistic in partition.statistics for one in _terms_inside(statistic))
+    return tuple(dict.fromkeys(one.terms for one in groupings if one.column == column))
 
 
 def _terms_inside(value: object) -> Iterator[Terms]:

@@ -84,9 +84,9 @@ class ErrorBound:
         return self._threshold(low.astype(np.float64), 1)
 
     def _threshold(self, low: np.ndarray, times: int) -> np.ndarray:
-        rest = low - times * self.absolute
-        cut = rest / np.where(rest < 0, 1 - self.relative, 1 + self.relative)
-        return np.nextafter(cut.astype(np.float32), np.float32(-np.inf))
+        reduced = low - times * self.absolute
+        threshold = reduced / np.where(reduced < 0, 1 - self.relative, 1 + self.relative)
+        return np.nextafter(threshold.astype(np.float32), np.float32(-np.inf))
 
 
 class GemvCosines:
@@ -111,8 +111,8 @@ class GemvCosines:
 
     def compute(self, x: np.ndarray, scale: np.ndarray | None, out: np.ndarray) -> None:
         """As `GemmCosines`."""
-        found, products = out[:, : len(x)], self._scratch.array("products", len(x), np.float64)
-        for line, vector in zip(found, self._vectors, strict=True):
+        lines, products = out[:, : len(x)], self._scratch.array("products", len(x), np.float64)
+        for line, vector in zip(lines, self._vectors, strict=True):
             if scale is None:
                 inner(x, vector, line)
                 continue
@@ -120,13 +120,13 @@ class GemvCosines:
             np.multiply(products, scale, out=line, casting="same_kind")
             np.fmax(line, -np.inf, out=line)  # replaces NaN
 
-    def group_max(self, lines: np.ndarray, least: float) -> np.ndarray:
+    def group_max(self, lines: np.ndarray, minimum: float) -> np.ndarray:
         """As `GemmCosines`."""
         return lines.max(axis=1)
 
-    def group_rows(self, lines: np.ndarray, query: np.ndarray, which: np.ndarray) -> np.ndarray:
+    def group_rows(self, lines: np.ndarray, query: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """As `GemmCosines`."""
-        return lines[query, :, which]
+        return lines[query, :, groups]
 
 
 class GemmCosines:
@@ -184,13 +184,13 @@ class GemmCosines:
         if len(bad):
             out[:, self._torch.from_numpy(bad)] = -np.inf
 
-    def group_max(self, lines, least: float) -> np.ndarray:
+    def group_max(self, lines, minimum: float) -> np.ndarray:
         """The maximum of each group: (m, groups) of (m, rows of a group, groups), float32.
 
-        Where the maximum of a group is less than ``least``, any number less than ``least``.
+        Where the maximum of a group is less than ``minimum``, any number less than ``minimum``.
         """
         torch = self._torch
-        if least > 0 and lines.dtype == torch.bfloat16:
+        if minimum > 0 and lines.dtype == torch.bfloat16:
             # The bit patterns of positive floats are ordered like the floats, and compare several
             # times as fast; those of negative floats are less than those of positive ones.
             lines = lines.view(torch.int16)
@@ -204,41 +204,41 @@ class GemmCosines:
                 n //= 2
                 torch.maximum(tops[:, :n], tops[:, n : 2 * n], out=tops[:, :n])
             lines = tops
-        found = self._reused("found", lines[:, 0].numel(), torch.float32)
-        found = found.view(len(lines), -1)
-        return found.copy_(lines[:, 0].view(self.dtype)).numpy()
+        maxima = self._reused("found", lines[:, 0].numel(), torch.float32)
+        maxima = maxima.view(len(lines), -1)
+        return maxima.copy_(lines[:, 0].view(self.dtype)).numpy()
 
-    def group_rows(self, lines, query: np.ndarray, which: np.ndarray) -> np.ndarray:
+    def group_rows(self, lines, query: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """The cosines of all rows of some groups: (n, rows of a group) float32."""
-        at, group = (self._torch.from_numpy(numbers) for numbers in (query, which))
-        return lines[at, :, group].float().numpy()
+        query_index, group_index = (self._torch.from_numpy(numbers) for numbers in (query, groups))
+        return lines[query_index, :, group_index].float().numpy()
 
     def _unit_rows(self, x: np.ndarray, scale: np.ndarray | None):
         """The normalised rows in the narrow dtype; zeros for rows without direction."""
         dim = x.shape[1]
         rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
         for at in range(0, len(x), _STEP):
-            some = slice(at, at + _STEP)
-            self._narrowed(x[some], None if scale is None else scale[some], rows[some])
+            chunk = slice(at, at + _STEP)
+            self._narrowed(x[chunk], None if scale is None else scale[chunk], rows[chunk])
         if scale is None:
             return rows
         # Scaling by a tiny or a large factor would overflow or lose digits in float32.
         for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
             fine = np.asarray(x[i], np.float64) * scale[i]
             rows[i] = self._torch.from_numpy(fine).to(self.dtype)
-        bad = np.isnan(scale)
-        if bad.any():
-            rows[self._torch.from_numpy(bad)] = 0
+        is_undefined = np.isnan(scale)
+        if is_undefined.any():
+            rows[self._torch.from_numpy(is_undefined)] = 0
         return rows
 
     def _narrowed(self, block: np.ndarray, scale: np.ndarray | None, out) -> None:
         """Copy a block of rows, scaled to length one unless they already are near it."""
-        wide = self._reused("wide", block.size, self._torch.float32).view(block.shape)
-        wide.copy_(self._torch.from_dlpack(block))
+        in_float32 = self._reused("wide", block.size, self._torch.float32).view(block.shape)
+        in_float32.copy_(self._torch.from_dlpack(block))
         if not (scale is None or are_near_one(scale)):
             with np.errstate(over="ignore"):
-                wide *= self._torch.from_numpy(scale.astype(np.float32)[:, None])
-        out.copy_(wide)
+                in_float32 *= self._torch.from_numpy(scale.astype(np.float32)[:, None])
+        out.copy_(in_float32)
 
     def _reused(self, name: str, size: int, dtype):
         return self._scratch.tensor(name, size, dtype)
@@ -276,5 +276,5 @@ def _float32_is_full() -> bool:
 
 def rounding_distance(vectors: np.ndarray, rounded: np.ndarray) -> np.ndarray:
     """An upper bound of the distance by which rounding moved each vector, (m,) float64."""
-    apart = vectors.astype(np.float64) - rounded.astype(np.float64)
-    return 1.02 * np.sqrt((apart * apart).sum(axis=1)) + 2.0**-22
+    difference = vectors.astype(np.float64) - rounded.astype(np.float64)
+    return 1.02 * np.sqrt((difference * difference).sum(axis=1)) + 2.0**-22

@@ -48,12 +48,12 @@ class GpuBoundedCosines:
         ``width`` exceeds the number of rows by 0 to `row_cache.PAD` - 1.
         """
         rows = run.rows[start : start + width]
-        made = one_pass_cosines(rows, self._vectors) if self._few else gemm(self._vectors, rows)
+        cosines = one_pass_cosines(rows, self._vectors) if self._few else gemm(self._vectors, rows)
         if not self._few:
-            run.mend(made, start, stop)
-            return made
-        made[:, stop - start :] = -np.inf  # those columns belong to the rows after ``stop``
-        return made
+            run.mend(cosines, start, stop)
+            return cosines
+        cosines[:, stop - start :] = -np.inf  # those columns belong to the rows after ``stop``
+        return cosines
 
 
 def one_pass_cosines(rows, vectors):

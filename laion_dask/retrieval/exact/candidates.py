@@ -34,7 +34,7 @@ GROUP = 16
 
 
 def select_candidates(
-    part,
+    partition,
     number: int,
     embeddings: Embeddings,
     vectors: np.ndarray,
@@ -58,42 +58,44 @@ def select_candidates(
     state = state or SearchState()
     floor = state.floor(len(vectors))
     with state.scratch() as scratch:
-        given = part, number, embeddings, vectors, k, floor, scratch
+        arguments = partition, number, embeddings, vectors, k, floor, scratch
         if gpu_count():
-            found = select_candidates_on("cuda", *given, state.search)
+            candidates = select_candidates_on("cuda", *arguments, state.search)
         elif bounded_cosines.uses_gemv(len(vectors)):
-            found = _select_on_cpu(*given)
+            candidates = _select_on_cpu(*arguments)
         else:  # in a new thread: only new threads are sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
-                found = pool.submit(cancellation.carried(_select_on_cpu), *given).result()
-    state.learn(number, found.lower)
-    return found
+                candidates = pool.submit(cancellation.carried(_select_on_cpu), *arguments).result()
+    state.learn(number, candidates.lower)
+    return candidates
 
 
-def _select_on_cpu(part, number: int, embeddings, vectors, k: int, floor, scratch) -> Candidates:
+def _select_on_cpu(
+    partition, number: int, embeddings, vectors, k: int, floor, scratch
+) -> Candidates:
     batches = []
     for at in range(0, len(vectors), QUERIES_PER_BATCH):
-        some = slice(at, at + QUERIES_PER_BATCH)
-        cosines = _bounded_cosines(vectors[some], embeddings.dtype, scratch)
+        queries = slice(at, at + QUERIES_PER_BATCH)
+        cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
         batches.append(
-            CpuQueryBatch(vectors[some], number, k, embeddings, floor[some], cosines, scratch)
+            CpuQueryBatch(vectors[queries], number, k, embeddings, floor[queries], cosines, scratch)
         )
-    most = (
+    max_rows = (
         MAX_ROWS if bounded_cosines.uses_gemv(len(vectors)) else min(MAX_ROWS, MAX_CONVERTED_ROWS)
     )
-    step = min(most, max(2048, MAX_COSINES // min(QUERIES_PER_BATCH, max(1, len(vectors)))))
+    step = min(max_rows, max(2048, MAX_COSINES // min(QUERIES_PER_BATCH, max(1, len(vectors)))))
     searched, unscored, dtype = 0, 0, embeddings.dtype
-    for shard, rows in runs(part):
+    for shard, rows in runs(partition):
         for at in range(0, len(rows), step):
-            here = rows[at : at + step]
-            x, scale = embeddings.read_scaled(shard, here)
-            x, bad = x.astype(dtype, copy=False), 0
+            chunk = rows[at : at + step]
+            x, scale = embeddings.read_scaled(shard, chunk)
+            x, n_undefined = x.astype(dtype, copy=False), 0
             if scale is not None:
-                bad = int(np.count_nonzero(np.isnan(scale)))
+                n_undefined = int(np.count_nonzero(np.isnan(scale)))
             for batch in batches:
                 cancellation.check()
-                batch.add(x, scale, shard, here)
-            searched, unscored = searched + len(here) - bad, unscored + bad
+                batch.add(x, scale, shard, chunk)
+            searched, unscored = searched + len(chunk) - n_undefined, unscored + n_undefined
     return join_batches(batches, k, searched, unscored)
 
 
@@ -129,17 +131,17 @@ class CpuQueryBatch(QueryBatch):
             self._threshold == LOWEST
         ).any():  # some queries have fewer than k rows so far: use all groups
             self._raise_threshold(tops)
-            query, which = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
+            query, group = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
         else:
-            query, which = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
-            self._raise_threshold(_in_lines(query, tops[query, which], len(tops)))
-            kept = tops[query, which] >= self._threshold[query]
-            query, which = query[kept], which[kept]
-        members = self._cosines.group_rows(lines, query, which)
+            query, group = np.divmod(_flat_indices_reaching(tops, self._threshold), width)
+            self._raise_threshold(_in_lines(query, tops[query, group], len(tops)))
+            kept = tops[query, group] >= self._threshold[query]
+            query, group = query[kept], group[kept]
+        members = self._cosines.group_rows(lines, query, group)
         at, member = np.divmod(
             _flat_indices_reaching(members, self._threshold[query]), members.shape[1]
         )
-        return query[at].astype(np.int32), which[at] + member * width, members[at, member]
+        return query[at].astype(np.int32), group[at] + member * width, members[at, member]
 
 
 def _in_lines(query: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:

@@ -31,7 +31,7 @@ _turns = threading.BoundedSemaphore(2)
 
 
 def select_candidates_on(
-    device: str, part, number: int, embeddings, vectors, k: int, floor, scratch, search: str
+    device: str, partition, number: int, embeddings, vectors, k: int, floor, scratch, search: str
 ) -> Candidates:
     """As `select_candidates`, on a device.
 
@@ -52,10 +52,10 @@ def select_candidates_on(
     batches = []
 
     def make(start: int, stop: int) -> None:
-        some = slice(start * QUERIES_PER_BATCH, stop * QUERIES_PER_BATCH)
-        bounded = GpuBoundedCosines(vectors[some], embeddings.dtype, device)
-        given = vectors[some], number, k, embeddings, floor[some], bounded, scratch
-        batches.append(GpuQueryBatch(*given, device=device))
+        queries = slice(start * QUERIES_PER_BATCH, stop * QUERIES_PER_BATCH)
+        bounded = GpuBoundedCosines(vectors[queries], embeddings.dtype, device)
+        arguments = vectors[queries], number, k, embeddings, floor[queries], bounded, scratch
+        batches.append(GpuQueryBatch(*arguments, device=device))
 
     memory.run_with_oom_backoff(
         make, -(-len(vectors) // QUERIES_PER_BATCH), 1, least=1, what="batch of queries"
@@ -65,23 +65,26 @@ def select_candidates_on(
     )
     searched, unscored = 0, 0
     with _turns:
-        for shard, rows in runs(part):
-            with closing(rows_on_device(embeddings, shard, rows, device, search)) as brought:
-                for run, start, stop, here in brought:
+        for shard, rows in runs(partition):
+            with closing(rows_on_device(embeddings, shard, rows, device, search)) as device_runs:
+                for run, start, stop, run_rows in device_runs:
                     for batch in batches:
-                        batch.add_all(run, start, stop, step, shard, here)
-                    bad = run.bad(start, stop)
-                    searched, unscored = searched + stop - start - bad, unscored + bad
+                        batch.add_all(run, start, stop, step, shard, run_rows)
+                    n_undefined = run.bad(start, stop)
+                    searched, unscored = (
+                        searched + stop - start - n_undefined,
+                        unscored + n_undefined,
+                    )
         return join_batches(batches, k, searched, unscored)
 
 
 class GpuQueryBatch(QueryBatch):
     """A query batch whose rows and candidates are on a GPU."""
 
-    def __init__(self, *given, device: str) -> None:
+    def __init__(self, *arguments, device: str) -> None:
         import torch
 
-        super().__init__(*given)
+        super().__init__(*arguments)
         self._torch, self._device = torch, device
         self._pending_blocks: list[tuple] = []
         self._n_pending = 0
@@ -91,10 +94,10 @@ class GpuQueryBatch(QueryBatch):
     def add_all(self, run: DeviceRows, start: int, stop: int, step: int, shard: int, rows) -> None:
         """Add a range of rows, in blocks that fit in memory; ``rows`` are their numbers."""
 
-        def some(low: int, high: int) -> None:
+        def add_rows(low: int, high: int) -> None:
             self.add(run, start + low, start + high, shard, rows[low:high])
 
-        memory.run_with_oom_backoff(some, stop - start, step, least=MIN_BLOCK_ROWS)
+        memory.run_with_oom_backoff(add_rows, stop - start, step, least=MIN_BLOCK_ROWS)
 
     def add(
         self, run: DeviceRows, start: int, stop: int, shard: int, rows: np.ndarray | range
@@ -116,8 +119,8 @@ class GpuQueryBatch(QueryBatch):
             threshold == LOWEST
         ).any():  # some queries have fewer than k rows so far: use this block first
             device_threshold, threshold = self._raised(greatest)
-        query, which = (tops >= device_threshold[:, None]).nonzero().T
-        held = lines[query, :, which], query, which, shard, rows
+        query, group_index = (tops >= device_threshold[:, None]).nonzero().T
+        pending = lines[query, :, group_index], query, group_index, shard, rows
         if threshold is self._threshold:
             device_threshold, threshold = self._raised(greatest)
         self._greatest, self._device_threshold, self._threshold = (
@@ -125,8 +128,8 @@ class GpuQueryBatch(QueryBatch):
             device_threshold,
             threshold,
         )
-        self._pending_blocks.append(held)
-        self._n_pending += held[0].numel()
+        self._pending_blocks.append(pending)
+        self._n_pending += pending[0].numel()
 
     def _raised(self, greatest):
         """The threshold on the device and on the host, given the greatest cosines."""
@@ -138,26 +141,30 @@ class GpuQueryBatch(QueryBatch):
     def _fetch(self) -> None:
         """Copy the candidates that still reach the threshold to main memory."""
         while self._pending_blocks:
-            members, group_query, which, shard, rows = self._pending_blocks[-1]
-            found = self._good(members, group_query, which, len(rows))
+            members, group_query, group_index, shard, rows = self._pending_blocks[-1]
+            good = self._good(members, group_query, group_index, len(rows))
             self._n_pending -= self._pending_blocks.pop()[0].numel()
-            for query, position, cosine in found:
+            for query, position, cosine in good:
                 self._hold(query, position, cosine, shard, rows)
 
-    def _good(self, members, query, which, n: int) -> list[tuple]:
+    def _good(self, members, query, group_index, n: int) -> list[tuple]:
         """(query, position in the block of n rows, cosine) of the rows that reach the threshold."""
         width, good = -(-n // members.shape[1]), []
 
-        def some(start: int, stop: int) -> None:
-            here = query[start:stop]
-            at, member = (members[start:stop] >= self._device_threshold[here, None]).nonzero().T
-            found = self._torch.stack([here[at], which[start:stop][at] + member * width])
+        def select_range(start: int, stop: int) -> None:
+            range_query = query[start:stop]
+            at, member = (
+                (members[start:stop] >= self._device_threshold[range_query, None]).nonzero().T
+            )
+            positions = self._torch.stack(
+                [range_query[at], group_index[start:stop][at] + member * width]
+            )
             cosine = members[start:stop][at, member].cpu().numpy()
-            found = found.cpu().numpy()
-            good.append((found[0].astype(np.int32), found[1], cosine))
+            positions = positions.cpu().numpy()
+            good.append((positions[0].astype(np.int32), positions[1], cosine))
 
         memory.run_with_oom_backoff(
-            some, len(members), len(members), least=MIN_BLOCK_ROWS, what="candidates"
+            select_range, len(members), len(members), least=MIN_BLOCK_ROWS, what="candidates"
         )
         return good
 

@@ -31,9 +31,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.query)
 
-    def take(self, which: np.ndarray | slice) -> Pairs:
+    def take(self, selection: np.ndarray | slice) -> Pairs:
         """A subset of the pairs, by a mask, positions or a slice."""
-        return Pairs(*(getattr(self, f.name)[which] for f in fields(self)))
+        return Pairs(*(getattr(self, f.name)[selection] for f in fields(self)))
 
     def renumbered(self, query: np.ndarray) -> Pairs:
         """The same pairs, with query i renumbered ``query[i]``."""
@@ -91,10 +91,10 @@ class Hits:
     searched: int = 0
     unscored: int = 0
 
-    def take(self, which: np.ndarray) -> Hits:
+    def take(self, selection: np.ndarray) -> Hits:
         """A subset of the hits, by a mask, positions or a slice."""
-        pairs = self.pairs.take(which)
-        return replace(self, pairs=pairs, rank=self.rank[which], cosine=self.cosine[which])
+        pairs = self.pairs.take(selection)
+        return replace(self, pairs=pairs, rank=self.rank[selection], cosine=self.cosine[selection])
 
     def renumbered(self, query: np.ndarray) -> Hits:
         """The same hits, with query i renumbered ``query[i]``."""
@@ -104,11 +104,11 @@ class Hits:
     def join(cls, several: Sequence[Hits]) -> Hits:
         """Concatenate the hits of different queries on the same rows."""
         return cls(
-            Pairs.join([found.pairs for found in several]),
-            np.concatenate([np.empty(0, np.int64), *(found.rank for found in several)]),
-            np.concatenate([np.empty(0, np.float32), *(found.cosine for found in several)]),
-            max((found.searched for found in several), default=0),
-            max((found.unscored for found in several), default=0),
+            Pairs.join([hits.pairs for hits in several]),
+            np.concatenate([np.empty(0, np.int64), *(hits.rank for hits in several)]),
+            np.concatenate([np.empty(0, np.float32), *(hits.cosine for hits in several)]),
+            max((hits.searched for hits in several), default=0),
+            max((hits.unscored for hits in several), default=0),
         )
 
 
@@ -118,8 +118,8 @@ def k_greatest(values: np.ndarray, k: int) -> np.ndarray:
     return values if n == k else np.partition(values, n - k, axis=1)[:, n - k :]
 
 
-def pairs_in_partition(part, number: int, wanted: Pairs) -> Pairs:
-    """The pairs whose row lies in this partition, with ``part`` set.
+def pairs_in_partition(partition, number: int, pairs: Pairs) -> Pairs:
+    """The pairs whose row lies in this partition, with ``partition`` set.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def pairs_in_partition(part, number: int, wanted: Pairs) -> Pairs:
         Number of the partition.
     wanted : Pairs
     """
-    kept = np.zeros(len(wanted), bool)
-    for shard, rows in runs(part):
-        here = np.flatnonzero(wanted.shard == shard)
-        kept[here] = _is_in(wanted.row[here], rows)
-    found = wanted.take(kept)
-    return Pairs(found.query, found.shard, found.row, np.full(len(found), number, np.int32))
+    kept = np.zeros(len(pairs), bool)
+    for shard, rows in runs(partition):
+        positions = np.flatnonzero(pairs.shard == shard)
+        kept[positions] = _is_in(pairs.row[positions], rows)
+    result = pairs.take(kept)
+    return Pairs(result.query, result.shard, result.row, np.full(len(result), number, np.int32))
 
 
 def _is_in(row: np.ndarray, rows: np.ndarray | range) -> np.ndarray:

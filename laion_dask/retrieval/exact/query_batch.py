@@ -94,11 +94,13 @@ class QueryBatch:
 def join_batches(batches: Sequence[QueryBatch], k: int, searched: int, unscored: int) -> Candidates:
     """Concatenate the candidates of consecutive query batches."""
     starts = np.cumsum([0, *map(len, batches)])
-    found = [batch.candidates(int(start)) for batch, start in zip(batches, starts, strict=False)]
+    candidates = [
+        batch.candidates(int(start)) for batch, start in zip(batches, starts, strict=False)
+    ]
     return Candidates(
-        Pairs.join([pairs for pairs, _, _ in found]),
-        np.concatenate([np.empty(0, np.float32), *(upper for _, upper, _ in found)]),
-        np.concatenate([np.empty((0, k), np.float32), *(lower for _, _, lower in found)]),
+        Pairs.join([pairs for pairs, _, _ in candidates]),
+        np.concatenate([np.empty(0, np.float32), *(upper for _, upper, _ in candidates)]),
+        np.concatenate([np.empty((0, k), np.float32), *(lower for _, _, lower in candidates)]),
         searched,
         unscored,
     )

@@ -25,19 +25,19 @@ class ScratchPool:
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
         """An uninitialised array (size,); the same memory for the same name and dtype."""
-        held = self._held.get((name, dtype))
-        if held is None or len(held) < size:
-            held = self._held[name, dtype] = np.empty(size, dtype)
-        return held[:size]
+        buffer = self._held.get((name, dtype))
+        if buffer is None or len(buffer) < size:
+            buffer = self._held[name, dtype] = np.empty(size, dtype)
+        return buffer[:size]
 
     def tensor(self, name: str, size: int, dtype):
         """As `array`, as a torch tensor."""
         import torch
 
-        held = self._held.get((name, dtype))
-        if held is None or len(held) < size:
-            held = self._held[name, dtype] = torch.empty(size, dtype=dtype)
-        return held[:size]
+        buffer = self._held.get((name, dtype))
+        if buffer is None or len(buffer) < size:
+            buffer = self._held[name, dtype] = torch.empty(size, dtype=dtype)
+        return buffer[:size]
 
 
 class SearchState:
@@ -96,5 +96,5 @@ class SearchState:
             if number in self._seen:
                 return
             self._seen.add(number)
-            known = lower if self._lower is None else np.concatenate([self._lower, lower], axis=1)
-            self._lower = k_greatest(known, lower.shape[1])
+            bounds = lower if self._lower is None else np.concatenate([self._lower, lower], axis=1)
+            self._lower = k_greatest(bounds, lower.shape[1])

@@ -98,16 +98,16 @@ def best(
     cosine = np.full(len(pairs), np.nan)
     first, rank = order(pairs, upper, k)
     cosine[first] = score_pairs(pairs.take(first), embeddings, vectors, scratch)
-    least = np.full(len(vectors), -np.inf, np.float32)
+    lowest = np.full(len(vectors), -np.inf, np.float32)
     starts = np.flatnonzero(rank == 0)
-    whole = np.diff([*starts, len(first)]) == k
-    if whole.any():
-        of_query = np.minimum.reduceat(cosine[first], starts)[whole]
-        least[pairs.query[first[starts[whole]]]] = of_query  # NaN excludes no pair
-    able = ~(upper < least[pairs.query])
-    able[first] = False
-    rest = np.flatnonzero(able)
-    cosine[rest] = score_pairs(pairs.take(rest), embeddings, vectors, scratch)
+    is_full = np.diff([*starts, len(first)]) == k
+    if is_full.any():
+        of_query = np.minimum.reduceat(cosine[first], starts)[is_full]
+        lowest[pairs.query[first[starts[is_full]]]] = of_query  # NaN excludes no pair
+    is_possible = ~(upper < lowest[pairs.query])
+    is_possible[first] = False
+    remaining = np.flatnonzero(is_possible)
+    cosine[remaining] = score_pairs(pairs.take(remaining), embeddings, vectors, scratch)
     return _truncate(pairs, cosine, k)
 
 
@@ -124,27 +124,29 @@ def best_of_queries(
 
     Unless that is every query, the candidates must be ordered by `sort_by_query`.
     """
-    every = span == (0, len(vectors))
-    mine = slice(None) if every else slice(*np.searchsorted(candidates.pairs.query, span))
-    pairs = candidates.pairs.take(mine)
+    is_all = span == (0, len(vectors))
+    selection = slice(None) if is_all else slice(*np.searchsorted(candidates.pairs.query, span))
+    pairs = candidates.pairs.take(selection)
     pairs = replace(pairs, query=pairs.query - np.int32(span[0]))
     with state.scratch() as scratch:
-        found = best(pairs, candidates.upper[mine], embeddings, vectors[slice(*span)], k, scratch)
-    found = replace(found, searched=candidates.searched, unscored=candidates.unscored)
-    return found.renumbered(np.arange(*span))
+        hits = best(
+            pairs, candidates.upper[selection], embeddings, vectors[slice(*span)], k, scratch
+        )
+    hits = replace(hits, searched=candidates.searched, unscored=candidates.unscored)
+    return hits.renumbered(np.arange(*span))
 
 
 def _truncate(pairs: Pairs, cosine: np.ndarray, k: int) -> Hits:
     """The k best pairs. One more is checked, since the k-th may be the first of two copies."""
-    at, rank = order(pairs, cosine, k + 1)
-    found = pairs.take(at)
-    same = np.ones(max(0, len(found) - 1), bool)
-    for values in (found.query, found.shard, found.row):
+    positions, rank = order(pairs, cosine, k + 1)
+    best_pairs = pairs.take(positions)
+    same = np.ones(max(0, len(best_pairs) - 1), bool)
+    for values in (best_pairs.query, best_pairs.shard, best_pairs.row):
         same &= values[1:] == values[:-1]
     if same.any():
         raise duplicate_rows_error()
     kept = rank < k
-    return Hits(found.take(kept), rank[kept], cosine[at[kept]].astype(np.float32))
+    return Hits(best_pairs.take(kept), rank[kept], cosine[positions[kept]].astype(np.float32))
 
 
 def score_pairs(
@@ -166,17 +168,17 @@ def score_pairs(
     """
     out = np.empty(len(pairs), np.float64)
     by_row = np.lexsort((pairs.row, pairs.shard))
-    most = min(_PAIRS, len(pairs))
+    max_rows = min(_PAIRS, len(pairs))
     scratch, dim, dtype = scratch or ScratchPool(), vectors.shape[1], embeddings.dtype
-    wanted = scratch.array("wanted", most * dim).reshape(most, dim)
-    rows_of = scratch.array("rows of", most * dim, dtype).reshape(most, dim)
+    query_vectors = scratch.array("wanted", max_rows * dim).reshape(max_rows, dim)
+    rows_of = scratch.array("rows of", max_rows * dim, dtype).reshape(max_rows, dim)
     for at in range(0, len(pairs), _PAIRS):
         cancellation.check()
-        some = by_row[at : at + _PAIRS]
-        n = len(some)
-        _read_into(rows_of[:n], pairs.shard[some], pairs.row[some], embeddings)
-        np.take(vectors, pairs.query[some], axis=0, out=wanted[:n], mode="clip")
-        out[some] = cosines(rows_of[:n], wanted[:n])
+        chunk = by_row[at : at + _PAIRS]
+        n = len(chunk)
+        _read_into(rows_of[:n], pairs.shard[chunk], pairs.row[chunk], embeddings)
+        np.take(vectors, pairs.query[chunk], axis=0, out=query_vectors[:n], mode="clip")
+        out[chunk] = cosines(rows_of[:n], query_vectors[:n])
     return out
 
 
@@ -184,9 +186,9 @@ def _read_into(out: np.ndarray, shard: np.ndarray, row: np.ndarray, embeddings) 
     """Read the embeddings of ascending rows into ``out``, (n, dim), each row once."""
     starts = np.flatnonzero(np.diff(shard, prepend=-1))
     for start, stop in zip(starts, [*starts[1:], len(shard)], strict=True):
-        wanted = row[start:stop]
-        new = np.diff(wanted, prepend=-1) != 0
-        x = embeddings.read(int(shard[start]), wanted[new]).astype(out.dtype, copy=False)
+        rows = row[start:stop]
+        new = np.diff(rows, prepend=-1) != 0
+        x = embeddings.read(int(shard[start]), rows[new]).astype(out.dtype, copy=False)
         np.take(x, np.cumsum(new) - 1, axis=0, out=out[start:stop], mode="clip")
 
 
@@ -196,12 +198,12 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     Ties, at the precision of the given cosines, go to the smaller (shard, row). A pair whose cosine
     is NaN is never returned.
     """
-    known = np.flatnonzero(~np.isnan(cosine))
-    query = pairs.query[known]
+    scored = np.flatnonzero(~np.isnan(cosine))
+    query = pairs.query[scored]
     # One integer that increases with the query and, within a query, as the cosine decreases, up to
     # ties in float32. The bits of floats increase with magnitude, so the bits of positive floats
     # are inverted.
-    bits = (cosine[known].astype(np.float32) + np.float32(0)).view(np.uint32)
+    bits = (cosine[scored].astype(np.float32) + np.float32(0)).view(np.uint32)
     falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).astype(np.int64)
     key = (query.astype(np.int64) << 32) | falling
     falls = np.argsort(key, kind="stable")
@@ -210,7 +212,7 @@ def order(pairs: Pairs, cosine: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     counts = np.diff(stops, prepend=0)
     kth = np.repeat(key[falls[np.minimum(stops - counts + k, stops) - 1]], counts)
     falls = falls[key[falls] <= kth]
-    kept = known[falls]
+    kept = scored[falls]
     by = pairs.row[kept], pairs.shard[kept], -cosine[kept], pairs.query[kept]
     final = kept[np.lexsort(by)]
     query = pairs.query[final]

@@ -25,18 +25,18 @@ def best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.nd
     """
     m, n = scores.shape
     ids = np.broadcast_to(ids, (m, n))
-    top, which = np.full((m, k), -np.inf, np.float32), np.full((m, k), -1, np.int64)
+    top, top_ids = np.full((m, k), -np.inf, np.float32), np.full((m, k), -1, np.int64)
     for row in range(m):
         keep = np.arange(n)
         if n > k:
             keep = np.flatnonzero(scores[row] >= np.partition(scores[row], n - k)[n - k])
         order = keep[np.lexsort((ids[row, keep], -scores[row, keep]))][:k]
-        top[row, : len(order)], which[row, : len(order)] = scores[row, order], ids[row, order]
-    return top, which
+        top[row, : len(order)], top_ids[row, : len(order)] = scores[row, order], ids[row, order]
+    return top, top_ids
 
 
 def exact(
-    queries: np.ndarray, own: np.ndarray, x: np.ndarray, ids: np.ndarray, k: int, device: str
+    queries: np.ndarray, own_ids: np.ndarray, x: np.ndarray, ids: np.ndarray, k: int, device: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k rows of a block nearest to each query, excluding the query's own row.
 
@@ -53,18 +53,20 @@ def exact(
     """
     import torch
 
-    rows, wanted = (torch.from_numpy(a).to(device) for a in (x, queries))
-    scores = (rows @ wanted.T).T.cpu().numpy()
-    return best(*without(scores, np.broadcast_to(ids, scores.shape), own), k)
+    rows, query_vectors = (torch.from_numpy(a).to(device) for a in (x, queries))
+    scores = (rows @ query_vectors.T).T.cpu().numpy()
+    return best(*without(scores, np.broadcast_to(ids, scores.shape), own_ids), k)
 
 
-def without(scores: np.ndarray, ids: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def without(
+    scores: np.ndarray, ids: np.ndarray, own_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The same scores and ids, with each query's own id marked as missing."""
-    mine = ids == own[:, None]
-    return np.where(mine, -np.inf, scores).astype(np.float32), np.where(mine, -1, ids)
+    is_own = ids == own_ids[:, None]
+    return np.where(is_own, -np.inf, scores).astype(np.float32), np.where(is_own, -1, ids)
 
 
-def recall(truth: np.ndarray, found: np.ndarray) -> float:
+def recall(truth: np.ndarray, result: np.ndarray) -> float:
     """The fraction of the true ids that were found, over all queries.
 
     Parameters
@@ -78,6 +80,6 @@ def recall(truth: np.ndarray, found: np.ndarray) -> float:
     float
         In [0, 1]; NaN where no true id is given.
     """
-    hits = sum(np.isin(t[t >= 0], f).sum() for t, f in zip(truth, found, strict=True))
-    asked = (truth >= 0).sum()
-    return float(hits / asked) if asked else float("nan")
+    hits = sum(np.isin(t[t >= 0], f).sum() for t, f in zip(truth, result, strict=True))
+    n_true = (truth >= 0).sum()
+    return float(hits / n_true) if n_true else float("nan")

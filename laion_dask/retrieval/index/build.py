@@ -141,12 +141,12 @@ def build_index(
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     files = check_stored(embeddings.files)
     ivf_pq.require_faiss()
-    asked: dict[str, int | str | None] = {"nlist": nlist, "pq_m": pq_m, "sample": sample}
-    asked |= {"group_rows": group_rows, "recall_queries": recall_queries}
-    asked |= {"seed": seed, "device": device}
-    check_options(asked, embeddings)
+    requested: dict[str, int | str | None] = {"nlist": nlist, "pq_m": pq_m, "sample": sample}
+    requested |= {"group_rows": group_rows, "recall_queries": recall_queries}
+    requested |= {"seed": seed, "device": device}
+    check_options(requested, embeddings)
     folder, model = IndexFolder(os.path.abspath(out)), embeddings.model.recipe()
-    _build(files, model, folder, choose(asked, embeddings), progress)
+    _build(files, model, folder, choose(requested, embeddings), progress)
     return open_index(out)
 
 
@@ -162,12 +162,14 @@ def _build(
 ) -> None:
     """Run the remaining steps of the build."""
     limit = whole_up_to(file.size for file in files)
-    look = [(file, limit) for file in files]
-    once = [1] * len(files)
-    looked = run_each(_look, look, sizes=once, label="look", unit="file", progress=progress)
+    inputs = [(file, limit) for file in files]
+    sizes = [1] * len(files)
+    file_identities = run_each(
+        _identify, inputs, sizes=sizes, label="look", unit="file", progress=progress
+    )
     plan = {
         "format": FORMAT,
-        "embeddings": looked,
+        "embeddings": file_identities,
         "model": model,
         "parameters": chosen,
     }
@@ -175,30 +177,32 @@ def _build(
         return
     try:
         ids, queries = draw(files, chosen)
-        made = folder.trained()
-        if made is None:
+        trained_entry = folder.trained()
+        if trained_entry is None:
             trained = _train(_sampled(files, ids, chosen, progress), chosen, progress)
-            made = folder.write_trained(lambda path: ivf_pq_files.write_trained(trained, path))
-        n_groups = _fill(files, folder, made, queries, chosen, progress)
-        if identities(files, limit) != looked:
+            trained_entry = folder.write_trained(
+                lambda path: ivf_pq_files.write_trained(trained, path)
+            )
+        n_groups = _fill(files, folder, trained_entry, queries, chosen, progress)
+        if identities(files, limit) != file_identities:
             raise EmbeddingsError(
                 "The embeddings changed while the index was built. Remove the folder, open the "
                 "embeddings again and rebuild."
             )
-        was = folder.mended(n_groups, made)
-        if was is not None:
-            folder.restore(was)
+        previous = folder.mended(n_groups, trained_entry)
+        if previous is not None:
+            folder.restore(previous)
         else:
-            folder.finish(_manifest(plan, folder, made, n_groups, queries, progress))
+            folder.finish(_manifest(plan, folder, trained_entry, n_groups, queries, progress))
     finally:
         folder.sweep()
 
 
-def _look(run: Run, file, limit: int) -> dict:
+def _identify(run: Run, file, limit: int) -> dict:
     with run:
-        found = identity(file, limit)
+        file_identity = identity(file, limit)
         run.advance(1)
-    return found
+    return file_identity
 
 
 def _sampled(files: list, drawn: np.ndarray, chosen: dict, progress: bool | None) -> np.ndarray:
@@ -236,25 +240,27 @@ def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
         return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
 
 
-def _fill(files: list, folder: IndexFolder, made: dict, queries, chosen: dict, progress) -> int:
+def _fill(
+    files: list, folder: IndexFolder, trained_entry: dict, queries, chosen: dict, progress
+) -> int:
     """Write the missing groups; return the number of all groups."""
-    cut = groups(files, chosen)
+    all_groups = groups(files, chosen)
     for _ in range(2):  # again if a rebuilt file differs from the original
-        todo = folder.missing(len(cut), made)
+        todo = folder.missing(len(all_groups), trained_entry)
         if not todo:
             break
-        alone = waiting_client() is None  # on workers, tasks run concurrently, blocks do not
-        lanes = max(1, CPU_COUNT // len(todo)) if alone else 1
-        work = _Work(folder, made, queries, chosen["device"], lanes)
+        is_local = waiting_client() is None  # on workers, tasks run concurrently, blocks do not
+        lanes = max(1, CPU_COUNT // len(todo)) if is_local else 1
+        work = _Work(folder, trained_entry, queries, chosen["device"], lanes)
         run_each(
             _fill_group,
-            [(cut[number], number, work) for number in todo],
-            sizes=[sum(map(len, cut[number])) for number in todo],
+            [(all_groups[number], number, work) for number in todo],
+            sizes=[sum(map(len, all_groups[number])) for number in todo],
             label="index",
             unit="row",
             progress=progress,
         )
-    return len(cut)
+    return len(all_groups)
 
 
 def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> None:
@@ -275,10 +281,12 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
         work.folder.write_group(number, work.trained, write, counts, nearest)
 
 
-def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, queries, progress):
+def _manifest(
+    plan: dict, folder: IndexFolder, trained_entry: dict, n_groups: int, queries, progress
+):
     """The manifest of an index whose files are complete; measures its recall."""
-    receipts = folder.receipts(n_groups, made)
-    trained = ivf_pq_files.read_trained(folder.path / made["name"])
+    receipts = folder.receipts(n_groups, trained_entry)
+    trained = ivf_pq_files.read_trained(folder.path / trained_entry["name"])
     lists = [
         partial(ivf_pq_files.read_lists, folder.path / r.entry["name"], trained) for r in receipts
     ]
@@ -295,7 +303,7 @@ def _manifest(plan: dict, folder: IndexFolder, made: dict, n_groups: int, querie
         "index": {**size, "nprobe": min(good, default=last)},
         "counts": {"read": sum(counts.values()), **counts},
         "recall": measured,
-        "trained": made,
+        "trained": trained_entry,
         "groups": [receipt.entry for receipt in receipts],
         "versions": {name: version(name) for name in _LIBRARIES},
     }

@@ -35,11 +35,11 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> Any:
     import torch
 
     cuvs = require_cuvs()
-    least = MIN_POINTS * max(nlist, 256)
-    if len(sample) < least:
+    min_rows = MIN_POINTS * max(nlist, 256)
+    if len(sample) < min_rows:
         raise OptionError(
             f"The sample has {len(sample):,} rows; {nlist:,} lists and 8-bit codes need "
-            f"{least:,}. Lower {parameter('nlist')}, raise {parameter('sample')}, or build with "
+            f"{min_rows:,}. Lower {parameter('nlist')}, raise {parameter('sample')}, or build with "
             f"{argument('device', 'cpu')}."
         )
     params = cuvs.IndexParams(
@@ -58,17 +58,17 @@ def train(sample: np.ndarray, nlist: int, m: int, device: str) -> Any:
     _check(centroids.shape == (nlist, dim), f"centers of shape {centroids.shape}")
     _check(codebook.shape == (m, dim // m, 256), f"pq_centers of shape {codebook.shape}")
     empty = assemble(centroids, codebook.transpose(0, 2, 1))
-    some = np.ascontiguousarray(sample[:_CHECKED])
-    near = empty.quantizer.search(some, 1)[1][:, 0]
-    without_codes = np.square(some - centroids[near]).sum()
-    with_codes = np.square(some - empty.sa_decode(empty.sa_encode(some))).sum()
+    points = np.ascontiguousarray(sample[:_CHECKED])
+    near = empty.quantizer.search(points, 1)[1][:, 0]
+    without_codes = np.square(points - centroids[near]).sum()
+    with_codes = np.square(points - empty.sa_decode(empty.sa_encode(points))).sum()
     _check(with_codes < without_codes, "codebooks that do not fit the residuals")
     return empty
 
 
-def _check(fine: bool, what: str) -> None:
+def _check(fine: bool, result: str) -> None:
     if not fine:
         raise OptionError(
-            f"cuVS trained {what}, which this version of laion_dask does not support. Build with "
+            f"cuVS trained {result}, which this version of laion_dask does not support. Build with "
             f"{argument('device', 'cpu')}, and report this."
         )

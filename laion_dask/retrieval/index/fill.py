@@ -64,20 +64,20 @@ class Queries:
 
 def stretches(files: Sequence[EmbeddingFile], start: int, stop: int) -> list[Stretch]:
     """The rows from ``start`` to ``stop``, counted over all files."""
-    found, before = [], 0
+    pieces, before = [], 0
     for file in files:
         first, end = max(0, start - before), min(file.n_rows, stop - before)
         if first < end:
-            found.append(Stretch(file, first, end, before + first))
+            pieces.append(Stretch(file, first, end, before + first))
         before += file.n_rows
-    return found
+    return pieces
 
 
 def with_direction(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows with a direction, scaled to length one in float32, and their mask."""
     scaled = unit(x)
-    here = np.flatnonzero(~np.isnan(scaled[:, 0]))
-    return scaled[here], here
+    positions = np.flatnonzero(~np.isnan(scaled[:, 0]))
+    return scaled[positions], positions
 
 
 def rows_at(
@@ -89,16 +89,18 @@ def rows_at(
     -------
     rows, ids
     """
-    rows, known = [np.empty((0, parts[0].file.dim), np.float32)], [np.empty(0, np.int64)]
-    for part in parts:
-        wanted = ids[(ids >= part.start) & (ids < part.start + len(part))]
-        for at in range(0, len(wanted), BLOCK):
-            some = wanted[at : at + BLOCK]
-            found, here = with_direction(part.file.read(some - part.start + part.first))
-            rows.append(found)
-            known.append(some[here])
-            advance(len(some))
-    return np.concatenate(rows), np.concatenate(known)
+    rows, kept_ids = [np.empty((0, parts[0].file.dim), np.float32)], [np.empty(0, np.int64)]
+    for stretch in parts:
+        stretch_ids = ids[(ids >= stretch.start) & (ids < stretch.start + len(stretch))]
+        for at in range(0, len(stretch_ids), BLOCK):
+            block_ids = stretch_ids[at : at + BLOCK]
+            scaled, positions = with_direction(
+                stretch.file.read(block_ids - stretch.start + stretch.first)
+            )
+            rows.append(scaled)
+            kept_ids.append(block_ids[positions])
+            advance(len(block_ids))
+    return np.concatenate(rows), np.concatenate(kept_ids)
 
 
 def index_rows(
@@ -130,27 +132,29 @@ def index_rows(
     encode = ivf_pq.encoder(trained, device)
 
     def work(block: Stretch) -> tuple[int, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        x, here = with_direction(block.file.read(range(block.first, block.stop)))
-        ids = here + block.start
+        x, positions = with_direction(block.file.read(range(block.first, block.stop)))
+        ids = positions + block.start
         nearest = exact(queries.vectors, queries.ids, x, ids, queries.k, device)
         return len(block), ids, encode(x), nearest
 
     group, unscored = ivf_pq.group_of(trained), 0
     q = len(queries.ids)
     nearest = np.full((q, queries.k), -np.inf, np.float32), np.full((q, queries.k), -1, np.int64)
-    for n_rows, ids, codes, found in in_order(work, blocks(parts), lanes, ivf_pq.one_thread):
+    for n_rows, ids, codes, block_nearest in in_order(
+        work, blocks(parts), lanes, ivf_pq.one_thread
+    ):
         ivf_pq.add(group, codes, ids)
         unscored += n_rows - len(ids)
-        scores = np.concatenate([nearest[0], found[0]], axis=1)
-        known = np.concatenate([nearest[1], found[1]], axis=1)
-        nearest = best(scores, known, queries.k)
+        all_scores = np.concatenate([nearest[0], block_nearest[0]], axis=1)
+        all_ids = np.concatenate([nearest[1], block_nearest[1]], axis=1)
+        nearest = best(all_scores, all_ids, queries.k)
         advance(n_rows)
     return group, unscored, nearest
 
 
 def blocks(parts: Sequence[Stretch]) -> Iterator[Stretch]:
     """The stretches, cut into blocks of at most ``BLOCK`` rows."""
-    for part in parts:
-        for first in range(part.first, part.stop, BLOCK):
-            stop = min(first + BLOCK, part.stop)
-            yield Stretch(part.file, first, stop, part.start + first - part.first)
+    for stretch in parts:
+        for first in range(stretch.first, stretch.stop, BLOCK):
+            stop = min(first + BLOCK, stretch.stop)
+            yield Stretch(stretch.file, first, stop, stretch.start + first - stretch.first)

@@ -104,13 +104,13 @@ class IndexFolder:
         """
         manifest, begun = self.path / MANIFEST, self._building / "plan.json"
         if manifest.is_file():
-            found = parsed(manifest.read_bytes(), manifest)
-            self._check_same(found, plan)
-            check_manifest(found, manifest)
-            if all(is_intact(self.path, e) for e in (found["trained"], *found["groups"])):
-                self._tidy(found)
+            existing = parsed(manifest.read_bytes(), manifest)
+            self._check_same(existing, plan)
+            check_manifest(existing, manifest)
+            if all(is_intact(self.path, e) for e in (existing["trained"], *existing["groups"])):
+                self._tidy(existing)
                 return True
-            self._reopen(found, plan)
+            self._reopen(existing, plan)
         elif begun.is_file():
             self._check_same(parsed(begun.read_bytes(), begun), plan)
         else:
@@ -123,21 +123,21 @@ class IndexFolder:
             raise ExportError(f"{self.path} is a file. Expected a new or empty folder.")
         with writing(self.path):
             self._building.mkdir(parents=True, exist_ok=True)
-        others = [p.name for p in self.path.iterdir() if p.name != BUILDING]
-        others = [name for name in others if not name.endswith(PARTIAL)]
-        if others:
+        foreign = [p.name for p in self.path.iterdir() if p.name != BUILDING]
+        foreign = [name for name in foreign if not name.endswith(PARTIAL)]
+        if foreign:
             shutil.rmtree(self._building)
             raise ExportError(
-                f"{self.path} is not empty ({', '.join(sorted(others)[:3])}) and was not created "
+                f"{self.path} is not empty ({', '.join(sorted(foreign)[:3])}) and was not created "
                 "by build_index. Choose a new or empty folder."
             )
         self._note("plan.json", plan)
 
-    def _check_same(self, found: dict, plan: dict) -> None:
-        other = [words for part, words in _IDENTITY.items() if found.get(part) != plan[part]]
-        if other:
+    def _check_same(self, existing: dict, plan: dict) -> None:
+        differing = [words for key, words in _IDENTITY.items() if existing.get(key) != plan[key]]
+        if differing:
             raise ExportError(
-                f"{self.path} holds a finished or unfinished index of {' and '.join(other)}. "
+                f"{self.path} holds a finished or unfinished index of {' and '.join(differing)}. "
                 "Choose another folder, or remove this one."
             )
 
@@ -164,9 +164,9 @@ class IndexFolder:
 
     def trained(self) -> dict | None:
         """The entry of the centroids and codebooks, or None if they are not complete."""
-        found = self._noted("trained.json")
-        whole = found is not None and found == self._entry_of_trained()
-        return found if whole else None
+        entry = self._noted("trained.json")
+        is_complete = entry is not None and entry == self._entry_of_trained()
+        return entry if is_complete else None
 
     def _entry_of_trained(self) -> dict | None:
         path = self.path / TRAINED
@@ -184,11 +184,11 @@ class IndexFolder:
         """The receipt of a group if it is complete and encoded by ``trained``, else None."""
         try:
             path = self._receipt(number)
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
-                facts = json.loads(str(held["facts"]))
-                found = GroupReceipt(**facts, scores=held["scores"], ids=held["ids"])
-            same = found.trained == trained["sha256"]
-            return found if same and is_intact(self.path, found.entry) else None
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                facts = json.loads(str(archive["facts"]))
+                receipt = GroupReceipt(**facts, scores=archive["scores"], ids=archive["ids"])
+            same = receipt.trained == trained["sha256"]
+            return receipt if same and is_intact(self.path, receipt.entry) else None
         except DAMAGED:
             return None
 
@@ -203,7 +203,7 @@ class IndexFolder:
         IndexFileError
             When a group is not complete.
         """
-        found = []
+        receipts = []
         for number in range(n_groups):
             receipt = self.receipt(number, trained)
             if receipt is None:
@@ -211,8 +211,8 @@ class IndexFolder:
                     f"Group {number} of {self.path} was removed or altered while the index was "
                     "built. Call build_index again with the same arguments to repair it."
                 )
-            found.append(receipt)
-        return found
+            receipts.append(receipt)
+        return receipts
 
     def missing(self, n_groups: int, trained: dict) -> list[int]:
         """The numbers of the groups that are still to be built."""
@@ -226,16 +226,16 @@ class IndexFolder:
         None also when a rebuilt file differs from the original, as on a machine with different
         rounding: then everything is rebuilt with the centroids of one machine.
         """
-        was = self._noted(MANIFEST) or {}
+        previous = self._noted(MANIFEST) or {}
         try:
-            check_manifest(was, self._building / MANIFEST)
+            check_manifest(previous, self._building / MANIFEST)
         except IndexFileError:
             return None
-        if was["trained"] != trained or len(was["groups"]) != n_groups:
+        if previous["trained"] != trained or len(previous["groups"]) != n_groups:
             return None
-        made = (self.receipt(number, trained) for number in range(n_groups))
-        pairs = zip(made, was["groups"], strict=True)
-        return was if all(new is None or new.entry == old for new, old in pairs) else None
+        receipts = (self.receipt(number, trained) for number in range(n_groups))
+        pairs = zip(receipts, previous["groups"], strict=True)
+        return previous if all(new is None or new.entry == old for new, old in pairs) else None
 
     def write_group(self, number: int, trained: dict, write, counts: dict, nearest) -> None:
         """Commit a group: its file, written by ``write(path)``, and then its receipt.

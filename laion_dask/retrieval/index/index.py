@@ -49,7 +49,7 @@ class Index:
         self._order = np.arange(len(files), dtype=np.int32)
 
     def __reduce__(self):
-        return _again, (str(self.path), self._sha256, self.nprobe, self._order)
+        return _unpickled, (str(self.path), self._sha256, self.nprobe, self._order)
 
     def __len__(self) -> int:
         return self.manifest["counts"]["indexed"]
@@ -63,13 +63,13 @@ class Index:
         return f"Index({str(self.path)!r}, {len(self):,} x {self.dim}, nprobe={self.nprobe})"
 
     def __str__(self) -> str:
-        made, counts = self.manifest["index"], self.manifest["counts"]
+        ivf, counts = self.manifest["index"], self.manifest["counts"]
         recall, n_groups = self.manifest["recall"], len(self.manifest["groups"])
         groups = f"{n_groups} group{'s' * (n_groups != 1)}"
         n_bytes = sum(e["bytes"] for e in (self.manifest["trained"], *self.manifest["groups"]))
         lines = [
-            f"IVF-PQ of {self.dim} dimensions: {made['nlist']:,} lists, {made['m']} codes of "
-            f"{made['nbits']} bits a row, {groups}, {n_bytes / 1e6:,.1f} MB",
+            f"IVF-PQ of {self.dim} dimensions: {ivf['nlist']:,} lists, {ivf['m']} codes of "
+            f"{ivf['nbits']} bits a row, {groups}, {n_bytes / 1e6:,.1f} MB",
             f"{counts['read']:,} read = {counts['indexed']:,} indexed + "
             f"{counts['unscored']:,} unscored",
             f"recall@{recall['k']} of {recall['queries']} rows against exact search, the row "
@@ -177,26 +177,31 @@ class Index:
 
     def _located(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         file = np.searchsorted(self._starts, positions, side="right") - 1
-        known = positions >= 0
+        is_valid = positions >= 0
         if positions.size and positions.max() >= self._starts[-1]:
             raise IndexFileError(
                 f"The groups of {self.path} hold row {int(positions.max()):,}; {MANIFEST} says "
                 f"that there are {int(self._starts[-1]):,} rows. {REMOVE}"
             )
-        file = np.where(known, file, 0)
-        shard = np.where(known, self._order[file], -1).astype(np.int32)
-        return shard, np.where(known, positions - self._starts[file], -1)
+        file = np.where(is_valid, file, 0)
+        shard = np.where(is_valid, self._order[file], -1).astype(np.int32)
+        return shard, np.where(is_valid, positions - self._starts[file], -1)
 
     def _trained(self):
-        made = self.manifest["index"]
-        found = self._open(self.manifest["trained"], ivf_pq_files.read_trained)
-        has = {"dim": found.d, "nlist": found.nlist, "m": found.pq.M, "nbits": found.pq.nbits}
-        if any(made[name] != value for name, value in has.items()):
+        expected = self.manifest["index"]
+        trained = self._open(self.manifest["trained"], ivf_pq_files.read_trained)
+        actual = {
+            "dim": trained.d,
+            "nlist": trained.nlist,
+            "m": trained.pq.M,
+            "nbits": trained.pq.nbits,
+        }
+        if any(expected[name] != value for name, value in actual.items()):
             raise IndexFileError(
-                f"{self.path / MANIFEST} does not describe its centroids and codebooks ({has}). "
+                f"{self.path / MANIFEST} does not describe its centroids and codebooks ({actual}). "
                 f"{REMOVE}"
             )
-        return found
+        return trained
 
     def _lists(self, entry: dict):
         def read(path: Path):
@@ -223,7 +228,7 @@ class Index:
             ) from error
 
 
-def _again(path: str, sha256: str, nprobe: int, order: np.ndarray) -> Index:
+def _unpickled(path: str, sha256: str, nprobe: int, order: np.ndarray) -> Index:
     """Unpickle an index."""
     index = Index(path, sha256=sha256)
     index.nprobe, index._order = nprobe, order

@@ -61,8 +61,8 @@ def one_thread() -> None:
 
 def default_m(dim: int) -> int:
     """Codes per row: a divisor of ``dim``, one per eight dimensions, at least 64 if possible."""
-    most = max(dim // 8, min(dim, 64))
-    return next(m for m in range(most, 0, -1) if dim % m == 0)
+    limit = max(dim // 8, min(dim, 64))
+    return next(m for m in range(limit, 0, -1) if dim % m == 0)
 
 
 def default_nlist(n_rows: int, n_sample: int) -> int:
@@ -70,8 +70,8 @@ def default_nlist(n_rows: int, n_sample: int) -> int:
 
     4 sqrt(n) is the lower end in faiss's "Guidelines to choose an index" (its wiki).
     """
-    most = min(4 * math.sqrt(n_rows), n_sample / MIN_POINTS)
-    return 2 ** int(math.log2(max(1, most)))
+    limit = min(4 * math.sqrt(n_rows), n_sample / MIN_POINTS)
+    return 2 ** int(math.log2(max(1, limit)))
 
 
 def train(
@@ -111,15 +111,15 @@ def train(
     centroids = faiss.vector_to_array(clustering.centroids).reshape(nlist, dim)
     nbits = min(8, int(math.log2(len(sample) / MIN_POINTS)))
     n = min(len(sample), CODEBOOK_POINTS)
-    some = sample[np.random.default_rng(seed).choice(len(sample), n, replace=False)]
+    points = sample[np.random.default_rng(seed).choice(len(sample), n, replace=False)]
     coarse = faiss.IndexFlatIP(dim)
     coarse.add(centroids)
-    parts = (some - centroids[coarse.search(some, 1)[1][:, 0]]).reshape(n, m, dim // m)
+    parts = (points - centroids[coarse.search(points, 1)[1][:, 0]]).reshape(n, m, dim // m)
 
-    def codes_of(part: int) -> np.ndarray:
+    def codes_of(subspace: int) -> np.ndarray:
         fitted = faiss.Clustering(dim // m, 2**nbits)
         fitted.niter, fitted.seed = CODEBOOK_STEPS, seed + 1
-        fitted.train(np.ascontiguousarray(parts[:, part]), faiss.IndexFlatL2(dim // m))
+        fitted.train(np.ascontiguousarray(parts[:, subspace]), faiss.IndexFlatL2(dim // m))
         return faiss.vector_to_array(fitted.centroids).reshape(2**nbits, dim // m)
 
     # One thread per codebook; faiss would train them one by one, each on several threads.
@@ -239,19 +239,21 @@ def search(
     faiss = require_faiss()
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     near, lists = trained.quantizer.search(queries, min(nprobe, trained.nlist))
-    found = best(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), n)
+    nearest = best(
+        np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), n
+    )
     side_by_side = max(1, min(threads, len(groups)))
 
     def in_group(open_lists) -> tuple[np.ndarray, np.ndarray]:
         faiss.omp_set_num_threads(max(1, threads // side_by_side))
         group = group_of(trained)
-        here = open_lists()
-        group.replace_invlists(here, False)
-        group.ntotal, group.nprobe = here.compute_ntotal(), lists.shape[1]
+        inverted_lists = open_lists()
+        group.replace_invlists(inverted_lists, False)
+        group.ntotal, group.nprobe = inverted_lists.compute_ntotal(), lists.shape[1]
         scores, ids = group.search_preassigned(queries, n, lists, near)
         return np.where(ids < 0, -np.inf, scores).astype(np.float32), ids
 
     for scores, ids in in_order(in_group, groups, side_by_side):
-        together = np.concatenate([found[0], scores], 1), np.concatenate([found[1], ids], 1)
-        found = best(*together, n)
-    return found
+        combined = np.concatenate([nearest[0], scores], 1), np.concatenate([nearest[1], ids], 1)
+        nearest = best(*combined, n)
+    return nearest

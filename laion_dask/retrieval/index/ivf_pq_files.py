@@ -72,7 +72,7 @@ def read_trained(path: str | PathLike) -> Any:
         When it is not an index of this kind.
     """
     faiss = require_faiss()
-    found = faiss.read_index(str(path))
-    if not isinstance(found, faiss.IndexIVFPQ) or found.quantizer.ntotal != found.nlist:
-        raise ValueError(f"it holds {type(found).__name__}, not IndexIVFPQ")
-    return found
+    index = faiss.read_index(str(path))
+    if not isinstance(index, faiss.IndexIVFPQ) or index.quantizer.ntotal != index.nlist:
+        raise ValueError(f"it holds {type(index).__name__}, not IndexIVFPQ")
+    return index

@@ -54,9 +54,9 @@ def read_manifest(folder: Path) -> tuple[dict, str]:
         file = folder / entry["name"]
         size = file.stat().st_size if file.is_file() else None
         if size != entry["bytes"]:
-            has = "is missing" if size is None else f"has {size:,} bytes"
+            state = "is missing" if size is None else f"has {size:,} bytes"
             raise IndexFileError(
-                f"{file} {has}; the manifest says {entry['bytes']:,} bytes. {MEND}"
+                f"{file} {state}; the manifest says {entry['bytes']:,} bytes. {MEND}"
             )
     return manifest, hashlib.sha256(data).hexdigest()
 
@@ -71,12 +71,12 @@ def checked(folder: Path, entry: dict) -> Path:
     """
     path = folder / entry["name"]
     try:
-        found = sha256_of(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise IndexFileError(f"{path} cannot be read: {error}. {MEND}") from error
-    if found != entry["sha256"]:
+    if digest != entry["sha256"]:
         raise IndexFileError(
-            f"{path} was altered: its sha256 is {found[:12]}…, the manifest says "
+            f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says "
             f"{entry['sha256'][:12]}…. {MEND}"
         )
     return path
@@ -100,12 +100,12 @@ def parsed(data: bytes, path: Path) -> dict:
         When the file does not contain a JSON object.
     """
     try:
-        found = json.loads(data)
-        if not isinstance(found, dict):
-            raise ValueError(f"it holds {type(found).__name__}")
+        content = json.loads(data)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}")
     except (ValueError, RecursionError) as error:
         raise IndexFileError(f"{path} is damaged ({error}). {REMOVE}") from error
-    return found
+    return content
 
 
 def check_manifest(manifest: dict, path: Path) -> None:
@@ -154,8 +154,8 @@ def _check_totals(manifest: dict) -> None:
     """Compare the totals with the sums over files and groups."""
     counts, groups = manifest["counts"], manifest["groups"]
     for number, entry in enumerate(groups):
-        found = GROUP.fullmatch(entry["name"])
-        if not found or (int(found[1]), found[2]) != (number, entry["sha256"][:8]):
+        match = GROUP.fullmatch(entry["name"])
+        if not match or (int(match[1]), match[2]) != (number, entry["sha256"][:8]):
             raise ValueError(f"group {number} is listed as {entry['name']!r:.100}")
     for name in ("indexed", "unscored"):
         total = sum(_count(entry[name]) for entry in groups)

@@ -20,26 +20,26 @@ GROUP_ROWS = 10_000_000
 SAMPLE_BYTES = 4 * 2**30
 
 
-def check_options(asked: dict, embeddings: Embeddings) -> None:
+def check_options(requested: dict, embeddings: Embeddings) -> None:
     """Raise for invalid options, before any data is read."""
     for name in ("nlist", "pq_m", "sample", "group_rows", "recall_queries", "seed"):
-        value, least = asked[name], 0 if name in ("recall_queries", "seed") else 1
+        value, minimum = requested[name], 0 if name in ("recall_queries", "seed") else 1
         if value is None and name in ("nlist", "pq_m", "sample"):
             continue
-        must_be(name, value, (int, np.integer), f"a whole number from {least} on")
-        if value < least or value >= 2**31 - 1:
+        must_be(name, value, (int, np.integer), f"a whole number from {minimum} on")
+        if value < minimum or value >= 2**31 - 1:
             raise OptionError(
-                f"{parameter(name)} is {value}. Expected a whole number from {least} on."
+                f"{parameter(name)} is {value}. Expected a whole number from {minimum} on."
             )
-    if asked["device"] not in ("cpu", "cuda"):
+    if requested["device"] not in ("cpu", "cuda"):
         raise OptionError(
-            f"{parameter('device')} is {asked['device']!r}. Expected 'cpu' or 'cuda'."
+            f"{parameter('device')} is {requested['device']!r}. Expected 'cpu' or 'cuda'."
         )
-    if asked["device"] == "cuda":
+    if requested["device"] == "cuda":
         require_cuvs()
-    if asked["pq_m"] and embeddings.dim % asked["pq_m"]:
+    if requested["pq_m"] and embeddings.dim % requested["pq_m"]:
         raise OptionError(
-            f"{parameter('pq_m')} is {asked['pq_m']}. Expected a divisor of {embeddings.dim}, "
+            f"{parameter('pq_m')} is {requested['pq_m']}. Expected a divisor of {embeddings.dim}, "
             "the dimensions, "
             f"such as {ivf_pq.default_m(embeddings.dim)}."
         )
@@ -47,22 +47,22 @@ def check_options(asked: dict, embeddings: Embeddings) -> None:
         raise EmbeddingsError("The embeddings have no rows. Expected at least one to build from.")
 
 
-def choose(asked: dict, embeddings: Embeddings) -> dict:
+def choose(requested: dict, embeddings: Embeddings) -> dict:
     """The options with all defaults filled in."""
     n, dim = len(embeddings), embeddings.dim
-    queries = min(asked["recall_queries"], n // 8)
-    most = min(n - queries, asked["sample"] or SAMPLE_BYTES // (4 * dim))
-    nlist = asked["nlist"] or ivf_pq.default_nlist(n, most)
-    if nlist > max(1, most // ivf_pq.MIN_POINTS):
+    queries = min(requested["recall_queries"], n // 8)
+    n_sample = min(n - queries, requested["sample"] or SAMPLE_BYTES // (4 * dim))
+    nlist = requested["nlist"] or ivf_pq.default_nlist(n, n_sample)
+    if nlist > max(1, n_sample // ivf_pq.MIN_POINTS):
         raise OptionError(
             f"{parameter('nlist')} is {nlist:,}, which needs a sample of "
             f"{nlist * ivf_pq.MIN_POINTS:,} rows; "
-            f"there are {most:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
+            f"there are {n_sample:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
             "there are more rows."
         )
-    chosen = {**asked, "nlist": nlist, "pq_m": asked["pq_m"] or ivf_pq.default_m(dim)}
-    points = ivf_pq.MAX_POINTS if asked["sample"] else ivf_pq.POINTS
-    chosen["sample"] = min(most, max(points * nlist, ivf_pq.CODEBOOK_POINTS))
+    chosen = {**requested, "nlist": nlist, "pq_m": requested["pq_m"] or ivf_pq.default_m(dim)}
+    points = ivf_pq.MAX_POINTS if requested["sample"] else ivf_pq.POINTS
+    chosen["sample"] = min(n_sample, max(points * nlist, ivf_pq.CODEBOOK_POINTS))
     chosen["recall_queries"] = queries
     return {name: value if name == "device" else int(value) for name, value in chosen.items()}
 

@@ -18,7 +18,7 @@ K, CANDIDATES = 100, 1000
 ENOUGH = 0.99
 
 #: The greatest nprobe that is measured.
-MOST_PROBES = 1024
+MAX_PROBES = 1024
 
 
 def measure(
@@ -44,18 +44,18 @@ def measure(
     Returns
     -------
     list of dict
-        ``nprobe``; ``found``, the recall of the first 100 by approximate score; ``rescored``, the
+        ``nprobe``; ``result``, the recall of the first 100 by approximate score; ``rescored``, the
         recall after exact re-scoring of the first 1,000, which equals the fraction of the true
         neighbours among these candidates. Empty if there are no queries.
     """
     steps: list[dict] = []
-    last = min(trained.nlist, MOST_PROBES)
+    last = min(trained.nlist, MAX_PROBES)
     if (truth < 0).all():
         return steps
     for nprobe in sorted({last, *(4**i for i in range(6) if 4**i < last)}):
         # One more than needed, since a row finds itself.
-        found = ivf_pq.search(trained, groups, queries.vectors, CANDIDATES + 1, nprobe, threads)
-        ids = without(*found, queries.ids)[1]
+        result = ivf_pq.search(trained, groups, queries.vectors, CANDIDATES + 1, nprobe, threads)
+        ids = without(*result, queries.ids)[1]
         order = np.argsort(ids < 0, axis=1, kind="stable")  # missing ids go last
         ids = np.take_along_axis(ids, order, axis=1)
         step = {"nprobe": nprobe, "found": recall(truth, ids[:, :K])}

@@ -60,11 +60,11 @@ class BottomK:
     def _smallest(
         cls, hashes: np.ndarray, counts: np.ndarray | None, n: int, capacity: int, exact: bool
     ) -> BottomK:
-        found, places = np.unique(hashes, return_inverse=True)
+        distinct, position = np.unique(hashes, return_inverse=True)
         weights = None if counts is None else counts.astype(np.float64)  # exact below 2**53
-        counts = np.bincount(places, weights, len(found)).astype(np.int64)
-        exact = exact and len(found) <= capacity
-        return cls(found[:capacity].copy(), counts[:capacity].copy(), n, capacity, exact)
+        counts = np.bincount(position, weights, len(distinct)).astype(np.int64)
+        exact = exact and len(distinct) <= capacity
+        return cls(distinct[:capacity].copy(), counts[:capacity].copy(), n, capacity, exact)
 
     def distinct(self, level: float = 0.95) -> tuple[float, float, float]:
         """Number of distinct values, with its interval.
@@ -86,12 +86,12 @@ class BottomK:
         The number of kept values that occur once, without the last value, divided by the last hash
         as a share of the hash range. The interval is a Poisson interval (Garwood 1936).
         """
-        some = int(np.count_nonzero(self.counts == 1))
+        n_single = int(np.count_nonzero(self.counts == 1))
         if self.is_exact:
-            return float(some), float(some), float(some)
-        some -= int(self.counts[-1] == 1)
+            return float(n_single), float(n_single), float(n_single)
+        n_single -= int(self.counts[-1] == 1)
         share = self._share()
-        ends = (some / share, *(end / share for end in _gamma(some, some + 1, level)))
+        ends = (n_single / share, *(end / share for end in _gamma(n_single, n_single + 1, level)))
         estimate, lo, hi = (min(end, float(self.n)) for end in ends)
         return estimate, lo, hi
 

@@ -89,12 +89,12 @@ class HeavyHitters:
         capacity : int
         """
         counts = np.asarray(counts, np.int64)
-        some = counts > 0
+        positive = counts > 0
         labels = labels.cast(pa.large_string())
-        if not some.all():
-            labels, counts = labels.filter(pa.array(some)), counts[some]
-        found = cls(labels, counts, int(counts.sum()), capacity)
-        return found if len(labels) <= capacity else found._sketched([found])
+        if not positive.all():
+            labels, counts = labels.filter(pa.array(positive)), counts[positive]
+        state = cls(labels, counts, int(counts.sum()), capacity)
+        return state if len(labels) <= capacity else state._sketched([state])
 
     @classmethod
     def merged(cls, states: Sequence[HeavyHitters]) -> HeavyHitters:
@@ -102,10 +102,10 @@ class HeavyHitters:
         if len(states) == 1:
             return states[0]
         labels, counts = _summed(states)
-        whole = cls(labels, counts, sum(s.n for s in states), states[0].capacity)
-        if all(s.is_exact for s in states) and len(labels) <= whole.capacity:
-            return whole
-        return whole._sketched(states)
+        merged_state = cls(labels, counts, sum(s.n for s in states), states[0].capacity)
+        if all(s.is_exact for s in states) and len(labels) <= merged_state.capacity:
+            return merged_state
+        return merged_state._sketched(states)
 
     def _sketched(self, states: Sequence[HeavyHitters]) -> HeavyHitters:
         """Sketch of states whose summed labels and weights are in this state."""
@@ -127,12 +127,14 @@ class HeavyHitters:
 
     def _thinned(self) -> tuple[pa.Array, np.ndarray]:
         """At most `candidates` labels, after subtracting the largest dropped weight from all."""
-        most = self.candidates
-        if len(self.counts) <= most:
+        limit = self.candidates
+        if len(self.counts) <= limit:
             return self.labels, self.counts
-        off = np.partition(self.counts, len(self.counts) - most - 1)[len(self.counts) - most - 1]
-        kept = self.counts > off
-        return self.labels.filter(pa.array(kept)), self.counts[kept] - off
+        subtracted = np.partition(self.counts, len(self.counts) - limit - 1)[
+            len(self.counts) - limit - 1
+        ]
+        kept = self.counts > subtracted
+        return self.labels.filter(pa.array(kept)), self.counts[kept] - subtracted
 
     @property
     def candidates(self) -> int:
@@ -186,9 +188,9 @@ class HeavyHitters:
     def _estimates(self, labels: pa.Array) -> np.ndarray:
         assert self.sketch is not None  # callers use exact counts while there are any
         hashed = text_hashes(labels)
-        found = [row[_cells(hashed, odd)] for row, odd in zip(self.sketch, _ODD, strict=True)]
-        least: np.ndarray = np.minimum.reduce(found)
-        return least
+        row_counts = [row[_cells(hashed, odd)] for row, odd in zip(self.sketch, _ODD, strict=True)]
+        estimates: np.ndarray = np.minimum.reduce(row_counts)
+        return estimates
 
     def distinct(self) -> tuple[float, float]:
         """Number of distinct labels, and its relative standard error; 0 if exact."""
@@ -208,25 +210,25 @@ def _summed(states: Sequence[HeavyHitters]) -> tuple[pa.Array, np.ndarray]:
     return coded.dictionary, counts.astype(np.int64)
 
 
-def _ranked(labels: pa.Array, counts: np.ndarray, most: int) -> np.ndarray:
+def _ranked(labels: pa.Array, counts: np.ndarray, limit: int) -> np.ndarray:
     """Positions by descending count; equal counts are ordered by label, by code points."""
-    some = np.arange(len(counts))
-    if 0 < most < len(counts):
-        least = np.partition(counts, len(counts) - most)[len(counts) - most]
-        some = np.flatnonzero(counts >= least)
-    table = pa.table({"n": -counts[some], "label": labels.take(pa.array(some))})
+    positions = np.arange(len(counts))
+    if 0 < limit < len(counts):
+        threshold = np.partition(counts, len(counts) - limit)[len(counts) - limit]
+        positions = np.flatnonzero(counts >= threshold)
+    table = pa.table({"n": -counts[positions], "label": labels.take(pa.array(positions))})
     order = pc.sort_indices(table, [("n", "ascending"), ("label", "ascending")])
-    ranked: np.ndarray = some[order.to_numpy()]
-    return ranked[:most]
+    ranked: np.ndarray = positions[order.to_numpy()]
+    return ranked[:limit]
 
 
 def text_hashes(labels: pa.Array) -> np.ndarray:
     """64-bit hashes of texts, equal in every process."""
-    found = np.empty(len(labels), np.uint64)
+    hashes = np.empty(len(labels), np.uint64)
     for at in range(0, len(labels), _BLOCK):
-        some = labels.slice(at, _BLOCK).to_numpy(zero_copy_only=False).astype(object)
-        found[at : at + _BLOCK] = pd.util.hash_array(some, hash_key=_KEY, categorize=False)
-    return found
+        chunk = labels.slice(at, _BLOCK).to_numpy(zero_copy_only=False).astype(object)
+        hashes[at : at + _BLOCK] = pd.util.hash_array(chunk, hash_key=_KEY, categorize=False)
+    return hashes
 
 
 def _cells(hashes: np.ndarray, odd: np.uint64) -> np.ndarray:

@@ -22,7 +22,7 @@ _LOG_MAX = log(np.finfo(np.float64).max)
 _SPAN = 1 << 20
 
 
-def _nothing(dtype: npt.DTypeLike = np.int64) -> np.ndarray:
+def _empty_array(dtype: npt.DTypeLike = np.int64) -> np.ndarray:
     return np.empty(0, dtype)
 
 
@@ -51,8 +51,8 @@ class Quantiles:
     with relative-error guarantees. PVLDB 12(12).
     """
 
-    keys: np.ndarray = field(default_factory=lambda: _nothing(np.float64))
-    counts: np.ndarray = field(default_factory=_nothing)
+    keys: np.ndarray = field(default_factory=lambda: _empty_array(np.float64))
+    counts: np.ndarray = field(default_factory=_empty_array)
     total: Fraction = Fraction(0)
     capacity: int = EXACT
 
@@ -85,10 +85,10 @@ class Quantiles:
         values = np.asarray(values, dtype=np.float64)
         values = values[np.isfinite(values)] + 0.0  # no negative zero
         total = _exact_sum(values)
-        found = _distinct(values, capacity)
-        if found is None:
+        distinct = _distinct(values, capacity)
+        if distinct is None:
             return cls(*_counted(_bins(values)), total, capacity)
-        return cls(*found, total, capacity)._fitting()
+        return cls(*distinct, total, capacity)._fitting()
 
     def merge(self, other: Quantiles) -> Quantiles:
         """Sketch of both sets of values."""
@@ -96,9 +96,9 @@ class Quantiles:
         one, two = self, other
         if one.is_exact != two.is_exact:
             one, two = one._binned(), two._binned()
-        keys, place = np.unique(np.concatenate([one.keys, two.keys]), return_inverse=True)
+        keys, position = np.unique(np.concatenate([one.keys, two.keys]), return_inverse=True)
         counts = np.zeros(len(keys), np.int64)
-        np.add.at(counts, place, np.concatenate([one.counts, two.counts]))
+        np.add.at(counts, position, np.concatenate([one.counts, two.counts]))
         return Quantiles(keys, counts, total, self.capacity)._fitting()
 
     def at(self, shares: Iterable[float]) -> list[float]:
@@ -145,8 +145,8 @@ def _value(key: int) -> float:
 
 def _distinct(values: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The distinct values and their counts; None if there are certainly too many."""
-    few = values[: 2 * capacity]
-    if len(np.unique(few)) > capacity:
+    first_values = values[: 2 * capacity]
+    if len(np.unique(first_values)) > capacity:
         return None
     if len(values) and (values == np.floor(values)).all() and np.ptp(values) < _SPAN:
         low = values.min()
@@ -173,11 +173,11 @@ def _exact_sum(values: np.ndarray) -> Fraction:
     if len(values) == 0:
         return Fraction(0)
     digits, exponents = np.frexp(values)
-    whole = np.ldexp(digits, 53).astype(np.int64)
+    mantissas = np.ldexp(digits, 53).astype(np.int64)
     low = int(exponents.min())
-    high_sums = np.bincount(exponents - low, (whole >> 27).astype(np.float64)).tolist()
-    low_sums = np.bincount(exponents - low, (whole & (2**27 - 1)).astype(np.float64)).tolist()
+    high_sums = np.bincount(exponents - low, (mantissas >> 27).astype(np.float64)).tolist()
+    low_sums = np.bincount(exponents - low, (mantissas & (2**27 - 1)).astype(np.float64)).tolist()
     total = 0
-    for i, (high, rest) in enumerate(zip(high_sums, low_sums, strict=True)):
-        total += ((int(high) << 27) + int(rest)) << i
+    for i, (high_sum, low_sum) in enumerate(zip(high_sums, low_sums, strict=True)):
+        total += ((int(high_sum) << 27) + int(low_sum)) << i
     return total * Fraction(2) ** (low - 53)
