@@ -153,7 +153,7 @@ def open_rates(rates: Mapping | str | os.PathLike | None) -> Rates:
 
     Parameters
     ----------
-    given : mapping, path of a JSON file, or None
+    rates : mapping, path of a JSON file, or None
         ``{"rates": [...], "gpus": [...]}``, either may be missing, with the fields of `Rate` and
         `Gpu`. A given rate of a step on a device replaces the package's.
 

@@ -28,7 +28,7 @@ def panels(result: pd.DataFrame, show: str | None, limit: int) -> list[TablePane
     result : Table
     show : str, optional
         The column to plot; by default the rate, or the value if there is no rate.
-    most : int
+    limit : int
         Maximum number of labels per panel; the first ones of the table are kept.
 
     Raises

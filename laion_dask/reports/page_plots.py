@@ -54,7 +54,7 @@ def point_panel(
     form : Form
         Ratios use a logarithmic axis.
     line : Mark, optional
-    most : int
+    limit : int
         Maximum number of points; the panel counts the others.
     """
     ends = ("lo", "hi") if name in ("rate", "value") else (f"{name}_lo", f"{name}_hi")

@@ -99,7 +99,7 @@ def result_table(
         The columns to format in percent, with their intervals.
     marked : str, optional
         A boolean column; its true rows are highlighted.
-    most : int
+    limit : int
         Maximum number of rows shown.
     """
     named = dict(named or {})

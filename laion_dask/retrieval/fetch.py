@@ -83,7 +83,7 @@ def fetch(
     provenance : Provenance
         Provenance of the frame.
     pairs : Pairs
-    made : mapping of str to array
+    new_columns : mapping of str to array
         New columns, as long as ``pairs``.
     names : sequence of str
         Columns of the frame.

@@ -39,9 +39,9 @@ def fill_columns(
 
     Parameters
     ----------
-    part : frame with ``shard`` and ``row``
+    partition : frame with ``shard`` and ``row``
     names : sequence of str
-    several : sequence of Embeddings
+    sets : sequence of Embeddings
         Each row's vector is read once from each of these.
     score : callable
         ``score(*rows)`` of (k, dim) arrays, one for each of ``sets``, yields a (k,) array per

@@ -34,7 +34,7 @@ def fill(
     Parameters
     ----------
     n, n_columns : int
-    several : sequence of Embeddings
+    sets : sequence of Embeddings
         Each row's vectors from all of them are passed together.
     blocks : iterable of (shard, rows, positions)
         As from `laion_dask.io.embeddings.row_ids.blocks`.

@@ -117,12 +117,12 @@ def scan(data, offsets, nulls, codes, slots, names, ends, n_names):
         hash combined with the code plus one.
     names, ends : uint8 and int64 arrays
         Output: the concatenated bytes of the names, and the end of each; ``ends[0]`` is 0.
-    found : int
+    n_names : int
         Number of names so far.
 
     Returns
     -------
-    found : int
+    n_names : int
     slots : uint64 array
         The table, possibly reallocated.
     """

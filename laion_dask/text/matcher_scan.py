@@ -105,7 +105,7 @@ def scan(data, offsets, valid, valid_at, base, start, t, last_row, rows, groups)
     start : int
         First caption to scan.
     t : Tables
-    seen : (groups,) int64 array
+    last_row : (groups,) int64 array
         The last row in which each group was found; initially -1.
     rows, groups : int64, int32 arrays
         Output.

@@ -45,7 +45,7 @@ def select_candidates(
 
     Parameters
     ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    partition : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
         Number of the partition.
     embeddings : Embeddings

@@ -119,14 +119,14 @@ def k_greatest(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def pairs_in_partition(partition, number: int, pairs: Pairs) -> Pairs:
-    """The pairs whose row lies in this partition, with ``partition`` set.
+    """The pairs whose row lies in this partition, with ``part`` set.
 
     Parameters
     ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    partition : frame with ``shard`` and ``row``, or (shard, start, stop)
     number : int
         Number of the partition.
-    wanted : Pairs
+    pairs : Pairs
     """
     kept = np.zeros(len(pairs), bool)
     for shard, rows in runs(partition):

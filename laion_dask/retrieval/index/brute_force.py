@@ -43,7 +43,7 @@ def exact(
     Parameters
     ----------
     queries : (m, dim) float32 array
-    own : (m,) int64 array
+    own_ids : (m,) int64 array
         The id of each query's own row.
     x : (n, dim) float32 array
     ids : (n,) int64 array
@@ -73,7 +73,7 @@ def recall(truth: np.ndarray, result: np.ndarray) -> float:
     ----------
     truth : (m, k) int64 array
         -1 marks a missing value, which is not counted.
-    found : (m, n) int64 array
+    result : (m, n) int64 array
 
     Returns
     -------

@@ -57,8 +57,8 @@ def choose(requested: dict, embeddings: Embeddings) -> dict:
         raise OptionError(
             f"{parameter('nlist')} is {nlist:,}, which needs a sample of "
             f"{nlist * ivf_pq.MIN_POINTS:,} rows; "
-            f"there are {n_sample:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} if "
-            "there are more rows."
+            f"there are {n_sample:,}. Lower {parameter('nlist')}, or raise {parameter('sample')} "
+            "if there are more rows."
         )
     chosen = {**requested, "nlist": nlist, "pq_m": requested["pq_m"] or ivf_pq.default_m(dim)}
     points = ivf_pq.MAX_POINTS if requested["sample"] else ivf_pq.POINTS

@@ -44,7 +44,7 @@ def measure(
     Returns
     -------
     list of dict
-        ``nprobe``; ``result``, the recall of the first 100 by approximate score; ``rescored``, the
+        ``nprobe``; ``found``, the recall of the first 100 by approximate score; ``rescored``, the
         recall after exact re-scoring of the first 1,000, which equals the fraction of the true
         neighbours among these candidates. Empty if there are no queries.
     """
