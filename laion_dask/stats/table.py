@@ -79,12 +79,8 @@ class Table(pd.DataFrame):
         kept = [name for name in rows if name in columns or rows[name].notna().any()]
         result = rows[kept].reset_index(drop=True)
         if "suppressed_of" in self.attrs:
-            n_suppressed = self.attrs["suppressed_of"].get(statistic, 0)
-            result.attrs = {
-                **self.attrs,
-                "suppressed": n_suppressed,
-                "suppressed_of": {statistic: n_suppressed},
-            }
+            n = self.attrs["suppressed_of"].get(statistic, 0)
+            result.attrs = {**self.attrs, "suppressed": n, "suppressed_of": {statistic: n}}
         return result
 
     def top(self, k: int, by: str = "n") -> Table:
@@ -111,10 +107,8 @@ class Table(pd.DataFrame):
         kept.attrs = dict(self.attrs)
         if len(dropped):
             rows = f", with {int(self.loc[dropped, 'n'].sum()):,} rows" if "n" in self else ""
-            caveat = (
-                f"The {k:,} groups of largest {by} of each axis; {len(dropped):,} others{rows}."
-            )
-            kept.attrs["caveats"] = (*self.attrs.get("caveats", ()), caveat)
+            note = f"The {k:,} groups of largest {by} of each axis; {len(dropped):,} others{rows}."
+            kept.attrs["caveats"] = (*self.attrs.get("caveats", ()), note)
         return kept
 
     def sort(self, by: str, ascending: bool = False) -> Table:
@@ -260,13 +254,11 @@ def table(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Table:
 
 def suppressed(result: Table, min_n: int) -> Table:
     """Drop and count the results that are based on fewer than ``min_n`` rows."""
-    is_small = (
-        (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
-    )
-    kept = result[~is_small].reset_index(drop=True) if is_small.any() else result
-    kept.attrs = {**result.attrs, "suppressed": int(is_small.sum()), "min_n": min_n}
+    low = (result["n"] < min_n).fillna(False).to_numpy(bool) if "n" in result else np.zeros(0, bool)
+    kept = result[~low].reset_index(drop=True) if low.any() else result
+    kept.attrs = {**result.attrs, "suppressed": int(low.sum()), "min_n": min_n}
     if "statistic" in result:
-        kept.attrs["suppressed_of"] = result.loc[is_small, "statistic"].value_counts().to_dict()
+        kept.attrs["suppressed_of"] = result.loc[low, "statistic"].value_counts().to_dict()
     return kept
 
 

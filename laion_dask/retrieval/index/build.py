@@ -17,14 +17,15 @@ from laion_dask.io.embeddings.exported import check_stored
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
 from laion_dask.numerics.torch_threads import one_torch_thread
-from laion_dask.retrieval.index import cuvs_train, ivf_pq, ivf_pq_files
+from laion_dask.retrieval.index import ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index.brute_force import best
-from laion_dask.retrieval.index.fill import Queries, Stretch, index_rows, rows_at
+from laion_dask.retrieval.index.fill import Queries, Stretch, index_rows
 from laion_dask.retrieval.index.folder import IndexFolder
 from laion_dask.retrieval.index.index import Index, open_index
 from laion_dask.retrieval.index.manifest import FORMAT, TRAINED
 from laion_dask.retrieval.index.parameters import GROUP_ROWS, check_options, choose, draw, groups
 from laion_dask.retrieval.index.recall import CANDIDATES, K, measure
+from laion_dask.retrieval.index.training import sampled_rows, train
 from laion_dask.runtime.process_cache import ProcessCache
 from laion_dask.runtime.tasks import Run, run_each, verb_bar
 from laion_dask.runtime.workers import waiting_client
@@ -179,7 +180,7 @@ def _build(
         ids, queries = draw(files, chosen)
         trained_entry = folder.trained()
         if trained_entry is None:
-            trained = _train(_sampled(files, ids, chosen, progress), chosen, progress)
+            trained = train(sampled_rows(files, ids, chosen, progress), chosen, progress)
             trained_entry = folder.write_trained(
                 lambda path: ivf_pq_files.write_trained(trained, path)
             )
@@ -203,41 +204,6 @@ def _identify(run: Run, file, limit: int) -> dict:
         file_identity = identity(file, limit)
         run.advance(1)
     return file_identity
-
-
-def _sampled(files: list, drawn: np.ndarray, chosen: dict, progress: bool | None) -> np.ndarray:
-    """The rows of the sample that have a direction."""
-    cut = groups(files, chosen)
-    by_group = np.split(drawn, np.searchsorted(drawn, [parts[0].start for parts in cut[1:]]))
-    rows = np.concatenate(
-        run_each(
-            _sample_group,
-            list(zip(cut, by_group, strict=True)),
-            sizes=[len(ids) for ids in by_group],
-            label="sample",
-            unit="row",
-            progress=progress,
-        )
-    )
-    if not len(rows):
-        raise EmbeddingsError(
-            f"None of the {len(drawn):,} sampled rows has a direction: all are zero, NaN "
-            "or infinite. Check the program that wrote the embeddings."
-        )
-    return rows
-
-
-def _sample_group(run: Run, parts: list[Stretch], ids: np.ndarray) -> np.ndarray:
-    with run:
-        return rows_at(parts, ids, run.advance)[0]
-
-
-def _train(sample: np.ndarray, chosen: dict, progress: bool | None):
-    if chosen["device"] == "cuda":
-        return cuvs_train.train(sample, chosen["nlist"], chosen["pq_m"], chosen["device"])
-    with verb_bar("train", ivf_pq.STEPS, progress) as bar:
-        size = chosen["nlist"], chosen["pq_m"], chosen["seed"]
-        return ivf_pq.train(sample, *size, bar.update, CPU_COUNT)
 
 
 def _fill(
