@@ -116,7 +116,7 @@ def _axis(rows: pd.DataFrame) -> AxisShares:
     n_absent = len(rows) - len(present)
     return AxisShares(
         _points(groups, "rate", "share of rows"),
-        _table(present, ("group", "n", "k", "rate", "boot"), most=_LISTED),
+        _table(present, ("group", "n", "k", "rate", "boot"), limit=_LISTED),
         f"{counted(n_absent, 'group')} {'occurs' if n_absent == 1 else 'occur'}"
         if n_absent
         else "",
@@ -154,7 +154,7 @@ def _concentration(results: Table) -> dict:
             Level(
                 _LEVELS.get(str(axis), str(axis)),
                 _table(rows[~is_label], columns, named={"term": "of all"}),
-                _table(rows[is_label], columns, most=_DRAWN),
+                _table(rows[is_label], columns, limit=_DRAWN),
             )
         )
     return {"levels": levels}
@@ -205,7 +205,7 @@ def _cooccurrence(results: Table) -> dict:
     return {
         "biases": biases,
         "bias_table": _table(bias, columns),
-        "shared": _table(shared, columns, most=_LISTED),
+        "shared": _table(shared, columns, limit=_LISTED),
         "shared_heading": f"{results['axis'].iloc[0]}: normalised PMI" if len(results) else "",
     }
 
@@ -224,7 +224,7 @@ def _intersections(results: Table) -> dict:
     title = "observed over expected"
     return {
         "ratios": _points(rows, "value", title, form=Form.RATIO, line=Mark(1.0)),
-        "table": _table(results, columns, most=_LISTED),
+        "table": _table(results, columns, limit=_LISTED),
     }
 
 
