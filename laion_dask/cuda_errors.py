@@ -63,10 +63,10 @@ def is_context_corrupted(error: BaseException | str) -> bool:
 
 def corrupting_error(error: BaseException | None) -> BaseException | None:
     """The first error in a chain of causes that corrupts the CUDA context, or None."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
         if is_context_corrupted(error):
             return error
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return None

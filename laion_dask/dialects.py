@@ -171,20 +171,20 @@ def recognize(columns: Iterable[str], dialect: str = "auto") -> Dialect:
     SchemaError
         When a required column of the named dialect is missing.
     """
-    have = set(columns)
+    names = set(columns)
     if dialect == "auto":
-        return next(d for d in DIALECTS if d.requires <= have)
-    named = [d for d in DIALECTS if d.name == dialect]
-    if not named:
+        return next(d for d in DIALECTS if d.requires <= names)
+    candidates = [d for d in DIALECTS if d.name == dialect]
+    if not candidates:
         raise one_of("dialect", dialect, ["auto", *(d.name for d in DIALECTS)])
-    for candidate in named:
-        if candidate.requires <= have:
+    for candidate in candidates:
+        if candidate.requires <= names:
             return candidate
-    missing = ", ".join(sorted(named[0].requires - have))
+    missing = ", ".join(sorted(candidates[0].requires - names))
     raise SchemaError(
         f"These shards have no column {missing}, which dialect {dialect!r} requires. Their columns "
-        f"are: {', '.join(sorted(have))}. Use {argument('dialect', 'auto')} to have the dialect "
-        f"recognized (here: {recognize(have).name!r})."
+        f"are: {', '.join(sorted(names))}. Use {argument('dialect', 'auto')} to have the dialect "
+        f"recognized (here: {recognize(names).name!r})."
     )
 
 
@@ -266,11 +266,11 @@ def _without_ambiguous(
         if len(twins) < 2:
             continue
         frames = [names[name] for name in twins]
-        wanted = frames if needed is None else [new for new in frames if new in needed]
-        if len(set(wanted)) < len(wanted) or (wanted and needed is None):
+        requested = frames if needed is None else [new for new in frames if new in needed]
+        if len(set(requested)) < len(requested) or (requested and needed is None):
             raise _ambiguity_error(twins, frames)
         for name in twins:
-            if names.get(name) not in wanted:
+            if names.get(name) not in requested:
                 names.pop(name, None)
     return names
 
@@ -282,15 +282,15 @@ def _ambiguity_error(twins: Sequence[str], frames: Sequence[str]) -> SchemaError
             f"The file has more than one column {twins[0]!r}, so the name is ambiguous. Rename one "
             f"of them in the file, or leave it out with {argument('columns')}."
         )
-    what = "differ only in case"
+    problem = "differ only in case"
     if len({name.lower() for name in twins}) > 1:
-        what = f"would both be read as {frames[0]!r}"
+        problem = f"would both be read as {frames[0]!r}"
     other = argument("rename", {twins[0]: "other"})
-    name_one = f"leave {frames[0]!r} out with {argument('columns')}"
+    advice = f"leave {frames[0]!r} out with {argument('columns')}"
     if len(set(frames)) == len(frames):
         pairs = zip(twins, frames, strict=True)
-        each = (f"{argument('columns', [new])} reads {old!r}" for old, new in pairs)
-        name_one = f"request the one that you mean: {', '.join(each)}"
+        choices = (f"{argument('columns', [new])} reads {old!r}" for old, new in pairs)
+        advice = f"request the one that you mean: {', '.join(choices)}"
     return SchemaError(
-        f"Columns {shown} {what}. Give one of them another name with {other}, or {name_one}."
+        f"Columns {shown} {problem}. Give one of them another name with {other}, or {advice}."
     )

@@ -45,9 +45,9 @@ class _Message:
         Arguments for which it returns None are unchanged; see `argument`. Safe to print.
         """
 
-        def option(found: re.Match) -> str:
-            name = option_of(found[1])
-            return found[2] if name is None else f"{name} {found[3]}".rstrip()
+        def option(match: re.Match) -> str:
+            name = option_of(match[1])
+            return match[2] if name is None else f"{name} {match[3]}".rstrip()
 
         return printable_lines(_ARGUMENT.sub(option, self._marked))
 
@@ -189,12 +189,12 @@ def argument(name: str, value: object = None) -> str:
     return f"\x02{name}\x1f{name}={value!r}\x1f{printable(words)}\x03"
 
 
-def parameter(what: str) -> str:
+def parameter(name: str) -> str:
     """Mark a parameter as the subject of a sentence: ``pq_m``, or ``--pq-m`` on the command line.
 
     Text that is not an identifier is returned unchanged.
     """
-    return f"\x02{what}\x1f{what}\x1f\x03" if what.isidentifier() else what
+    return f"\x02{name}\x1f{name}\x1f\x03" if name.isidentifier() else name
 
 
 def _as_python(marked: str) -> str:
@@ -241,17 +241,17 @@ def no_column(name: str, known: Iterable[str], hint: str = "") -> ColumnError:
     return ColumnError(f"The frame has no column {name!r}.{did_you_mean(name, known)}{end}")
 
 
-def must_be(what: str, given: object, kind: type | tuple[type, ...], expected: str) -> None:
+def must_be(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
     """Raise unless a value has the expected type."""
-    if not isinstance(given, kind):
-        kind = type(given)
+    if not isinstance(value, kind):
+        kind = type(value)
         package = kind.__module__.partition(".")[0]
         shown = f"a {kind.__name__}" + ("" if package == "builtins" else f" of {package}")
-        if isinstance(given, (str, int, float, type(None))):
-            shown = repr(given)
-        raise OptionError(f"{parameter(what)} is {shown}. Expected {expected}.")
+        if isinstance(value, (str, int, float, type(None))):
+            shown = repr(value)
+        raise OptionError(f"{parameter(name)} is {shown}. Expected {expected}.")
 
 
-def one_of(what: str, given: object, known: Iterable[str]) -> OptionError:
+def one_of(name: str, value: object, known: Iterable[str]) -> OptionError:
     """The error for a value that is not in a closed list."""
-    return OptionError(f"{parameter(what)} is {given!r}.{did_you_mean(str(given), known)}")
+    return OptionError(f"{parameter(name)} is {value!r}.{did_you_mean(str(value), known)}")

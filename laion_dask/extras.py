@@ -30,14 +30,14 @@ def is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def require_extra(extra: str, what: str) -> None:
+def require_extra(extra: str, feature: str) -> None:
     """Raise unless every module of an extra is installed; imports none of them.
 
     Parameters
     ----------
     extra : str
         A key of `MODULES`.
-    what : str
+    feature : str
         The subject of the message, such as ``"Search by text"``.
 
     Raises
@@ -48,6 +48,6 @@ def require_extra(extra: str, what: str) -> None:
     for module in MODULES[extra]:
         if not is_installed(module):
             raise MissingExtraError(
-                f"{what} needs {module}, which is in the extra {extra!r} and not installed. "
+                f"{feature} needs {module}, which is in the extra {extra!r} and not installed. "
                 f"{installation(extra)}"
             )

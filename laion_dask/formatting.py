@@ -47,9 +47,9 @@ def share_text(share: float) -> str:
     return f"{100 * share:.3g} %" if share < 0.9995 else f"{100 * share:.5g} %"
 
 
-def counted(n: int, what: str) -> str:
+def counted(n: int, noun: str) -> str:
     """Format a count with its noun, such as ``1 part`` or ``1,024 parts``."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def megabytes(n_bytes: int) -> str:

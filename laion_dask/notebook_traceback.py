@@ -24,7 +24,7 @@ def render(error: BaseException) -> list[str]:
     if shell is not None and getattr(shell.InteractiveTB, "mode", None) == "Verbose":
         return shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
     lines = [": ".join(filter(None, [type(error).__name__, str(error)])), ""]
-    for frame in _users(error):
+    for frame in _user_frames(error):
         lines.append(f"{_place(frame.filename, shell)}, line {frame.lineno}")
         lines += [f"    {line.strip()}" for line in (frame.line or "").splitlines()]
     return [*lines, "", "(%xmode Verbose shows every frame, %debug steps into them.)"]
@@ -47,16 +47,16 @@ def _render_handled() -> list[str]:
     return render(error)
 
 
-def _users(error: BaseException) -> list[traceback.FrameSummary]:
+def _user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames from the cell up to the first frame of this package."""
-    found: list[traceback.FrameSummary] = []
+    frames: list[traceback.FrameSummary] = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
         if _PACKAGE in path.parents:
             break
         if not any(name in path.parts for name in _OTHERS):
-            found.append(frame)
-    return found
+            frames.append(frame)
+    return frames
 
 
 def _place(filename: str, shell) -> str:

@@ -7,20 +7,20 @@ from numbers import Integral, Real
 from laion_dask.errors import OptionError
 
 
-def whole(what: str, given: object, expected: str, least: int = 1) -> int:
+def whole_number(name: str, value: object, expected: str, minimum: int = 1) -> int:
     """Validate an integer, including NumPy integers.
 
     Raises
     ------
     OptionError
-        When the value is not an integer or is less than ``least``.
+        When the value is not an integer or is less than ``minimum``.
     """
-    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
-        raise OptionError(f"{what} is {_shown(given)}. Expected {expected}, at least {least}.")
-    return int(given)
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < minimum:
+        raise OptionError(f"{name} is {_shown(value)}. Expected {expected}, at least {minimum}.")
+    return int(value)
 
 
-def number(what: str, given: object, expected: str) -> float:
+def number(name: str, value: object, expected: str) -> float:
     """Validate a finite number above 0, including NumPy numbers.
 
     Raises
@@ -28,13 +28,13 @@ def number(what: str, given: object, expected: str) -> float:
     OptionError
         When the value is not a finite number above 0.
     """
-    value = 0.0
-    if isinstance(given, Real) and not isinstance(given, bool):
-        value = float(given)
-    if not 0 < value < float("inf"):
-        raise OptionError(f"{what} is {_shown(given)}. Expected {expected}.")
-    return value
+    result = 0.0
+    if isinstance(value, Real) and not isinstance(value, bool):
+        result = float(value)
+    if not 0 < result < float("inf"):
+        raise OptionError(f"{name} is {_shown(value)}. Expected {expected}.")
+    return result
 
 
-def _shown(given: object) -> str:
-    return f"{given:,}" if type(given) is int else repr(given)
+def _shown(value: object) -> str:
+    return f"{value:,}" if type(value) is int else repr(value)

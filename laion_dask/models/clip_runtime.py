@@ -127,7 +127,7 @@ class LoadedClip:
                 found = forward(encode, batch[start:stop])
                 parts.append(torch.nn.functional.normalize(found, dim=-1).numpy())
 
-        run_with_oom_backoff(work, len(batch), len(batch), least=1, what=what)
+        run_with_oom_backoff(work, len(batch), len(batch), min_size=1, noun=what)
         return np.concatenate(parts)
 
     def _here(self, encode, batch):

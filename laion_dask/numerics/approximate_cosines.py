@@ -35,8 +35,8 @@ def approximate_cosines(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     if not len(x):
         return np.empty(0, np.float32)
     # One call for all rows: after each call a thread waits for the GIL.
-    found = np.asarray(numkong.angular(np.require(x, requirements=["A", "C"]), w))
-    return (1.0 - found).astype(np.float32)
+    distances = np.asarray(numkong.angular(np.require(x, requirements=["A", "C"]), w))
+    return (1.0 - distances).astype(np.float32)
 
 
 def approximation_error(dim: int) -> float:

@@ -72,8 +72,8 @@ def inner(x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
 
     if len(x):  # one call for all rows: after each call a thread waits for the GIL
         x = np.require(x, requirements=["A", "C"])
-        wide = out.dtype == np.float64
-        numkong.dot(x, w, out=out, out_dtype="float64" if wide else "float32")
+        is_float64 = out.dtype == np.float64
+        numkong.dot(x, w, out=out, out_dtype="float64" if is_float64 else "float32")
 
 
 def scales(x: np.ndarray) -> np.ndarray:
@@ -134,8 +134,8 @@ def dot_and_squares(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     dots, lengths = np.empty(len(x), np.float32), np.empty(len(x), np.float64)
     parts, scales = ([w], [1.0]) if x.dtype == w.dtype else _split(w)
     for start, block in _blocks(x):
-        here = slice(start, start + len(block))
-        dots[here], lengths[here] = _weighted(block, parts, scales), _dots(block, block)
+        rows = slice(start, start + len(block))
+        dots[rows], lengths[rows] = _weighted(block, parts, scales), _dots(block, block)
     return dots, lengths
 
 
@@ -160,27 +160,27 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         When a shape or a dtype is wrong.
     """
     x, y = check_rows(x), np.asarray(y)
-    alone = y.ndim == 1
-    y = check_rows(y[None] if alone else y)
-    if y.shape[1] != x.shape[1] or not (alone or len(y) == len(x)):
+    is_vector = y.ndim == 1
+    y = check_rows(y[None] if is_vector else y)
+    if y.shape[1] != x.shape[1] or not (is_vector or len(y) == len(x)):
         raise EmbeddingsError(
             f"Rows of shape {x.shape} were given with {y.shape}. Expected one vector of the same "
             "width, or the same number of rows."
         )
-    wide, others = _Float32Buffer(), _Float32Buffer()
-    if alone:
-        other = others.of(y)[0]
-        length = _dots(other, other)
+    x_buffer, y_buffer = _Float32Buffer(), _Float32Buffer()
+    if is_vector:
+        y_block = y_buffer.of(y)[0]
+        length = _dots(y_block, y_block)
     out = np.empty(len(x), np.float64)
-    for start, block in _blocks(x, wide=True):
-        here = slice(start, start + len(block))
-        block = wide.of(block)
-        if not alone:
-            other = others.of(y[here])
-            length = _dots(other, other)
+    for start, block in _blocks(x, as_float32=True):
+        rows = slice(start, start + len(block))
+        block = x_buffer.of(block)
+        if not is_vector:
+            y_block = y_buffer.of(y[rows])
+            length = _dots(y_block, y_block)
         with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = _dots(block, other) / (np.sqrt(_dots(block, block)) * np.sqrt(length))
-        np.clip(cosine, -1, 1, out=out[here])
+            cosine = _dots(block, y_block) / (np.sqrt(_dots(block, block)) * np.sqrt(length))
+        np.clip(cosine, -1, 1, out=out[rows])
     return out
 
 
@@ -224,14 +224,14 @@ def _split(w: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     largest = float(np.abs(w).max(initial=0.0))
     if not 0 < largest < np.inf:
         return [w.astype(np.float16)], [1.0]
-    whole = w.astype(np.float64) / largest
-    high = whole.astype(np.float16)
-    low = ((whole - high) * _LOW).astype(np.float16)
+    scaled = w.astype(np.float64) / largest
+    high = scaled.astype(np.float16)
+    low = ((scaled - high) * _LOW).astype(np.float16)
     return [high, low], [largest, largest / _LOW]
 
 
-def _blocks(x: np.ndarray, *, wide: bool = False):
-    """(start, rows): contiguous blocks that fit in the cache, as float32 if ``wide``."""
-    step = max(1, _CACHED // (x.shape[1] * (4 if wide else x.itemsize)))
+def _blocks(x: np.ndarray, *, as_float32: bool = False):
+    """(start, rows): contiguous blocks that fit in the cache, in float32 if ``as_float32``."""
+    step = max(1, _CACHED // (x.shape[1] * (4 if as_float32 else x.itemsize)))
     for start in range(0, len(x), step):
         yield start, np.require(x[start : start + step], requirements=["A", "C"])

@@ -21,7 +21,7 @@ from laion_dask.planning.rates import CPU, Rates, open_rates
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
 from laion_dask.stats.table import in_scroll
-from laion_dask.validation import number, whole
+from laion_dask.validation import number, whole_number
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Plan:
         OptionError
             As `plan`.
         """
-        rows = self.rows if rows is None else whole("rows", rows, "a number of rows")
+        rows = self.rows if rows is None else whole_number("rows", rows, "a number of rows")
         if not self.data.rows and rows:
             raise OptionError(
                 f"{parameter('rows')} is {rows:,}, and the frame has none. Plan a frame with rows, "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from laion_dask.errors import OptionError, argument, did_you_mean, must_be, parameter
-from laion_dask.validation import number, whole
+from laion_dask.validation import number, whole_number
 
 _PACKAGED = Path(__file__).with_name("rates.json")
 CPU = "cpu"
@@ -95,7 +95,7 @@ def _check(record: Rate | Gpu, owner: str) -> None:
         if field.type == "str":
             must_be(f"{field.name} {owner}", value, str, "text")
         elif field.type == "int":
-            whole(f"{field.name} {owner}", value, "a whole number", int(field.name == "queries"))
+            whole_number(f"{field.name} {owner}", value, "a whole number", int(field.name == "queries"))
         else:
             number(f"{field.name} {owner}", value, "a number above 0")
 

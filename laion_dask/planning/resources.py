@@ -13,7 +13,7 @@ from laion_dask.errors import OptionError, argument
 from laion_dask.formatting import in_bytes
 from laion_dask.planning.rates import CPU
 from laion_dask.runtime.workers import current_client
-from laion_dask.validation import whole
+from laion_dask.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def find_workers(n_workers: int | None, device: str | None, backend: str) -> Wor
     """
     if n_workers is not None:
         expected = "a number of workers, or None for the current ones"
-        return Workers(whole("workers", n_workers, expected), device=device or CPU)
+        return Workers(whole_number("workers", n_workers, expected), device=device or CPU)
     client = current_client()
     if client is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -25,7 +25,7 @@ from laion_dask.plots.palette import BLUE, GREY
 from laion_dask.plots.panels import panels
 from laion_dask.plots.plain_text import plain_text
 from laion_dask.plots.table_panel import TablePanel
-from laion_dask.validation import whole
+from laion_dask.validation import whole_number
 
 #: Width of a plot in pixels.
 _WIDTH = 760
@@ -114,8 +114,8 @@ def describe_table(
             f"interval_plot was given a {type(result).__name__}. Expected a table of statistics."
         )
     for name, value, minimum in (("top", top, 1), ("most_panels", most_panels, 1)):
-        whole(name, value, "a whole number", minimum)
-    whole("width", width, "a whole number of pixels", 200)
+        whole_number(name, value, "a whole number", minimum)
+    whole_number("width", width, "a whole number of pixels", 200)
     of_table = panels(_sorted(result, sort), show, top)
     single_title = title if len(of_table) == 1 else None
     notes = []

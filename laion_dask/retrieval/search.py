@@ -32,7 +32,7 @@ from laion_dask.retrieval.rerank import Rerank, embeddings_and_vectors, reranked
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring.queries import as_vectors
-from laion_dask.validation import whole
+from laion_dask.validation import whole_number
 
 #: Number of queries that one task ranks.
 _QUERIES_PER_TASK = 64
@@ -154,7 +154,7 @@ def search(
 
 def search_cost(frame: PlannedFrame, queries: int = 1) -> Cost:
     """The cost of `search` for this many queries at once."""
-    queries = whole("search's argument", queries, "the number of queries")
+    queries = whole_number("search's argument", queries, "the number of queries")
     name = "search" if queries == 1 else f"search, {queries:,} queries"
     notes = []
     if queries > 1:

@@ -94,7 +94,7 @@ def _rescheduled() -> type[Cancelled]:
 
 def begin() -> None:
     """Start a `Computation` for this thread's next computations on Dask's threads."""
-    _current.set(Computation(_here(), before=_current.get()))
+    _current.set(Computation(_current_task(), before=_current.get()))
 
 
 def end(failed: bool) -> None:
@@ -113,7 +113,7 @@ def cancelled_on_error() -> Iterator[None]:
     An error or interrupt that leaves the context cancels it; other computations continue.
     """
     before = _current.get()
-    computation = Computation(_here(), before=before)
+    computation = Computation(_current_task(), before=before)
     _current.set(computation)
     try:
         yield
@@ -126,26 +126,26 @@ def cancelled_on_error() -> Iterator[None]:
 
 def check() -> None:
     """Raise `Cancelled` if the result of this thread's task is no longer needed; a cheap call."""
-    here = _here()
-    if here is not None and here.is_cancelled:
-        raise here.stop()
+    task = _current_task()
+    if task is not None and task.is_cancelled:
+        raise task.stop()
 
 
 def carried(function: Callable) -> Callable:
     """Wrap a function so that `check` refers to the task of this thread in any other thread."""
-    here = _here()
+    task = _current_task()
 
     def call(*args):
-        before = _current.set(here)
+        token = _current.set(task)
         try:
             return function(*args)
         finally:
-            _current.reset(before)
+            _current.reset(token)
 
     return call
 
 
-def _here() -> _Cancellable | None:
+def _current_task() -> _Cancellable | None:
     current = _current.get()
     return _worker_task() if current is None else current
 

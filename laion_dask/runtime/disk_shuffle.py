@@ -81,17 +81,17 @@ class _Apart(Expr):
     def _layer(self) -> dict:
         expr = self.hidden.wrapped
         graph = convert_legacy_graph(dict(expr.__dask_graph__()))
-        names = {key: self._own(key) for key in graph}
+        names = {key: self._unique_key(key) for key in graph}
         layer = {names[key]: node.substitute(names, key=names[key]) for key, node in graph.items()}
         for number, key in enumerate(expr.__dask_keys__()):
             layer[self._name, number] = Alias((self._name, number), names[key])
         return layer
 
-    def _own(self, key):
+    def _unique_key(self, key):
         if str(key).startswith(_P2P_BARRIER):  # workers look for this name, which is unique
             return key
-        name, *rest = key if isinstance(key, tuple) else (key,)
-        return (f"{name}-{self._name}", *rest) if rest else f"{name}-{self._name}"
+        name, *indices = key if isinstance(key, tuple) else (key,)
+        return (f"{name}-{self._name}", *indices) if indices else f"{name}-{self._name}"
 
 
 class _Written(Expr):
@@ -172,15 +172,15 @@ class ReadAfter(Elemwise):
 
     def _lower(self) -> Expr:
         written = _WhenWritten(next(self.exchanged.find_operations(Exchange)))
-        frame, waiting, seen = self.frame, [self.frame], set()
-        while waiting:
-            step = waiting.pop()
+        frame, pending, visited = self.frame, [self.frame], set()
+        while pending:
+            step = pending.pop()
             if isinstance(step, (FromMap, _ReadAfter)):
                 earlier = step.operands if isinstance(step, _ReadAfter) else [_Hidden(step)]
                 frame = frame.substitute(step, _ReadAfter(*earlier, written))
-            elif step._name not in seen and not isinstance(step, (Exchange, Beside)):
-                seen.add(step._name)
-                waiting += step.dependencies()
+            elif step._name not in visited and not isinstance(step, (Exchange, Beside)):
+                visited.add(step._name)
+                pending += step.dependencies()
         return frame
 
 

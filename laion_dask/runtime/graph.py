@@ -29,7 +29,7 @@ from laion_dask.runtime.dask_expressions import (
 )
 from laion_dask.runtime.disk_shuffle import Beside, Exchange, ReadAfter
 from laion_dask.runtime.progress import ProgressBar
-from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_client
+from laion_dask.runtime.workers import lost_workers_named, slot_released, waiting_client
 
 
 class Reader(Protocol):
@@ -129,8 +129,10 @@ def tasks(kernel: Callable, parts: Iterable, *args) -> list[Delayed]:
 def tree(results: list[Delayed], combine: Callable, *args) -> Delayed:
     """Reduce results to one by ``combine(up to eight, *args)``. Lazy."""
     while len(results) > 1:
-        some = [results[at : at + 8] for at in range(0, len(results), 8)]
-        results = _layer(_combined, [(combine, len(few), *few, *args) for few in some], combine)
+        groups = [results[at : at + 8] for at in range(0, len(results), 8)]
+        results = _layer(
+            _combined, [(combine, len(group), *group, *args) for group in groups], combine
+        )
     return results[0]
 
 
@@ -144,22 +146,22 @@ def _combined(combine: Callable, several: int, *values):
 
 
 def _layer(
-    function: Callable, calls: Sequence[tuple], named: Callable | None = None
+    function: Callable, calls: Sequence[tuple], named_after: Callable | None = None
 ) -> list[Delayed]:
     """``function(*call)`` for every call, as tasks of one layer: cheaper than a layer per call."""
-    name = f"{(named or function).__name__}-{uuid4().hex}"
+    name = f"{(named_after or function).__name__}-{uuid4().hex}"
     layer: dict[Key, Task] = {}
-    needed: list = []
-    known: dict[int, tuple] = {}
+    dependencies: list = []
+    unpacked: dict[int, tuple] = {}
     for number, call in enumerate(calls):
-        given = []
+        arguments = []
         for value in call:
-            if id(value) not in known:  # inspect arguments shared by several calls only once
-                known[id(value)] = (value, ()) if _is_plain(value) else unpack_collections(value)
-                needed += known[id(value)][1]
-            given.append(known[id(value)][0])
-        layer[f"{name}-{number}"] = Task(f"{name}-{number}", function, *given)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=needed)
+            if id(value) not in unpacked:  # inspect arguments shared by several calls only once
+                unpacked[id(value)] = (value, ()) if _is_plain(value) else unpack_collections(value)
+                dependencies += unpacked[id(value)][1]
+            arguments.append(unpacked[id(value)][0])
+        layer[f"{name}-{number}"] = Task(f"{name}-{number}", function, *arguments)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
     return [Delayed(key, graph, layer=name) for key in layer]
 
 
@@ -210,7 +212,7 @@ def _compute_on(client, collections, label: str):
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        with place_left(), ProgressBar(total=len(futures), desc=label, leave=False) as bar:
+        with slot_released(), ProgressBar(total=len(futures), desc=label, leave=False) as bar:
             for _ in as_completed(futures):
                 bar.update()
             return tuple(client.gather(client.compute(persisted)))

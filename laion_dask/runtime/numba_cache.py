@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def compiled(function: Callable, *given) -> tuple[Callable, Any]:
+def compiled(function: Callable, *arguments) -> tuple[Callable, Any]:
     """Compile a function for the given arguments and call it. Imports numba, which takes 0.5 s.
 
     The compiled function releases the GIL. If the cache cannot be written or read (no writable
@@ -17,11 +17,11 @@ def compiled(function: Callable, *given) -> tuple[Callable, Any]:
     from numba import njit
 
     try:
-        made = njit(nogil=True, cache=True)(function)
-        return made, made(*given)
+        dispatcher = njit(nogil=True, cache=True)(function)
+        return dispatcher, dispatcher(*arguments)
     except Exception as error:
-        made = njit(nogil=True)(function)
-        answer = made(*given)
+        dispatcher = njit(nogil=True)(function)
+        result = dispatcher(*arguments)
         warnings.warn(
             f"numba's cache of {function.__module__} cannot be used ({error}), so every process "
             "compiles it again, which takes some seconds. Set NUMBA_CACHE_DIR to a writable "
@@ -29,4 +29,4 @@ def compiled(function: Callable, *given) -> tuple[Callable, Any]:
             RuntimeWarning,
             stacklevel=2,
         )
-        return made, answer
+        return dispatcher, result

@@ -14,7 +14,7 @@ from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
 from laion_dask.runtime.progress import ProgressBar
-from laion_dask.runtime.workers import lost_workers_named, place_left, waiting_client
+from laion_dask.runtime.workers import lost_workers_named, slot_released, waiting_client
 
 
 class Run:
@@ -65,11 +65,11 @@ class Run:
 
 def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
     """A progress bar that disappears when it is done, unless it was explicitly requested."""
-    asked = progress is not None
-    shown = progress if asked else is_watched()
-    delay = 0 if asked else 2
+    requested = progress is not None
+    shown = progress if requested else is_watched()
+    delay = 0 if requested else 2
     return ProgressBar(
-        total=total, desc=label, unit=unit, disable=not shown, delay=delay, leave=asked
+        total=total, desc=label, unit=unit, disable=not shown, delay=delay, leave=requested
     )
 
 
@@ -109,7 +109,7 @@ def run_each(
     bar = verb_bar(label, sum(sizes), progress, unit)
     with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
-            with place_left():
+            with slot_released():
                 return _on_client(client, task, items, sizes, bar)
         return _on_threads(task, items, bar)
 

@@ -70,7 +70,7 @@ def waiting_client():
 
 
 @contextmanager
-def place_left() -> Iterator[None]:
+def slot_released() -> Iterator[None]:
     """Inside a task, release its slot on the worker while the task waits for other tasks.
 
     Elsewhere it does nothing. Otherwise a worker with one thread would wait for itself forever.
@@ -78,15 +78,15 @@ def place_left() -> Iterator[None]:
     from distributed import rejoin, secede
     from distributed.worker import thread_state
 
-    left = False
+    has_seceded = False
     if getattr(thread_state, "key", None) is not None:
         with suppress(KeyError):  # the task has seceded already
             secede()
-            left = True
+            has_seceded = True
     try:
         yield
     finally:
-        if left:
+        if has_seceded:
             rejoin()
 
 
@@ -134,13 +134,13 @@ def _how_lost(error) -> str:
     last = error.last_worker.address
     client = current_client()
     events = client.get_events(LOST) if client is not None and not client.asynchronous else ()
-    said = [event for _, event in events if event["worker"] == last]
+    reports = [event for _, event in events if event["worker"] == last]
     start = f"{error.allowed_failures + 1} workers ended while running the task {error.task!r}"
-    if said:
+    if reports:
         return (
             f"{start}, so it is not retried. The last one ended because it could no longer "
-            f"use its GPU, after {said[-1]['error']} in the task {said[-1]['task']!r}. Run that "
-            "task by itself to find the cause; other jobs can continue."
+            f"use its GPU, after {reports[-1]['error']} in the task {reports[-1]['task']!r}. Run "
+            "that task by itself to find the cause; other jobs can continue."
         )
     return (
         f"{start}, the last one at {last}, so it is not retried. It reported no GPU error; "
@@ -176,19 +176,20 @@ def choose_backend(backend: str) -> str:
             "scheduler. Wait for one with client.wait_for_workers(1), keep one with "
             f"cluster.adapt(minimum=1), or use {argument('backend', 'pandas')}."
         )
-    able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
-    if able == len(lacking):
-        here, there = lacks_for_cudf(), ask_scheduler(client)
-        if not (here or there):
+    n_able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
+    if n_able == len(lacking):
+        local_reason, scheduler_reason = lacks_for_cudf(), ask_scheduler(client)
+        if not (local_reason or scheduler_reason):
             return "cudf"
-        who = "this process, which creates" if here else "the scheduler, which receives"
+        process = "this process, which creates" if local_reason else "the scheduler, which receives"
         warn_of_pandas(
-            f"All {able} workers can make cuDF frames, but {who} an empty one to describe them, "
-            f"cannot: {here or there}. Run it on a machine with a GPU, such as a job"
+            f"All {n_able} workers can make cuDF frames, but {process} an empty one to describe "
+            f"them, cannot: {local_reason or scheduler_reason}. Run it on a machine with a GPU, such "
+            "as a job"
         )
-    elif able:
+    elif n_able:
         warn_of_pandas(
-            f"{able} of {len(lacking)} workers can make cuDF frames; of the others, {reasons}. "
+            f"{n_able} of {len(lacking)} workers can make cuDF frames; of the others, {reasons}. "
             "Connect to a cluster with identical workers"
         )
     elif GPU_WITHOUT_CUDF in lacking:
@@ -249,9 +250,9 @@ def ask_workers(client) -> dict[str, str]:
             f"{argument('backend', 'auto')} cannot ask the workers of an asynchronous client. Use "
             f"{argument('backend', 'pandas')} or {argument('backend', 'cudf')}."
         )
-    patience = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
-    until = time.monotonic() + patience
-    wish = None
+    timeout = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    deadline = time.monotonic() + timeout
+    probe = None
     try:
         while True:
             answers = client.run(lacks_for_cudf, on_error="return")
@@ -261,12 +262,12 @@ def ask_workers(client) -> dict[str, str]:
                         f"The worker at {address} cannot import a requirement of this package "
                         f"({answer}). Install the same version of laion_dask on all workers."
                     ) from answer
-            said = {a: answer for a, answer in answers.items() if isinstance(answer, str)}
-            if said or time.monotonic() > until:
-                return said
-            if not answers and wish is None:
-                wish = client.submit(time.sleep, 0, pure=False)
+            reasons = {a: answer for a, answer in answers.items() if isinstance(answer, str)}
+            if reasons or time.monotonic() > deadline:
+                return reasons
+            if not answers and probe is None:
+                probe = client.submit(time.sleep, 0, pure=False)
             time.sleep(0.1)
     finally:
-        if wish is not None:
-            wish.cancel()
+        if probe is not None:
+            probe.cancel()

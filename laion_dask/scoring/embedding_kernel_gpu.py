@@ -70,7 +70,7 @@ def fill(
             for column, values in zip(out, score(*(g[at:stop] for g in matrices)), strict=True):
                 column[target] = values
 
-        run_with_oom_backoff(score_rows, len(x), len(x), least=MIN_BLOCK_ROWS)
+        run_with_oom_backoff(score_rows, len(x), len(x), min_size=MIN_BLOCK_ROWS)
     return out
 
 

@@ -116,7 +116,7 @@ def read(piece: Piece, names: Sequence[str], scan: ScanSpec, decoder: Decoder, *
         batches[start] = _masked(frame, names, scan)
 
     run_with_oom_backoff(
-        read_batch, len(groups), _batch_size(groups), least=1, what="row groups", remedy=_REMEDY
+        read_batch, len(groups), _batch_size(groups), min_size=1, noun="row groups", remedy=_REMEDY
     )
     if not batches:
         empty = pa.schema([(n, dict(scan.types)[n]) for n in names]).empty_table()

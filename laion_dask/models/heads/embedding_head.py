@@ -186,7 +186,7 @@ class EmbeddingHead(Head):
                 scores[start:stop] = of_block[: len(rows)]
 
         size = self.device_block  # the size of every block, whatever the number of rows
-        run_with_oom_backoff(score, -(-len(x) // size) * size, size, least=self.least_block)
+        run_with_oom_backoff(score, -(-len(x) // size) * size, size, min_size=self.least_block)
         return scores
 
     def _state_on(self, device):

@@ -110,7 +110,7 @@ def _redo_odd(scores, x, squares, weight) -> None:
         length = torch.linalg.vector_norm(rows, dim=1)
         scores[some] = ((rows * weight).sum(dim=1) / length).float()
 
-    run_with_oom_backoff(work, len(odd), 1 << 16, least=1 << 10)
+    run_with_oom_backoff(work, len(odd), 1 << 16, min_size=1 << 10)
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:

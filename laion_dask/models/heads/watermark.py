@@ -155,7 +155,7 @@ class WatermarkHead(FromFile, Head):
                 logits = net(ready[start:stop].to(device, torch.float32))
                 found[start:stop] = logits.softmax(dim=1)[:, 0].cpu().numpy()
 
-        run_with_oom_backoff(work, len(ready), len(ready), least=1, what="images")
+        run_with_oom_backoff(work, len(ready), len(ready), min_size=1, noun="images")
         return found
 
 

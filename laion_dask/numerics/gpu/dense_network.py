@@ -63,11 +63,11 @@ class Dense:
         weight2, bias2 = second[0] if second else (np.zeros((0, h1)), np.zeros(0))
         h2 = -(-len(bias2) // _STEP) * _STEP
         halves, self.scale = _halves(_filled(first.T, first.shape[1], h1))
-        dims, *spans, table, ours = lookup or _no_lookup()
+        dims, *spans, table, lookup_weights = lookup or _no_lookup()
         self.sizes, self.n_looked_up = (h1, h2, h3), len(dims)
         self.tensors = [
-            _tensor(part, dtype, device)
-            for part, dtype in [
+            _tensor(array, dtype, device)
+            for array, dtype in [
                 (halves, "float16"),
                 (_filled(bias1, h1), "float32"),
                 (_filled(weight2.T, h1, h2), "bfloat16"),
@@ -79,7 +79,7 @@ class Dense:
                 (dims, "int64"),
                 (np.stack(spans), "float64"),
                 (table, "float32"),
-                (_filled(ours, len(dims), h1), "float32"),
+                (_filled(lookup_weights, len(dims), h1), "float32"),
             ]
         ]
 
@@ -111,9 +111,9 @@ def _halves(weight: np.ndarray) -> tuple[np.ndarray, float]:
     ``weight = scale * (halves[..., 0] + halves[..., 1] * 2**-11)``, to 22 bits of the largest.
     """
     scale = float(np.abs(weight).max(initial=0.0)) or 1.0
-    whole = weight.astype(np.float64) / scale
-    high = whole.astype(np.float16)
-    return np.stack([high, ((whole - high) * _LOW).astype(np.float16)], axis=-1), scale
+    scaled = weight.astype(np.float64) / scale
+    high = scaled.astype(np.float16)
+    return np.stack([high, ((scaled - high) * _LOW).astype(np.float16)], axis=-1), scale
 
 
 def _no_lookup() -> tuple[np.ndarray, ...]:

@@ -65,15 +65,15 @@ def dot_and_squares(rows, vectors):
     squares = torch.empty(n, dtype=torch.float32, device=rows.device)
     if _launched("run_dots_and_squares", rows, vectors.contiguous(), dots, squares):
         return dots, squares
-    wide = vectors.double().T
+    vectors_f64 = vectors.double().T
 
     def work(start: int, stop: int) -> None:
         # In float64, so that the last digit of the float32 result depends only on the row.
         x = rows[start:stop].double()
-        dots[start:stop] = x @ wide
+        dots[start:stop] = x @ vectors_f64
         squares[start:stop] = torch.linalg.vector_norm(x, dim=1).square_()
 
-    run_with_oom_backoff(work, n, _PLAIN_ROWS, least=_LEAST_ROWS)
+    run_with_oom_backoff(work, n, _PLAIN_ROWS, min_size=_LEAST_ROWS)
     return dots, squares
 
 
@@ -105,7 +105,7 @@ def dense(rows, network: Dense):
     return (numbers, squares) if _launched("run_dense", rows, network, numbers, squares) else None
 
 
-def _launched(name: str, rows, *others) -> bool:
+def _launched(name: str, rows, *arguments) -> bool:
     """Whether a kernel was launched over the rows; if not, another implementation must be used."""
     if not rows.is_cuda or not _is_aligned(rows) or name in _failed:
         return False
@@ -113,12 +113,12 @@ def _launched(name: str, rows, *others) -> bool:
         return True
     try:
         getattr(importlib.import_module("laion_dask.numerics.gpu.triton_kernels"), name)(
-            rows, *others
+            rows, *arguments
         )
     except Exception as error:
         if is_out_of_memory(error) or is_context_corrupted(error):
             raise
-        _say_once(name, error)
+        _warn_once(name, error)
         return False
     return True
 
@@ -129,7 +129,7 @@ def _is_aligned(rows) -> bool:
     return rows.is_contiguous() and rows.data_ptr() % 16 == 0 and step % 16 == 0
 
 
-def _say_once(name: str, error: Exception) -> None:
+def _warn_once(name: str, error: Exception) -> None:
     with _guard:
         first = not _failed
         _failed.add(name)

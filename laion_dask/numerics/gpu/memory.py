@@ -38,8 +38,8 @@ def run_with_oom_backoff(
     n: int,
     size: int,
     *,
-    least: int,
-    what: str = "rows",
+    min_size: int,
+    noun: str = "rows",
     remedy: str = _REMEDY,
 ) -> None:
     """Call ``work(start, stop)`` over the range from 0 to n, block by block.
@@ -53,9 +53,9 @@ def run_with_oom_backoff(
     n : int
     size : int
         The largest block.
-    least : int
+    min_size : int
         The smallest block to try.
-    what, remedy : str
+    noun, remedy : str
         The items and the remedy, for the error message.
 
     Raises
@@ -65,34 +65,34 @@ def run_with_oom_backoff(
     DeviceLostError
         When this process can no longer use the GPU.
     """
-    at, last_try = 0, False
-    while at < n:
+    start, last_try = 0, False
+    while start < n:
         cancellation.check()
-        stop = min(n, at + size)
+        stop = min(n, start + size)
         try:
-            work(at, stop)
+            work(start, stop)
         except Exception as error:
             _raise_if_corrupted(error)
             if not is_out_of_memory(error):
                 raise
             if last_try:
-                block = f"a block of {stop - at:,} {what}, the smallest that is tried"
+                block = f"a block of {stop - start:,} {noun}, the smallest that is tried"
                 raise _full_error(block, error, remedy) from error
         else:
-            at, last_try = stop, False
+            start, last_try = stop, False
             continue
         release()  # the error no longer exists here, so its frames hold no memory
-        last_try = min(size, n) <= least  # one last retry, now that caches are dropped
-        size = max(least, min(size, n) // 2)
+        last_try = min(size, n) <= min_size  # one last retry, now that caches are dropped
+        size = max(min_size, min(size, n) // 2)
 
 
-def retry_after_release(make: Callable[[], object], what: str):
+def retry_after_release(make: Callable[[], object], contents: str):
     """The result of ``make()``, retried once after caches are released.
 
     Raises
     ------
     DeviceMemoryError
-        When it does not fit in memory; ``what`` names it.
+        When it does not fit in memory; ``contents`` names it.
     DeviceLostError
         As `run_with_oom_backoff`.
     """
@@ -107,7 +107,7 @@ def retry_after_release(make: Callable[[], object], what: str):
         return make()
     except Exception as error:
         if is_out_of_memory(error):
-            raise _full_error(what, error, _REMEDY) from error
+            raise _full_error(contents, error, _REMEDY) from error
         raise
 
 
@@ -119,8 +119,8 @@ def _raise_if_corrupted(error: Exception) -> None:
         ) from error
 
 
-def _full_error(what: str, error: Exception, remedy: str) -> DeviceMemoryError:
-    return DeviceMemoryError(f"Memory does not hold {what} ({_first_line(error)}). {remedy}")
+def _full_error(contents: str, error: Exception, remedy: str) -> DeviceMemoryError:
+    return DeviceMemoryError(f"Memory does not hold {contents} ({_first_line(error)}). {remedy}")
 
 
 def _first_line(error: BaseException) -> str:

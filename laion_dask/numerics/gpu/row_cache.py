@@ -46,7 +46,7 @@ class DeviceRows:
         self.rows = torch.empty((n + PAD, dim), dtype=torch.float16, device=device)
         self.rows[n:] = 0
         self._scale = torch.ones(n + PAD, dtype=torch.float32, device=device)
-        self._bad, self._near = np.zeros(n, bool), True
+        self._invalid, self._all_near_one = np.zeros(n, bool), True
         self.n, self.n_bytes = n, self.bytes_of(n, dim)
 
     @staticmethod
@@ -57,39 +57,42 @@ class DeviceRows:
     def put(self, at: int, x) -> None:
         """Copy rows as stored, an (m, dim) tensor, to position ``at``."""
 
-        def some(start: int, stop: int) -> None:
+        def put_block(start: int, stop: int) -> None:
             self._put(at + start, x[start:stop])
 
-        memory.run_with_oom_backoff(some, len(x), len(x), least=MIN_BLOCK_ROWS)
+        memory.run_with_oom_backoff(put_block, len(x), len(x), min_size=MIN_BLOCK_ROWS)
 
-    def _put(self, at: int, x) -> None:
-        torch, here = self._torch, slice(at, at + len(x))
+    def _put(self, start: int, x) -> None:
+        torch, target = self._torch, slice(start, start + len(x))
         # Squares of float16 are normal in float32, squares of float32 are normal in float64.
-        wide = torch.float32 if x.dtype == torch.float16 else torch.float64
-        length = torch.linalg.vector_norm(x, dim=1, dtype=wide)
-        bad = ~(torch.isfinite(length) & (length > 0))
+        length_dtype = torch.float32 if x.dtype == torch.float16 else torch.float64
+        length = torch.linalg.vector_norm(x, dim=1, dtype=length_dtype)
+        invalid = ~(torch.isfinite(length) & (length > 0))
         if x.dtype == torch.float16:
-            self.rows[here] = x
-            self._scale[here] = 1 / length
-            far = (length - 1).abs() >= 0.75 * NEAR
+            self.rows[target] = x
+            self._scale[target] = 1 / length
+            not_unit = (length - 1).abs() >= 0.75 * NEAR
         else:
-            self.rows[here] = (x.double() / length[:, None]).half()
-            far = torch.zeros_like(bad)
-        self.rows[here].masked_fill_(bad[:, None], 0)
-        self._scale[here].masked_fill_(bad, 1)
-        counts = torch.stack([bad, far & ~bad]).cpu().numpy()
-        self._bad[here], self._near = counts[0], self._near and not counts[1].any()
+            self.rows[target] = (x.double() / length[:, None]).half()
+            not_unit = torch.zeros_like(invalid)
+        self.rows[target].masked_fill_(invalid[:, None], 0)
+        self._scale[target].masked_fill_(invalid, 1)
+        counts = torch.stack([invalid, not_unit & ~invalid]).cpu().numpy()
+        self._invalid[target], self._all_near_one = (
+            counts[0],
+            self._all_near_one and not counts[1].any(),
+        )
 
-    def take(self, other: DeviceRows, at: np.ndarray) -> None:
+    def take(self, other: DeviceRows, positions: np.ndarray) -> None:
         """Copy the rows at the given positions of ``other`` to the start."""
-        n, which = len(at), self._torch.from_numpy(at).to(self.rows.device)
-        for mine, theirs in ((self.rows, other.rows), (self._scale, other._scale)):
-            self._torch.index_select(theirs, 0, which, out=mine[:n])
-        self._bad[:n], self._near = other._bad[at], other._near
+        n, indices = len(positions), self._torch.from_numpy(positions).to(self.rows.device)
+        for target, source in ((self.rows, other.rows), (self._scale, other._scale)):
+            self._torch.index_select(source, 0, indices, out=target[:n])
+        self._invalid[:n], self._all_near_one = other._invalid[positions], other._all_near_one
 
     def bad(self, start: int, stop: int) -> int:
         """The number of rows without direction in a range."""
-        return int(np.count_nonzero(self._bad[start:stop]))
+        return int(np.count_nonzero(self._invalid[start:stop]))
 
     def mend(self, scores, start: int, stop: int) -> None:
         """Turn products with a range of rows into cosines, in place; -inf without direction.
@@ -100,11 +103,11 @@ class DeviceRows:
             Columns after the last row become -inf too.
         """
         n = stop - start
-        if not self._near:
+        if not self._all_near_one:
             scores[:, :n].mul_(self._scale[start:stop])
-        bad = np.flatnonzero(self._bad[start:stop])
-        if len(bad):
-            scores[:, self._torch.from_numpy(bad).to(scores.device)] = -np.inf
+        invalid = np.flatnonzero(self._invalid[start:stop])
+        if len(invalid):
+            scores[:, self._torch.from_numpy(invalid).to(scores.device)] = -np.inf
         scores[:, n:] = -np.inf
 
 
@@ -151,16 +154,16 @@ class RowCache:
         """Allocate rows that may be cached; None when memory is short."""
         size = DeviceRows.bytes_of(n, dim)
         with self._guard:
-            held = sum(run.n_bytes for run, _ in self._runs.values())
-            most = SHARE * self._available(device, held)
-            others = [key for key, (_, by) in self._runs.items() if by != search]
-            mine = sum(run.n_bytes for run, by in self._runs.values() if by == search)
-            if mine + size > most:
+            cached_bytes = sum(run.n_bytes for run, _ in self._runs.values())
+            max_bytes = SHARE * self._available(device, cached_bytes)
+            evictable = [key for key, (_, owner) in self._runs.items() if owner != search]
+            search_bytes = sum(run.n_bytes for run, owner in self._runs.values() if owner == search)
+            if search_bytes + size > max_bytes:
                 return None
-            for key in others:
-                if held + size <= most:
+            for key in evictable:
+                if cached_bytes + size <= max_bytes:
                     break
-                held -= self._runs.pop(key)[0].n_bytes
+                cached_bytes -= self._runs.pop(key)[0].n_bytes
         try:
             return DeviceRows(n, dim, device)
         except Exception as error:
@@ -183,13 +186,18 @@ class RowCache:
         return len(self._runs)
 
 
-def _available(device: str, held: int) -> int:
+def _available(device: str, cached_bytes: int) -> int:
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
     if torch.cuda.get_allocator_backend() not in ("native", "cudaMallocAsync"):
         return total // 2  # RMM's pool holds most of the GPU, and does not report free memory
-    return free + held + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (
+        free
+        + cached_bytes
+        + torch.cuda.memory_reserved(device)
+        - torch.cuda.memory_allocated(device)
+    )
 
 
 #: The cache of this process.
@@ -219,38 +227,42 @@ def rows_on_device(
         if isinstance(rows, range):
             yield run, rows.start - first, rows.stop - first, rows
             return
-        yield from _gathered(run, rows, first, _allocate_up_to(min(step, len(rows)), dim, device))
+        yield from _cached_blocks(
+            run, rows, first, _allocate_up_to(min(step, len(rows)), dim, device)
+        )
         return
     run, at = cached_rows.make(len(rows), dim, device, search), 0
     blocks = ((shard, rows[at : at + step]) for at in range(0, len(rows), step))
-    passing = None
-    with closing(prefetch_to_device(embeddings, blocks, device)) as fed:
-        for (_, here), x in fed:
+    buffer = None
+    with closing(prefetch_to_device(embeddings, blocks, device)) as transfers:
+        for (_, block_rows), x in transfers:
             if run is None:
-                passing = passing or _allocate_up_to(len(here), dim, device)
-                yield from _passing(passing, x, here)
+                buffer = buffer or _allocate_up_to(len(block_rows), dim, device)
+                yield from _uncached_blocks(buffer, x, block_rows)
                 continue
             run.put(at, x)
-            yield run, at, at + len(here), here
-            at += len(here)
+            yield run, at, at + len(block_rows), block_rows
+            at += len(block_rows)
     if run is not None:
         cached_rows.keep(key, run, search)
 
 
-def _gathered(run: DeviceRows, rows: np.ndarray, first: int, into: DeviceRows) -> Iterator[tuple]:
+def _cached_blocks(
+    run: DeviceRows, rows: np.ndarray, first: int, into: DeviceRows
+) -> Iterator[tuple]:
     """Selected cached rows, in blocks that fit in ``into``."""
     for at in range(0, len(rows), into.n):
-        some = rows[at : at + into.n]
-        into.take(run, some.astype(np.int64) - first)
-        yield into, 0, len(some), some
+        block = rows[at : at + into.n]
+        into.take(run, block.astype(np.int64) - first)
+        yield into, 0, len(block), block
 
 
-def _passing(run: DeviceRows, x, rows: np.ndarray | range) -> Iterator[tuple]:
+def _uncached_blocks(run: DeviceRows, x, rows: np.ndarray | range) -> Iterator[tuple]:
     """Rows that are not cached, in blocks that fit in ``run``."""
     for at in range(0, len(rows), run.n):
-        some = slice(at, at + run.n)
-        run.put(0, x[some])
-        yield run, 0, len(rows[some]), rows[some]
+        block = slice(at, at + run.n)
+        run.put(0, x[block])
+        yield run, 0, len(rows[block]), rows[block]
 
 
 def _allocate_up_to(n: int, dim: int, device: str) -> DeviceRows:
@@ -261,7 +273,7 @@ def _allocate_up_to(n: int, dim: int, device: str) -> DeviceRows:
         if not allocated:
             allocated.append(DeviceRows(stop - start, dim, device))
 
-    memory.run_with_oom_backoff(make, n, n, least=MIN_BLOCK_ROWS)
+    memory.run_with_oom_backoff(make, n, n, min_size=MIN_BLOCK_ROWS)
     return allocated[0]
 
 

@@ -145,16 +145,16 @@ class _Prefetcher:
         if slot is not None and slot.n_bytes >= n * width:
             return slot
         slot = None  # free its memory before allocating more
-        made: list = []
+        slots: list = []
 
         def make(start: int, stop: int) -> None:
-            if not made:
-                made.append(self._make((stop - start) * width))
+            if not slots:
+                slots.append(self._make((stop - start) * width))
                 if stop - start < n:
                     self._max_rows = stop - start
 
-        memory.run_with_oom_backoff(make, n, n, least=MIN_BLOCK_ROWS)
-        return made[0]
+        memory.run_with_oom_backoff(make, n, n, min_size=MIN_BLOCK_ROWS)
+        return slots[0]
 
     def _fill(self, slot, block: tuple, like: np.ndarray):
         """The rows of a block as a tensor in its slot; runs in the reader thread."""
@@ -165,8 +165,8 @@ class _Prefetcher:
             slot.load(len(rows) * width, lambda to: self._files.read(to, *span))
         else:
             # Unpack or download a file once, not once per piece.
-            whole = not self._embeddings.files[shard].is_mapped
-            step = len(rows) if whole else _PIECE // width
+            is_unmapped = not self._embeddings.files[shard].is_mapped
+            step = len(rows) if is_unmapped else _PIECE // width
 
             def read(to: np.ndarray) -> None:
                 self._read(to.view(like.dtype).reshape(-1, like.shape[1]), block, max(1, step))
@@ -209,10 +209,10 @@ class _KvikioFiles:
         if self._path != path:
             self.close()
             self._path, self._open = path, self._kvikio.CuFile(path, "r")
-        got = self._open.read(to, len(to), offset)
-        if got != len(to):
+        n_read = self._open.read(to, len(to), offset)
+        if n_read != len(to):
             raise EmbeddingsError(
-                f"{path} ended {len(to) - got:,} bytes early while being read. Open it again."
+                f"{path} ended {len(to) - n_read:,} bytes early while being read. Open it again."
             )
 
     def close(self) -> None:
@@ -222,9 +222,9 @@ class _KvikioFiles:
 
 
 def _slice(block: tuple, start: int, stop: int | None) -> tuple:
-    shard, *rest = block
-    part = slice(start, stop)
-    return shard, *(v[part] if isinstance(v, (np.ndarray, range)) else v for v in rest)
+    shard, *arrays = block
+    selection = slice(start, stop)
+    return shard, *(v[selection] if isinstance(v, (np.ndarray, range)) else v for v in arrays)
 
 
 class _CudaSlot:

@@ -42,8 +42,8 @@ def dots_and_squares(
 ):
     """Dot products of every row with 1 to 4 vectors and with itself; each row is read once."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    here = at < n
-    place = at.to(tl.int64) * DIM
+    row_mask = at < n
+    offsets = at.to(tl.int64) * DIM
     square = tl.zeros((BLOCK, STEP), tl.float32)
     dot0 = tl.zeros((BLOCK, STEP), tl.float32)
     dot1 = tl.zeros((BLOCK, STEP), tl.float32)
@@ -51,30 +51,30 @@ def dots_and_squares(
     dot3 = tl.zeros((BLOCK, STEP), tl.float32)
     for k in tl.static_range(0, DIM, STEP):
         column = k + tl.arange(0, STEP)
-        inside = column < DIM
-        mask = here[:, None] & inside[None, :]
-        x = tl.load(rows + place[:, None] + column[None, :], mask=mask, other=0.0).to(tl.float32)
+        column_mask = column < DIM
+        mask = row_mask[:, None] & column_mask[None, :]
+        x = tl.load(rows + offsets[:, None] + column[None, :], mask=mask, other=0.0).to(tl.float32)
         square = tl.fma(x, x, square)
-        w = tl.load(vectors + column, mask=inside, other=0.0)
+        w = tl.load(vectors + column, mask=column_mask, other=0.0)
         dot0 = tl.fma(x, tl.broadcast_to(w[None, :], (BLOCK, STEP)), dot0)
         if M > 1:
-            w = tl.load(vectors + DIM + column, mask=inside, other=0.0)
+            w = tl.load(vectors + DIM + column, mask=column_mask, other=0.0)
             dot1 = tl.fma(x, tl.broadcast_to(w[None, :], (BLOCK, STEP)), dot1)
         if M > 2:
-            w = tl.load(vectors + 2 * DIM + column, mask=inside, other=0.0)
+            w = tl.load(vectors + 2 * DIM + column, mask=column_mask, other=0.0)
             dot2 = tl.fma(x, tl.broadcast_to(w[None, :], (BLOCK, STEP)), dot2)
         if M > 3:
-            w = tl.load(vectors + 3 * DIM + column, mask=inside, other=0.0)
+            w = tl.load(vectors + 3 * DIM + column, mask=column_mask, other=0.0)
             dot3 = tl.fma(x, tl.broadcast_to(w[None, :], (BLOCK, STEP)), dot3)
-    tl.store(squares + at, tl.sum(square, 1), mask=here)
+    tl.store(squares + at, tl.sum(square, 1), mask=row_mask)
     out = dots + at.to(tl.int64) * M
-    tl.store(out, tl.sum(dot0, 1), mask=here)
+    tl.store(out, tl.sum(dot0, 1), mask=row_mask)
     if M > 1:
-        tl.store(out + 1, tl.sum(dot1, 1), mask=here)
+        tl.store(out + 1, tl.sum(dot1, 1), mask=row_mask)
     if M > 2:
-        tl.store(out + 2, tl.sum(dot2, 1), mask=here)
+        tl.store(out + 2, tl.sum(dot2, 1), mask=row_mask)
     if M > 3:
-        tl.store(out + 3, tl.sum(dot3, 1), mask=here)
+        tl.store(out + 3, tl.sum(dot3, 1), mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -111,28 +111,28 @@ def dense(
     and consumed ``CHUNK`` units at a time.
     """
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    here = at < n
-    place = at.to(tl.int64) * DIM
+    row_mask = at < n
+    offsets = at.to(tl.int64) * DIM
     halves = tl.arange(0, 2 * H1)
     both = tl.zeros((BLOCK, 2 * H1), tl.float32)
     square = tl.zeros((BLOCK, STEP), tl.float32)
     for k in range(0, DIM, STEP):
         column = k + tl.arange(0, STEP)
-        x = tl.load(rows + place[:, None] + column[None, :], mask=here[:, None], other=0.0)
+        x = tl.load(rows + offsets[:, None] + column[None, :], mask=row_mask[:, None], other=0.0)
         w = tl.load(first + column[:, None] * (2 * H1) + halves[None, :])
         both = tl.dot(x, w, both)
-        wide = x.to(tl.float32)
-        square = tl.fma(wide, wide, square)
-    tl.store(squares + at, tl.sum(square, 1), mask=here)
+        x_f32 = x.to(tl.float32)
+        square = tl.fma(x_f32, x_f32, square)
+    tl.store(squares + at, tl.sum(square, 1), mask=row_mask)
 
     unit = tl.arange(0, H1)
     high, low = tl.split(tl.reshape(both, (BLOCK, H1, 2)))
     hidden = (high + low / _LOW) * scale + tl.load(bias1 + unit)[None, :]
     for i in tl.static_range(L):
-        value = tl.load(rows + place + tl.load(dims + i), mask=here, other=0.0).to(tl.float64)
+        value = tl.load(rows + offsets + tl.load(dims + i), mask=row_mask, other=0.0).to(tl.float64)
         slot = value * 1e6 + _WHOLE - _WHOLE - tl.load(spans + i)
-        known = (slot > 0) & (slot < tl.load(spans + L + i))  # False for NaN and infinity
-        slot = tl.where(known, slot, 0.0) + tl.load(spans + 2 * L + i)
+        in_table = (slot > 0) & (slot < tl.load(spans + L + i))  # False for NaN and infinity
+        slot = tl.where(in_table, slot, 0.0) + tl.load(spans + 2 * L + i)
         index = tl.load(table + slot.to(tl.int64))
         weight = tl.load(ours + i * H1 + unit)
         hidden = tl.fma(
@@ -156,7 +156,7 @@ def dense(
         out = tl.dot(hidden, tl.load(third + unit[:, None] * H3 + wide_unit[None, :]))
     out = tl.maximum(out + tl.load(bias3 + wide_unit)[None, :], 0.0)
     number = tl.sum(out * tl.load(last + wide_unit)[None, :], 1) + tl.load(shift)
-    tl.store(numbers + at, number, mask=here)
+    tl.store(numbers + at, number, mask=row_mask)
 
 
 def run_dots_and_squares(rows, vectors, dots, squares) -> None:

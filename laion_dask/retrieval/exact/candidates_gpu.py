@@ -58,7 +58,7 @@ def select_candidates_on(
         batches.append(GpuQueryBatch(*arguments, device=device))
 
     memory.run_with_oom_backoff(
-        make, -(-len(vectors) // QUERIES_PER_BATCH), 1, least=1, what="batch of queries"
+        make, -(-len(vectors) // QUERIES_PER_BATCH), 1, min_size=1, noun="batch of queries"
     )
     step = min(
         MAX_ROWS, max(MIN_BLOCK_ROWS, MAX_COSINES // max(1, min(QUERIES_PER_BATCH, len(vectors))))
@@ -97,7 +97,7 @@ class GpuQueryBatch(QueryBatch):
         def add_rows(low: int, high: int) -> None:
             self.add(run, start + low, start + high, shard, rows[low:high])
 
-        memory.run_with_oom_backoff(add_rows, stop - start, step, least=MIN_BLOCK_ROWS)
+        memory.run_with_oom_backoff(add_rows, stop - start, step, min_size=MIN_BLOCK_ROWS)
 
     def add(
         self, run: DeviceRows, start: int, stop: int, shard: int, rows: np.ndarray | range
@@ -164,7 +164,7 @@ class GpuQueryBatch(QueryBatch):
             good.append((positions[0].astype(np.int32), positions[1], cosine))
 
         memory.run_with_oom_backoff(
-            select_range, len(members), len(members), least=MIN_BLOCK_ROWS, what="candidates"
+            select_range, len(members), len(members), min_size=MIN_BLOCK_ROWS, noun="candidates"
         )
         return good
 

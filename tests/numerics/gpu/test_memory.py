@@ -17,7 +17,7 @@ def test_blocks_are_halved_and_nothing_is_left_out():
         out[start:stop] = x[start:stop] * 2
 
     with Full(4 * 100) as full:
-        memory.run_with_oom_backoff(double, 1000, 512, least=8)
+        memory.run_with_oom_backoff(double, 1000, 512, min_size=8)
     assert torch.equal(out, x * 2)
     assert tried == [512, 256, 128, *[64] * 15, 40] and full.failures == 3
 
@@ -32,22 +32,22 @@ def test_at_the_floor_it_is_an_error_and_the_next_job_succeeds():
         Full(4 * 3),
         pytest.raises(DeviceMemoryError, match=r"a block of 4 rows, the smallest .*torch_share"),
     ):
-        memory.run_with_oom_backoff(work, 100, 64, least=4)
+        memory.run_with_oom_backoff(work, 100, 64, min_size=4)
     assert not blocks
-    memory.run_with_oom_backoff(work, 100, 64, least=4)
+    memory.run_with_oom_backoff(work, 100, 64, min_size=4)
     assert sum(map(len, blocks)) == 100
     with pytest.raises(MemoryError), Full(4):  # the builtin that a caller would expect to catch
-        memory.run_with_oom_backoff(work, 3, 64, least=4)
+        memory.run_with_oom_backoff(work, 3, 64, min_size=4)
 
 
 def test_no_numbers_no_work_and_other_errors_pass():
-    memory.run_with_oom_backoff(lambda start, stop: pytest.fail("called"), 0, 8, least=1)
+    memory.run_with_oom_backoff(lambda start, stop: pytest.fail("called"), 0, 8, min_size=1)
 
     def wrong(start, stop):
         raise ValueError("no GPU in this")
 
     with pytest.raises(ValueError, match="no GPU in this"):
-        memory.run_with_oom_backoff(wrong, 5, 8, least=1)
+        memory.run_with_oom_backoff(wrong, 5, 8, min_size=1)
 
 
 def test_what_is_made_whole():
@@ -69,7 +69,7 @@ def test_caches_are_dropped_before_the_next_try(monkeypatch):
 
     for least in (1, 10):  # a block at the floor is retried once
         held.append("a cache")
-        memory.run_with_oom_backoff(work, 10, 10, least=least)
+        memory.run_with_oom_backoff(work, 10, 10, min_size=least)
         assert not held
 
 
@@ -103,7 +103,7 @@ def test_what_a_corrupted_context_looks_like(error):
         raise error
 
     with pytest.raises(DeviceLostError):
-        memory.run_with_oom_backoff(work, 1, 1, least=1)
+        memory.run_with_oom_backoff(work, 1, 1, min_size=1)
 
 
 def test_neither():
