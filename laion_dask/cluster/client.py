@@ -122,9 +122,9 @@ class Client(distributed.Client):
         held.leave_scheduler()
 
     def __repr__(self) -> str:
-        (_, headline), *rest = self.settings.items()
-        wide = max((len(name) for name, _ in rest), default=0)
-        lines = [f"  {name.ljust(wide)}  {value}" for name, value in rest]
+        (_, headline), *settings = self.settings.items()
+        width = max((len(name) for name, _ in settings), default=0)
+        lines = [f"  {name.ljust(width)}  {value}" for name, value in settings]
         return "\n".join([f"<Client: {headline} ({self.status})", *lines]) + ">"
 
     def _repr_html_(self) -> str:

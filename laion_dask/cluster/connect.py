@@ -112,22 +112,22 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
         return _joined(address, address.scheduler_address)
     address = os.fspath(address).strip()
     if os.path.isfile(address):
-        _check(_of_file(address), f"The address in the file {address!r}")
+        _check(_address_in_file(address), f"The address in the file {address!r}")
         return _joined(None, address, scheduler_file=address)
     _check(address, repr(address))
     return _joined(address, address)
 
 
-def _of_file(path: str) -> str:
+def _address_in_file(path: str) -> str:
     """The address in a scheduler file."""
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            content = json.load(file)
     except ValueError as error:
         raise _no_scheduler_file(path, f"it is not JSON ({error})") from error
-    if not isinstance(found, dict) or not isinstance(found.get("address"), str):
+    if not isinstance(content, dict) or not isinstance(content.get("address"), str):
         raise _no_scheduler_file(path, "it contains no address")
-    return found["address"]
+    return content["address"]
 
 
 def _no_scheduler_file(path: str, why: str) -> OptionError:
@@ -140,16 +140,16 @@ def _no_scheduler_file(path: str, why: str) -> OptionError:
 def _check(address: str, shown: str) -> None:
     """Raise for an invalid address before a client is created."""
     try:
-        scheme, place = parse_address(address)
+        scheme, location = parse_address(address)
         if scheme in ("http", "https"):
             raise ValueError("that is a web page, such as the dashboard")
         if scheme.startswith("ucx"):
             _require_ucx(address)
         get_backend(scheme)
         if scheme != "inproc":
-            host, port = parse_host_port(place.partition("/")[0])
+            host, port = parse_host_port(location.partition("/")[0])
             if not host or not 0 < port < 2**16:
-                raise ValueError(f"{place!r} is not a host and port")
+                raise ValueError(f"{location!r} is not a host and port")
     except ValueError as error:
         raise OptionError(
             f"{shown} is neither a scheduler's address ({error}) nor a file. Expected one such as "

@@ -19,9 +19,9 @@ _SCHEDULER = "scheduler"
 _THEIRS = "dask.distributed"
 
 _lock = threading.RLock()
-_open: list[tuple[weakref.ref, dict]] = []  # open clients, newest last, and their settings
-_before: dict[str, object] = {}  # the value of each setting before the first client
-_ours: dict[str, object] = {}  # the last value that we set
+_clients: list[tuple[weakref.ref, dict]] = []  # open clients, newest last, and their settings
+_original: dict[str, object] = {}  # the value of each setting before the first client
+_applied: dict[str, object] = {}  # the last value that we set
 
 
 def of_cluster(gpu: bool | None) -> dict[str, object]:
@@ -34,20 +34,20 @@ def of_cluster(gpu: bool | None) -> dict[str, object]:
     }
 
 
-def hold(client, wanted: Mapping[str, object]) -> None:
+def hold(client, settings: Mapping[str, object]) -> None:
     """Apply a client's settings until `let_go`; of several clients the newest decides.
 
     A shuffle method set by the user is kept. Call this before the client sets anything.
     """
     with _lock:
         _forget(client)
-        if not _open and _SCHEDULER not in _before:
-            _before[_SCHEDULER] = dask.config.get(_SCHEDULER, None)
-        wanted = dict(wanted)
+        if not _clients and _SCHEDULER not in _original:
+            _original[_SCHEDULER] = dask.config.get(_SCHEDULER, None)
+        settings = dict(settings)
         method = dask.config.get(_SHUFFLE, None)
-        if method is not None and method != _ours.get(_SHUFFLE):
-            del wanted[_SHUFFLE]
-        _open.append((weakref.ref(client), wanted))
+        if method is not None and method != _applied.get(_SHUFFLE):
+            del settings[_SHUFFLE]
+        _clients.append((weakref.ref(client), settings))
         _apply()
 
 
@@ -64,8 +64,8 @@ def let_go(client) -> None:
 def leave_scheduler() -> None:
     """Restore Dask's scheduler when no client is left, since `distributed` may forget to."""
     with _lock, suppress(KeyError):
-        if not _open and _no_client():
-            before = _before.pop(_SCHEDULER)
+        if not _clients and _no_client():
+            before = _original.pop(_SCHEDULER)
             if dask.config.get(_SCHEDULER, None) == _THEIRS:
                 if before is None or before == _THEIRS:
                     dask.config.config.pop(_SCHEDULER)
@@ -81,27 +81,29 @@ def _no_client() -> bool:
 
 
 def _forget(client) -> None:
-    clients = [(held, held(), wanted) for held, wanted in _open]
-    _open[:] = [
-        (held, wanted)
-        for held, one, wanted in clients
-        if one is not None and one is not client and one.status != "closed"
+    clients = [(reference, reference(), settings) for reference, settings in _clients]
+    _clients[:] = [
+        (reference, settings)
+        for reference, other, settings in clients
+        if other is not None and other is not client and other.status != "closed"
     ]
 
 
 def _apply() -> None:
-    wanted = {name: value for _, each in _open for name, value in each.items()}
-    for name in {*wanted, *_ours}:
-        there = dask.config.get(name, None)
-        if name not in _ours:
-            _before[name] = there
-        elif there != _ours[name]:  # changed elsewhere since
-            if name not in wanted:
-                del _ours[name], _before[name]
+    settings = {
+        name: value for _, client_settings in _clients for name, value in client_settings.items()
+    }
+    for name in {*settings, *_applied}:
+        current = dask.config.get(name, None)
+        if name not in _applied:
+            _original[name] = current
+        elif current != _applied[name]:  # changed elsewhere since
+            if name not in settings:
+                del _applied[name], _original[name]
             continue
-        if name in wanted:
-            _ours[name] = wanted[name]
-            dask.config.set({name: wanted[name]})
+        if name in settings:
+            _applied[name] = settings[name]
+            dask.config.set({name: settings[name]})
         else:
-            del _ours[name]
-            dask.config.set({name: _before.pop(name)})
+            del _applied[name]
+            dask.config.set({name: _original.pop(name)})

@@ -119,9 +119,9 @@ def start_cluster(
         raise OptionError(f"protocol={protocol!r} is for GPU workers, and there are none.")
     with _uninterrupted():
         if gpu:
-            cluster, settings = _on_cards(n_workers, torch_share, common)
+            cluster, settings = _gpu_cluster(n_workers, torch_share, common)
         else:
-            cluster, settings = _on_cores(n_workers, common)
+            cluster, settings = _cpu_cluster(n_workers, common)
     n, kind = len(cluster.workers), "GPU" if gpu else "CPU"
     head = f"{n} {kind} workers, one thread each, at {cluster.scheduler_address}"
     settings = {"workers": head, "protocol": protocol, **settings}
@@ -150,25 +150,25 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
+def _gpu_cluster(n_workers: int | None, torch_share: float, common: dict) -> tuple:
     """A `LocalCUDACluster`, and the settings that its client shows."""
-    there = gpu_count()
-    if n_workers is not None and n_workers > there:
+    n_gpus = gpu_count()
+    if n_workers is not None and n_workers > n_gpus:
         raise OptionError(
-            f"n_workers is {n_workers}, but {there} CUDA devices are visible, and each worker "
+            f"n_workers is {n_workers}, but {n_gpus} CUDA devices are visible, and each worker "
             "needs one. Leave n_workers out for one per device."
         )
     cuda = require_dask_cuda()
     if common["protocol"] == "ucx":
         require_ucx()
-    card = gpu_memory_bytes()
-    pool = int(card * (1 - torch_share)) // _ALIGNED * _ALIGNED
-    most = int(card * (1 - torch_share * _OUTSIDE)) // _ALIGNED * _ALIGNED
+    gpu_bytes = gpu_memory_bytes()
+    pool = int(gpu_bytes * (1 - torch_share)) // _ALIGNED * _ALIGNED
+    max_pool = int(gpu_bytes * (1 - torch_share * _OUTSIDE)) // _ALIGNED * _ALIGNED
     try:
         cluster = cuda.LocalCUDACluster(
             n_workers=n_workers,
             rmm_pool_size=pool,
-            rmm_maximum_pool_size=most,
+            rmm_maximum_pool_size=max_pool,
             rmm_allocator_external_lib_list=["torch", "cupy"],
             device_memory_limit=pool,
             enable_cudf_spill=True,
@@ -182,14 +182,14 @@ def _on_cards(n_workers: int | None, torch_share: float, common: dict) -> tuple:
             f"{_SCRIPT}"
         ) from error
     return cluster, {
-        "pool": f"{format_bytes(pool)} of each GPU, grows to {format_bytes(most)}; "
+        "pool": f"{format_bytes(pool)} of each GPU, grows to {format_bytes(max_pool)}; "
         "of cuDF, CuPy and torch",
         "torch share": f"{torch_share:.0%} of each GPU",
         "spill": "cuDF frames to host memory when the pool is full",
     }
 
 
-def _on_cores(n_workers: int | None, common: dict) -> tuple:
+def _cpu_cluster(n_workers: int | None, common: dict) -> tuple:
     """A `LocalCluster` whose workers see no GPU, and the settings that its client shows."""
     # Arrow's own pool does not return freed memory, until Dask pauses the worker because of it.
     pool = os.environ.get("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -226,7 +226,7 @@ def _check_importing() -> None:
 def _check(n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol) -> tuple:
     """Raise for options out of their range; return n_workers and dashboard_port as Python ints."""
     if n_workers is not None:
-        n_workers = _whole("n_workers", n_workers, "a number of workers, or None for all")
+        n_workers = _integer("n_workers", n_workers, "a number of workers, or None for all")
         if n_workers < 1:
             raise OptionError(f"n_workers is {n_workers}; expected at least 1, or None for all.")
     must_be("gpu", gpu, (bool, type(None)), "True, False, or None for GPUs if any are visible")
@@ -241,7 +241,7 @@ def _check(n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol) 
             f"memory_limit is {memory_limit!r}. Expected, for example, '4GB', bytes, 'auto', "
             "or None for no limit."
         )
-    dashboard_port = _whole("dashboard_port", dashboard_port, "a port, or 0 for a free one")
+    dashboard_port = _integer("dashboard_port", dashboard_port, "a port, or 0 for a free one")
     if not 0 <= dashboard_port < 2**16:
         raise OptionError(f"dashboard_port is {dashboard_port}. Expected 0 to 65535.")
     must_be("torch_share", torch_share, (int, float), "a share of the GPU, 0.05 to 0.95")
@@ -252,14 +252,14 @@ def _check(n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol) 
     return n_workers, dashboard_port
 
 
-def _whole(what: str, given, expected: str) -> int:
+def _integer(name: str, value, expected: str) -> int:
     """Convert any integer, including NumPy's; bool is rejected."""
     try:
-        if isinstance(given, bool):
+        if isinstance(value, bool):
             raise TypeError
-        return operator.index(given)
+        return operator.index(value)
     except TypeError:
-        raise OptionError(f"{what} is {given!r}. Expected {expected}.") from None
+        raise OptionError(f"{name} is {value!r}. Expected {expected}.") from None
 
 
 def _current() -> distributed.Client | None:

@@ -17,5 +17,5 @@ def dask_setup(worker) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    said = str(record.msg)
-    return not (said.startswith(_FAILED) or said.endswith(_LEFT_AT_CLOSE))
+    message = str(record.msg)
+    return not (message.startswith(_FAILED) or message.endswith(_LEFT_AT_CLOSE))

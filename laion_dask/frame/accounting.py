@@ -169,15 +169,15 @@ _ADVICE = (
 def _with_identity(frame: dd.DataFrame, step: str, sources: Sources) -> dd.DataFrame:
     """The frame with ``shard`` and ``row``; raises if they are lost or not numeric. Lazy."""
     check_shard_numbers(sources)
-    known = with_identity(frame)
-    if known is None or any(known[name].dtype.kind not in "iuf" for name in PROVENANCE):
+    identified = with_identity(frame)
+    if identified is None or any(identified[name].dtype.kind not in "iuf" for name in PROVENANCE):
         raise ProvenanceError(
             f"A step of this frame ({step}) may have duplicated rows, and the columns shard and "
             "row, which identify rows, were dropped or renamed. Keep both to the end. Before a "
             "merge, drop columns of these names from the other table, or use "
             "frame.laion.join(table, on=...)."
         )
-    return known
+    return identified
 
 
 def _counts_of_scans(sources: Sources, undecided: Sequence[dd.DataFrame]) -> list[dd.DataFrame]:

@@ -101,7 +101,7 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
     ProvenanceError
         When another step drops or reorders rows.
     """
-    found = []
+    pairs = []
     for step, _ in reversed(list(steps)):
         by_user = isinstance(step, MapPartitions) and not is_verb(step)
         in_place = isinstance(step, (*_IN_PLACE, MapPartitions)) and not by_user
@@ -115,8 +115,8 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
             )
         if predicate is not None:
             inputs = step if isinstance(step, FromMap) else step.frame
-            found.append((new_collection(without_filters(inputs, walk(inputs))), predicate))
-    return found
+            pairs.append((new_collection(without_filters(inputs, walk(inputs))), predicate))
+    return pairs
 
 
 def without_filters(expr: Expr, steps: Steps) -> Expr:

@@ -161,19 +161,19 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
     counts = np.zeros((len(filters.texts), 2), np.int64)
     if filters.texts:
         meta = pd.DataFrame({name: np.empty(0, np.int64) for name in names})
-        first, *others = filters.codes
+        first, *other_codes = filters.codes
         n = len(filters.texts)
-        each = graph.map_beside(first.to_frame("code"), _counts, others, n, meta=meta)
-        (found,) = graph.compute(each, label="funnel")
-        counts = found[list(names)].to_numpy().reshape(-1, n, 2).sum(axis=0)
-    lines, left = [], account.read - account.rejected
+        per_partition = graph.map_beside(first.to_frame("code"), _counts, other_codes, n, meta=meta)
+        (computed,) = graph.compute(per_partition, label="funnel")
+        counts = computed[list(names)].to_numpy().reshape(-1, n, 2).sum(axis=0)
+    lines, remaining = [], account.read - account.rejected
     for clause, (dropped, unscored) in zip(filters.texts, counts.tolist(), strict=True):
-        after = left - dropped - unscored
-        lines.append((clause, left, dropped, unscored, after))
-        left = after
-    if left != account.kept:
+        after = remaining - dropped - unscored
+        lines.append((clause, remaining, dropped, unscored, after))
+        remaining = after
+    if remaining != account.kept:
         dropped = account.dropped - sum(line[2] for line in lines)
-        lines.append((OTHER, left, dropped, left - account.kept - dropped, account.kept))
+        lines.append((OTHER, remaining, dropped, remaining - account.kept - dropped, account.kept))
     return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
 
 
@@ -200,15 +200,15 @@ def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
     if not codes:
         return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
     false, unknown = _decoded(codes)
-    which = np.minimum(false, unknown)
-    kept = part[column_like(which < _NONE, part)]
-    return _with_reasons(kept, which[which < _NONE], texts, (false < _NONE)[which < _NONE])
+    clause = np.minimum(false, unknown)
+    kept = part[column_like(clause < _NONE, part)]
+    return _with_reasons(kept, clause[clause < _NONE], texts, (false < _NONE)[clause < _NONE])
 
 
 def _with_reasons(
-    part: Frame, which: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray
+    part: Frame, clause: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray
 ) -> Frame:
-    by = np.array(texts, object)[which] if len(which) else np.empty(0, object)
+    by = np.array(texts, object)[clause] if len(clause) else np.empty(0, object)
     why = np.where(dropped, "dropped", "unscored").astype(object)
     reasons = pa.table({BY: pa.array(by, pa.string()), WHY: pa.array(why, pa.string())})
     reasons = frame_from_arrow(reasons, "cudf" if is_cudf(part) else "pandas")
@@ -219,5 +219,5 @@ def _with_reasons(
 def _counts(part: Frame, *others_and_n: Any) -> pd.DataFrame:
     *others, n = others_and_n
     false, unknown = _decoded([part["code"], *others])
-    counted = (np.bincount(which[which < _NONE], minlength=n) for which in (false, unknown))
+    counted = (np.bincount(clauses[clauses < _NONE], minlength=n) for clauses in (false, unknown))
     return pd.DataFrame(dict(zip(("dropped", "unscored"), counted, strict=True)))

@@ -50,16 +50,16 @@ def facts(frame: dd.DataFrame) -> dict[str, Any]:
 
 def inspect_text(frame: dd.DataFrame) -> str:
     """The `facts` of a frame as text. Eager; reads no data."""
-    found = facts(frame)
+    info = facts(frame)
     lines = [
-        f"{found['dialect']}: {found['about']}",
-        f"{counted(found['shards'], 'shard')}, {counted(found['rows'], 'row')}, "
-        f"{megabytes(found['bytes'])}, {counted(found['partitions'], 'partition')}; "
-        f"first {found['first']}",
+        f"{info['dialect']}: {info['about']}",
+        f"{counted(info['shards'], 'shard')}, {counted(info['rows'], 'row')}, "
+        f"{megabytes(info['bytes'])}, {counted(info['partitions'], 'partition')}; "
+        f"first {info['first']}",
         "",
     ]
-    width = max(len(column["name"]) for column in found["columns"])
-    for column in found["columns"]:
+    width = max(len(column["name"]) for column in info["columns"])
+    for column in info["columns"]:
         about = f"  {column['about']}" if column["about"] else ""
         old = column["stored_as"]
         renamed = f" (stored as {old})" if old != column["name"] else ""

@@ -71,8 +71,10 @@ def map_with_accounting(
     if share or provenance.optimized_scan is None:
         inputs_of = AccountingInputs.of if must_account else AccountingInputs.where_known
         inputs, columns = inputs_of(provenance), list(provenance.frame.columns)
-        given = graph.share(args) if share else args
-        per_part = graph.map_numbered(inputs.frame, _on_part, kernel, given, columns, meta=empty)
+        arguments = graph.share(args) if share else args
+        per_part = graph.map_numbered(
+            inputs.frame, _on_part, kernel, arguments, columns, meta=empty
+        )
     else:
         scan, pieces, columns = provenance.optimized_scan
         inputs = AccountingInputs(provenance.frame, sum(piece.n_rows for piece in pieces))

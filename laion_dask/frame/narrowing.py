@@ -27,10 +27,10 @@ def filter_between(
     Predicate or None
         Refers to columns of ``before``.
     """
-    found = _added_to_scan(before, after)
-    if not found:
-        found = _added_steps(before.frame.expr, after.frame.expr, kernel)
-    return found if found and set(found.columns) <= set(before.frame.columns) else None
+    predicate = _added_to_scan(before, after)
+    if not predicate:
+        predicate = _added_steps(before.frame.expr, after.frame.expr, kernel)
+    return predicate if predicate and set(predicate.columns) <= set(before.frame.columns) else None
 
 
 def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
@@ -47,7 +47,7 @@ def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
 
 def _added_steps(before: Expr, after: Expr, kernel: Callable[..., Any]) -> Predicate | None:
     """The conjunction of the filters between two expressions; None if there are other steps."""
-    found = None
+    combined = None
     start, expr = _before_projections(before), _before_projections(after)
     while expr._name != start._name:
         mask = expr.predicate if isinstance(expr, Filter) else None
@@ -56,9 +56,9 @@ def _added_steps(before: Expr, after: Expr, kernel: Callable[..., Any]) -> Predi
         if _before_projections(mask.frame)._name != _before_projections(expr.frame)._name:
             return None
         (predicate,) = mask.args[1:]
-        found = predicate if found is None else predicate & found
+        combined = predicate if combined is None else predicate & combined
         expr = _before_projections(expr.frame)
-    return found
+    return combined
 
 
 def _before_projections(expr: Expr) -> Expr:

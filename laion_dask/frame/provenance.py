@@ -252,12 +252,12 @@ class Provenance:
     @cached_property
     def recipes(self) -> list[dict[str, Any]]:
         """The recipes of the models, heads and embeddings that the frame is computed with."""
-        found = {}
+        by_repr = {}
         for leaf in self._leaves:
             if hasattr(leaf, "recipe") and callable(leaf.recipe):
                 recipe = leaf.recipe()
-                found[repr(recipe)] = recipe
-        return [found[key] for key in sorted(found)]
+                by_repr[repr(recipe)] = recipe
+        return [by_repr[key] for key in sorted(by_repr)]
 
     @property
     def joined_files(self) -> list[str]:

@@ -41,12 +41,12 @@ def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.D
     meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
     names = ("repeats", *PROVENANCE, "strays")
     counts = pd.DataFrame({name: pd.Series([], dtype="int64") for name in names})
-    found, shared = [], graph.share(rows_of)
+    results, shared = [], graph.share(rows_of)
     for group in range(groups):
         sets = [graph.map_numbered(f, _row_set, group, groups, meta=meta) for f in frames]
         union = graph.reduce(graph.end_to_end(sets), _union, meta=meta)
-        found.append(graph.map_numbered(union, _count, shared, meta=counts))
-    return found
+        results.append(graph.map_numbered(union, _count, shared, meta=counts))
+    return results
 
 
 def rows_in_both(one: Provenance, other: Provenance) -> int | None:

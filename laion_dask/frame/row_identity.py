@@ -124,13 +124,15 @@ def _written_over(step: Expr) -> Iterator[str]:
     elif isinstance(step, AddPrefix):
         yield from names
     elif isinstance(step, (Assign, AssignAlign)):
-        given = zip(step.operands[1::2], step.operands[2::2], strict=True)
-        yield from (n for n, value in given if n in names and not _is_own(value, n, step.frame))
+        assignments = zip(step.operands[1::2], step.operands[2::2], strict=True)
+        yield from (
+            n for n, value in assignments if n in names and not _is_unchanged(value, n, step.frame)
+        )
     elif isinstance(step, AsType):
         yield from (name for name in names if not _holds_numbers(step._meta[name].dtype))
     elif isinstance(step, ResetIndex):
-        made = [name for name in names if name not in step.frame.columns]
-        yield from (name for name in made if not _is_index(step.frame, name))
+        new = [name for name in names if name not in step.frame.columns]
+        yield from (name for name in new if not _is_index(step.frame, name))
     elif isinstance(step, Merge):
         yield from (name for name in names if not _is_of_side(step, name))
     elif isinstance(step, Eval):
@@ -151,11 +153,11 @@ def _written_over(step: Expr) -> Iterator[str]:
     elif isinstance(step, _COMPUTING):
         yield from names
     elif isinstance(step, Elemwise) and has_identity(step):
-        known = (*KEEPING_VALUES, *_SAME, Apply, Split)
-        yield from names if not isinstance(step, known) else ()
+        preserving = (*KEEPING_VALUES, *_SAME, Apply, Split)
+        yield from names if not isinstance(step, preserving) else ()
 
 
-def _is_own(value: object, name: str, frame: Expr) -> bool:
+def _is_unchanged(value: object, name: str, frame: Expr) -> bool:
     """Whether a series is that column of the frame, or of a frame that it derives from."""
     while isinstance(value, (*_SAME, AsType)) and _holds_numbers(value._meta.dtype):
         value = value.frame
@@ -176,7 +178,7 @@ def _is_index(frame: Expr, name: str) -> bool:
     while not isinstance(frame, (RenameAxis, AssignIndex)) and inputs(frame):
         if isinstance(frame, SetIndex):
             by = frame.operand("_other")
-            return by == name if not isinstance(by, Expr) else _is_own(by, name, frame.frame)
+            return by == name if not isinstance(by, Expr) else _is_unchanged(by, name, frame.frame)
         frame = inputs(frame)[0]
     return False
 
@@ -215,7 +217,7 @@ def _is_blank(value: object) -> bool:
 def _is_beside(step: Concat, name: str) -> bool:
     """Whether a column of a horizontal concat is the original column of that name."""
     side = next(expr for expr in step.dependencies() if name in expr.columns)
-    return side.ndim == 2 or _is_own(side, name, side)
+    return side.ndim == 2 or _is_unchanged(side, name, side)
 
 
 def _fills(step: Fillna, name: str) -> bool:
@@ -259,8 +261,8 @@ def _takes_one(step: Expr, name: str) -> bool:
     """Whether an aggregation takes shard and row from the same row of each group."""
     how = step.operand("arg") if "arg" in step._parameters else type(step).__name__.lower()
     if isinstance(how, dict):
-        told = [how.get(one) for one in PROVENANCE if one in how]
-        how = told[0] if len(set(map(str, told))) == 1 else None
+        methods = [how.get(one) for one in PROVENANCE if one in how]
+        how = methods[0] if len(set(map(str, methods))) == 1 else None
     return how in ("first", "last")
 
 

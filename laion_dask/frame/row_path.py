@@ -100,33 +100,33 @@ def inputs(step: Expr) -> list[Expr]:
 
 def walk(expr: Expr) -> Iterator[Step]:
     """Every step of the path with its selected partitions; None for all of them."""
-    seen: set[tuple[str, tuple[int, ...] | None]] = set()
-    waiting: list[Step] = [(expr, None)]
-    while waiting:
-        step, chosen = waiting.pop()
-        if (step._name, chosen) in seen:
+    visited: set[tuple[str, tuple[int, ...] | None]] = set()
+    pending: list[Step] = [(expr, None)]
+    while pending:
+        step, chosen = pending.pop()
+        if (step._name, chosen) in visited:
             continue
-        seen.add((step._name, chosen))
+        visited.add((step._name, chosen))
         yield step, chosen
-        waiting += reversed(_wanted(step, chosen))
+        pending += reversed(_selected_inputs(step, chosen))
 
 
-def _wanted(step: Expr, chosen: tuple[int, ...] | None) -> list[Step]:
+def _selected_inputs(step: Expr, chosen: tuple[int, ...] | None) -> list[Step]:
     """The inputs of a step, each with its selected partitions."""
     frames = inputs(step)
     if isinstance(step, Partitions):
-        own = tuple(step.partitions)
-        return [(step.frame, own if chosen is None else tuple(own[i] for i in chosen))]
+        numbers = tuple(step.partitions)
+        return [(step.frame, numbers if chosen is None else tuple(numbers[i] for i in chosen))]
     if chosen is None:
         return [(expr, None) for expr in frames]
     if isinstance(step, Concat) and step.npartitions == sum(e.npartitions for e in frames):
-        wanted: list[Step] = []
+        selected: list[Step] = []
         first = 0
         for expr in frames:
             last = first + expr.npartitions
-            wanted.append((expr, tuple(i - first for i in chosen if first <= i < last)))
+            selected.append((expr, tuple(i - first for i in chosen if first <= i < last)))
             first = last
-        return wanted
+        return selected
     kept = isinstance(step, Blockwise)
     return [(e, chosen if kept and e.npartitions > 1 else None) for e in frames]
 

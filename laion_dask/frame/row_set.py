@@ -48,22 +48,22 @@ class RowSet:
     @classmethod
     def of(cls, part: Frame, group: int = 0, groups: int = 1) -> RowSet:
         """The rows of a partition that belong to one group of shards."""
-        known = part[list(PROVENANCE)].dropna()
-        shard, row = (to_numpy(known[name]).astype(np.int64) for name in PROVENANCE)
+        identified = part[list(PROVENANCE)].dropna()
+        shard, row = (to_numpy(identified[name]).astype(np.int64) for name in PROVENANCE)
         possible = (
             (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
         )
         shard, row = shard[possible], row[possible]
         strays = len(part) - len(shard) if group == 0 else 0
         if groups > 1:
-            mine = shard % groups == group
-            shard, row = shard[mine], row[mine]
+            in_group = shard % groups == group
+            shard, row = shard[in_group], row[in_group]
         keys = np.sort((shard << _ROW_BITS) | row)
-        again = keys[1:][keys[1:] == keys[:-1]]
-        example = _pair(int(again[0])) if len(again) else None
+        repeated = keys[1:][keys[1:] == keys[:-1]]
+        example = _pair(int(repeated[0])) if len(repeated) else None
         bits = np.uint64(1) << (keys & ((1 << _WORD_BITS) - 1)).astype(np.uint64)
         at, words, _ = _words(keys >> _WORD_BITS, bits)
-        return cls(at, words, len(again), example, strays)
+        return cls(at, words, len(repeated), example, strays)
 
     @classmethod
     def union(cls, sets: Sequence[RowSet]) -> RowSet:
@@ -73,10 +73,10 @@ class RowSet:
         bits = np.concatenate([np.empty(0, np.uint64), *(one.words for one in sets)])[order]
         at, words, starts = _words(at[order], bits)
         examples = [one.example for one in sets if one.example is not None]
-        again = _repeated_bits(bits, words, starts)
-        first = np.flatnonzero(again)[:1]
+        repeated = _repeated_bits(bits, words, starts)
+        first = np.flatnonzero(repeated)[:1]
         if len(first):
-            word = int(again[first[0]])
+            word = int(repeated[first[0]])
             key = (int(at[first[0]]) << _WORD_BITS) | ((word & -word).bit_length() - 1)
             examples.append(_pair(key))
         repeats = sum(map(len, sets)) - int(np.bitwise_count(words).sum(dtype=np.int64))
@@ -89,9 +89,9 @@ class RowSet:
         shards, at = np.unique(self.at >> (_ROW_BITS - _WORD_BITS), return_inverse=True)
         n_rows = np.array([rows_of.get(int(shard), 0) for shard in shards], np.int64)[at]
         first = (self.at << _WORD_BITS) & ((1 << _ROW_BITS) - 1)
-        inside = np.clip(n_rows - first, 0, 1 << _WORD_BITS).astype(np.uint64)
+        n_inside = np.clip(n_rows - first, 0, 1 << _WORD_BITS).astype(np.uint64)
         beyond = np.where(
-            inside < 64, self.words >> np.minimum(inside, np.uint64(63)), np.uint64(0)
+            n_inside < 64, self.words >> np.minimum(n_inside, np.uint64(63)), np.uint64(0)
         )
         return int(np.bitwise_count(beyond).sum(dtype=np.int64))
 
@@ -106,13 +106,13 @@ def _words(at: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 def _repeated_bits(bits: np.ndarray, words: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The bits of each word that occur in more than one of its parts."""
     sizes = np.diff(starts, append=len(bits))
-    again, seen = np.zeros_like(words), np.zeros_like(words)
+    repeated, previous = np.zeros_like(words), np.zeros_like(words)
     for nth in range(int(sizes.max(initial=0))):
-        here = np.flatnonzero(sizes > nth)
-        part = bits[starts[here] + nth]
-        again[here] |= seen[here] & part
-        seen[here] |= part
-    return again
+        positions = np.flatnonzero(sizes > nth)
+        current = bits[starts[positions] + nth]
+        repeated[positions] |= previous[positions] & current
+        previous[positions] |= current
+    return repeated
 
 
 def _pair(key: int) -> tuple[int, int]:

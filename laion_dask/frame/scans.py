@@ -30,13 +30,13 @@ def pieces_of(scan: FromMap) -> list[Piece]:
 
 def sources_of(steps: Steps) -> Sources:
     """Every scan on a path, with the pieces that are read."""
-    found: dict[Scan, dict[Piece, None]] = defaultdict(dict)
+    by_scan: dict[Scan, dict[Piece, None]] = defaultdict(dict)
     for step, chosen in steps:
         if is_scan(step):
             pieces = pieces_of(step)
             pieces = pieces if chosen is None else [pieces[i] for i in chosen]
-            found[step.func].update(dict.fromkeys(pieces))
-    return [(scan, list(pieces)) for scan, pieces in found.items()]
+            by_scan[step.func].update(dict.fromkeys(pieces))
+    return [(scan, list(pieces)) for scan, pieces in by_scan.items()]
 
 
 def shards_of(steps: Steps) -> list[Shard]:
@@ -83,24 +83,24 @@ def check_branches(steps: Steps) -> None:
 
 
 def _check_concat(concat: Concat) -> None:
-    seen: dict[str, tuple[str, list[Piece]]] = {}
+    by_file: dict[str, tuple[str, list[Piece]]] = {}
     for branch in concat.dependencies():
-        own: dict[str, tuple[str, list[Piece]]] = {}
+        of_branch: dict[str, tuple[str, list[Piece]]] = {}
         for piece in (piece for _, pieces in sources_of(walk(branch)) for piece in pieces):
             file = real_path(piece.shard.path)
-            other, before = seen.get(file, ("", []))
+            other, before = by_file.get(file, ("", []))
             if any(piece.start < b.stop and b.start < piece.stop for b in before):
                 raise _overlap_error(other, piece.shard.path)
-            own.setdefault(file, (piece.shard.path, []))[1].append(piece)
-        for file, (path, pieces) in own.items():
-            seen.setdefault(file, (path, []))[1].extend(pieces)
+            of_branch.setdefault(file, (piece.shard.path, []))[1].append(piece)
+        for file, (path, pieces) in of_branch.items():
+            by_file.setdefault(file, (path, []))[1].extend(pieces)
 
 
 def _check_choice(partitions: list[int]) -> None:
-    twice = [number for number in dict.fromkeys(partitions) if partitions.count(number) > 1]
-    if twice:
+    repeated = [number for number in dict.fromkeys(partitions) if partitions.count(number) > 1]
+    if repeated:
         raise ProvenanceError(
-            f"This frame selects partition {twice[0]} {partitions.count(twice[0])} times "
+            f"This frame selects partition {repeated[0]} {partitions.count(repeated[0])} times "
             "(partitions[[...]]), so its rows cannot be accounted for. Select each partition once."
         )
 

@@ -63,14 +63,14 @@ def mark_membership(
 
 
 def _mark(part: Frame, *masks_and_counts: Any) -> Frame:
-    *found, counts = masks_and_counts
-    found = [mask if isinstance(mask, np.ndarray) else to_numpy(mask) for mask in found]
+    *masks, counts = masks_and_counts
+    masks = [mask if isinstance(mask, np.ndarray) else to_numpy(mask) for mask in masks]
     marks = {}
     for name, n in zip((IN_ONE, IN_OTHER), counts, strict=True):
         inside, possible = np.ones((2, len(part)), bool)
         for _ in range(n):
-            inside &= found.pop(0).astype(bool)
-            possible &= found.pop(0).astype(bool)
+            inside &= masks.pop(0).astype(bool)
+            possible &= masks.pop(0).astype(bool)
         code = np.where(inside, INSIDE, np.where(possible, UNDECIDED, OUTSIDE)).astype(np.int8)
         marks[name] = column_like(code, part)
     return part.assign(**marks)
@@ -105,13 +105,13 @@ def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
 
 def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
     """The steps above the trunk, top first, including a scan with a filter."""
-    path, found = _path(expr), []
+    path, steps = _path(expr), []
     assert path is not None  # as `_trunk` has checked
     for step in path:
         if trunk(step):
             break
-        found.append(step)
-    return found
+        steps.append(step)
+    return steps
 
 
 def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series] | None:
@@ -119,14 +119,14 @@ def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series]
 
     None if a step is not a filter and may drop or reorder rows.
     """
-    found: list[dd.Series] = []
+    masks: list[dd.Series] = []
     for step in _above(expr, trunk):
-        ours = isinstance(step, MapPartitions) and is_verb(step)
+        is_from_verb = isinstance(step, MapPartitions) and is_verb(step)
         if is_filter(step):
-            found += _two_masks(step, trunk)
-        elif not (ours or isinstance(step, (Elemwise, FromMap))):
+            masks += _two_masks(step, trunk)
+        elif not (is_from_verb or isinstance(step, (Elemwise, FromMap))):
             return None
-    return found
+    return masks
 
 
 def _two_masks(step: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series]:

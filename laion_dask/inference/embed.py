@@ -141,15 +141,15 @@ def embed(
     plan = {**plan, "batch_size": batch_size}
     folder = EmbedFolder(os.path.abspath(out), len(shards), texts)
     plan = folder.begin(plan)
-    todo = [number for number in range(len(shards)) if not folder.is_done(number)]
+    pending = [number for number in range(len(shards)) if not folder.is_done(number)]
     work = _Work(
-        model, plan["precision"], heads, score, plan["columns"], folder, batch_size, _lanes(todo)
+        model, plan["precision"], heads, score, plan["columns"], folder, batch_size, _lanes(pending)
     )
     try:
         run_each(
             _embed_shard,
-            [(shards[number], number, surveys[number].n_samples, work) for number in todo],
-            sizes=[surveys[number].n_samples for number in todo],
+            [(shards[number], number, surveys[number].n_samples, work) for number in pending],
+            sizes=[surveys[number].n_samples for number in pending],
             label="embed",
             unit="image",
             progress=progress,
@@ -210,12 +210,12 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
     }
 
 
-def _lanes(todo: list[int]) -> int:
+def _lanes(pending: list[int]) -> int:
     """The number of concurrent batches per shard, so that all shards together use all cores."""
     if waiting_client() is not None:
         return 1  # each worker thread processes one shard
-    few = 2 if len(todo) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
-    return max(few, CPU_COUNT // max(1, len(todo)))
+    min_lanes = 2 if len(pending) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
+    return max(min_lanes, CPU_COUNT // max(1, len(pending)))
 
 
 def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:

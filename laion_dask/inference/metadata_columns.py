@@ -29,7 +29,9 @@ _ARROW = {
 }
 
 
-def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -> list[list[str]]:
+def plan_columns(
+    surveys: Iterable, embed_columns: Iterable[str], heads: Iterable[str]
+) -> list[list[str]]:
     """The columns of the metadata as [name, Arrow type], derived from the surveys.
 
     The order is ``key``, ``image_path`` and ``image_sha256``, the caption, the JSON fields under
@@ -40,7 +42,7 @@ def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -
     Parameters
     ----------
     surveys : iterable of Survey
-    ours, heads : iterable of str
+    embed_columns, heads : iterable of str
         The columns added by ``embed`` itself and by the heads.
 
     Raises
@@ -54,8 +56,8 @@ def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -
     captions = 0
     for survey in surveys:
         captions += survey.n_captions
-        for name, found in survey.kinds.items():
-            kinds.setdefault(name, set()).update(found)
+        for name, field_kinds in survey.kinds.items():
+            kinds.setdefault(name, set()).update(field_kinds)
     if len(kinds) > MAX_COLUMNS:
         raise ImageError(
             f"The JSON of the samples has {len(kinds)} different fields, over the limit of "
@@ -66,7 +68,7 @@ def plan_columns(surveys: Iterable, ours: Iterable[str], heads: Iterable[str]) -
     taken = {name for name, _ in columns}
     columns += [[name, _type_of(kinds[name])] for name in kinds if name not in taken]
     taken |= set(kinds)
-    rename = [(name, "embed writes", "clip_score='…' in the call") for name in ours]
+    rename = [(name, "embed writes", "clip_score='…' in the call") for name in embed_columns]
     rename += [(name, "The head writes", "head.to('…')") for name in heads]
     for name, who, how in rename:
         if name in taken:

@@ -156,15 +156,15 @@ class EmbedFolder:
             When the folder contains other files, the run of another plan, or an incomplete run with
             another batch size or other library versions.
         """
-        found = _read_plan(self.path)
-        if found is None:
+        existing = _read_plan(self.path)
+        if existing is None:
             self._start(plan)
         else:
-            self._check_same(found, plan)
+            self._check_same(existing, plan)
             if not all(self.is_done(number) for number in range(self.n_shards)):
-                self._check_same(found, plan, _SAME_BYTES)
-                self._check_versions(found["versions"], plan["versions"])
-            plan = {**plan, **{part: found[part] for part in ("batch_size", "versions")}}
+                self._check_same(existing, plan, _SAME_BYTES)
+                self._check_versions(existing["versions"], plan["versions"])
+            plan = {**plan, **{part: existing[part] for part in ("batch_size", "versions")}}
         with writing(self.path):
             for role in self._roles():
                 (self.folder(role)).mkdir(exist_ok=True)
@@ -185,25 +185,29 @@ class EmbedFolder:
         with committed(self.path / PLAN) as file:
             file.write(json_bytes(plan))
 
-    def _check_same(self, found: dict, plan: dict, parts: dict[str, str] = _IDENTITY) -> None:
-        other = {part: words for part, words in parts.items() if found.get(part) != plan[part]}
-        if other:
-            own = [f"{p}={found.get(p)!r}" for p in ("precision", "batch_size") if p in other]
-            how = f" (its own is {', '.join(own)})" if own else ""
+    def _check_same(self, existing: dict, plan: dict, parts: dict[str, str] = _IDENTITY) -> None:
+        differing = {
+            part: words for part, words in parts.items() if existing.get(part) != plan[part]
+        }
+        if differing:
+            values = [
+                f"{p}={existing.get(p)!r}" for p in ("precision", "batch_size") if p in differing
+            ]
+            how = f" (its own is {', '.join(values)})" if values else ""
             raise ExportError(
-                f"{self.path} holds an embed run of {' and '.join(other.values())}{how}. Expected "
+                f"{self.path} holds an embed run of {' and '.join(differing.values())}{how}. Expected "
                 "the run to resume. Name another folder, or remove this one."
             )
 
-    def _check_versions(self, found: dict, here: dict) -> None:
-        other = [
-            f"{name} {found.get(name)} (here {version})"
-            for name, version in here.items()
-            if found.get(name) != version
+    def _check_versions(self, existing: dict, current: dict) -> None:
+        differing = [
+            f"{name} {existing.get(name)} (here {version})"
+            for name, version in current.items()
+            if existing.get(name) != version
         ]
-        if other:
+        if differing:
             raise ExportError(
-                f"{self.path} holds an embed run started with {', '.join(other)}. "
+                f"{self.path} holds an embed run started with {', '.join(differing)}. "
                 "The remaining shards could differ in their last digits. Install those versions, "
                 "name another folder, or remove this one."
             )
@@ -259,8 +263,8 @@ class EmbedFolder:
         return {"read": kept + rejected, "kept": kept, "rejected": rejected}
 
     def _rescaled(self, number: int) -> int:
-        noted = pq.read_schema(self.file("metadata", number)).metadata or {}
-        return int(noted.get(RESCALED.encode(), 0))
+        metadata = pq.read_schema(self.file("metadata", number)).metadata or {}
+        return int(metadata.get(RESCALED.encode(), 0))
 
 
 def _n_rows(path: Path) -> int:

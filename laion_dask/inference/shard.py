@@ -139,25 +139,25 @@ def embed_batch(batch: list, encoder, texts: bool, heads: Sequence = ()) -> Embe
 
 def _finite_only(images, kept, scores, rejected, batch, encoder) -> EmbeddedShard:
     """The rows with a valid embedding, and those of their captions if an encoder is given."""
-    good = (np.isfinite(images) & images.any(axis=1, keepdims=True)).all(axis=1)
-    for sample, fine in zip(kept, good, strict=True):
-        if not fine:
+    valid = (np.isfinite(images) & images.any(axis=1, keepdims=True)).all(axis=1)
+    for sample, is_valid in zip(kept, valid, strict=True):
+        if not is_valid:
             sample.reason = "its embedding is zero or not finite"
             rejected.append(sample)
     order = {id(sample): at for at, sample in enumerate(batch)}
     rejected.sort(key=lambda sample: order[id(sample)])
-    kept = [sample for sample, fine in zip(kept, good, strict=True) if fine]
+    kept = [sample for sample, is_valid in zip(kept, valid, strict=True) if is_valid]
     texts = _captions(kept, encoder, images.shape[1]) if encoder else None
-    scores = {name: values[good] for name, values in scores.items()}
-    return EmbeddedShard(images[good].astype(np.float16), texts, kept, rejected, scores)
+    scores = {name: values[valid] for name, values in scores.items()}
+    return EmbeddedShard(images[valid].astype(np.float16), texts, kept, rejected, scores)
 
 
 def _captions(kept: list, encoder, dim: int) -> np.ndarray:
-    found = np.full((len(kept), dim), np.nan, np.float32)
+    embeddings = np.full((len(kept), dim), np.nan, np.float32)
     rows = [at for at, sample in enumerate(kept) if sample.caption is not None]
     if rows:
-        found[rows] = encoder.texts([kept[at].caption for at in rows])
-    return found.astype(np.float16)
+        embeddings[rows] = encoder.texts([kept[at].caption for at in rows])
+    return embeddings.astype(np.float16)
 
 
 def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:

@@ -88,8 +88,8 @@ def table_rows(part, spec: JoinSpec, n_buckets: int) -> pd.DataFrame:
 
 def request_keys(part, spec: JoinSpec, n_buckets: int, partition_info=None) -> pd.DataFrame:
     """The distinct keys of a partition, with the requesting partition and their buckets."""
-    keys, known = keys_of(part, spec)
-    positions, keys = np.flatnonzero(known), keys.filter(pa.array(known))
+    keys, valid = keys_of(part, spec)
+    positions, keys = np.flatnonzero(valid), keys.filter(pa.array(valid))
     repeated = _is_repeated(keys, spec)
     if repeated.any():
         positions, keys = positions[~repeated], keys.filter(pa.array(~repeated))
@@ -122,37 +122,37 @@ def answer_requests(keys: pd.DataFrame, rows: pd.DataFrame, spec: JoinSpec) -> p
     index = pd.Index(table[KEY_HASH].to_numpy())
     if spec.key_names or not index.is_unique:
         lookup = Lookup(table, spec)
-        values, found = lookup.values, lookup.match(requests, np.ones(len(requests), bool))
+        values, matches = lookup.values, lookup.match(requests, np.ones(len(requests), bool))
     else:
         at = index.get_indexer(requests[KEY_HASH].to_numpy())
-        values, found = table.select(spec.value_names), pa.array(at, mask=at < 0)
-    found_values = [column.take(found) for column in values.columns]
-    columns = [*requests.columns, *found_values, found.is_valid()]
+        values, matches = table.select(spec.value_names), pa.array(at, mask=at < 0)
+    matched_values = [column.take(matches) for column in values.columns]
+    columns = [*requests.columns, *matched_values, matches.is_valid()]
     return _to_shuffle(pa.Table.from_arrays(columns, schema=answer_schema(spec)))
 
 
 def join_answers(part, answers: pd.DataFrame, spec: JoinSpec):
     """The columns to add to a partition, from the answers to its requests."""
-    keys, known = keys_of(part, spec)
+    keys, valid = keys_of(part, spec)
     schema = answer_schema(spec)  # without the column that the shuffle dropped
     answered = _from_shuffle(answers, schema.remove(schema.get_field_index(PARTITION)))
-    at = _by_position(keys, known, answered, spec)
-    if at is None:
-        at = _by_key(keys, known, answered, spec)
-    found = pa.array(at, mask=~known)
-    found = pc.if_else(answered[MATCHED].take(found), found, None)
-    return gained_columns(part, answered.select(spec.value_names), found.combine_chunks(), spec)
+    positions = _by_position(keys, valid, answered, spec)
+    if positions is None:
+        positions = _by_key(keys, valid, answered, spec)
+    matches = pa.array(positions, mask=~valid)
+    matches = pc.if_else(answered[MATCHED].take(matches), matches, None)
+    return gained_columns(part, answered.select(spec.value_names), matches.combine_chunks(), spec)
 
 
 def _by_position(
-    keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec
+    keys: pa.Table, valid: np.ndarray, answered: pa.Table, spec: JoinSpec
 ) -> np.ndarray | None:
     """The position of each row's answer; None if other rows sent the requests.
 
     There are fewer rows if Dask moves a filter on the joined frame before the join.
     """
     hashes, positions = keys[KEY_HASH].to_numpy(), answered[POSITION].to_numpy()
-    rows, first = np.flatnonzero(known), pa.array(positions)
+    rows, first = np.flatnonzero(valid), pa.array(positions)
     if len(positions) > len(rows) or (len(rows) and positions.max(initial=-1) >= len(keys)):
         return None
     if not all(keys[n].take(first).equals(answered[n]) for n in (KEY_HASH, *spec.key_names)):
@@ -169,18 +169,18 @@ def _by_position(
     return at if np.array_equal(requested[at[rows]], hashes[rows]) else None
 
 
-def _by_key(keys: pa.Table, known: np.ndarray, answered: pa.Table, spec: JoinSpec) -> np.ndarray:
+def _by_key(keys: pa.Table, valid: np.ndarray, answered: pa.Table, spec: JoinSpec) -> np.ndarray:
     """The position of each row's answer, matched by key."""
     lookup = Lookup(answered, spec)
-    found = lookup.match(keys, known)
-    if found.null_count > np.count_nonzero(~known):
+    matches = lookup.match(keys, valid)
+    if matches.null_count > np.count_nonzero(~valid):
         raise JoinError(
             "The keys of the frame differ each time that it is computed, but a join through the "
             "disk computes them twice. Sample rows with frame.sample(…, random_state=0) instead "
             "of a function without a seed, or export the frame first."
         )
     at = np.zeros(len(keys), np.int64)
-    at[known] = lookup.rows[found.drop_null().to_numpy()]
+    at[valid] = lookup.rows[matches.drop_null().to_numpy()]
     return at
 
 

@@ -250,22 +250,22 @@ def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.Dat
     gained.index = frame._meta.index[:0]
     if not spec.on_disk:
         parts = graph.tasks(_table_part, graph.parts(table), shared)
-        whole = graph.gathered(parts, lookup.build, shared)
-        found = graph.map_columns(
-            frame, lookup.join_partition, whole, shared, reads=spec.on, meta=gained
+        table_lookup = graph.gathered(parts, lookup.build, shared)
+        values = graph.map_columns(
+            frame, lookup.join_partition, table_lookup, shared, reads=spec.on, meta=gained
         )
     else:
         answers = _answers(requester, scores, spec, shared)
         frame = graph.read_after(frame, answers)
         keys = frame[list(spec.on)]
-        found = graph.map_beside(keys, buckets.join_answers, [answers], shared, meta=gained)
-    wide = frame.assign(**{name: found[name] for name in gained.columns})
+        values = graph.map_beside(keys, buckets.join_answers, [answers], shared, meta=gained)
+    joined = frame.assign(**{name: values[name] for name in gained.columns})
     if spec.how == "left":
-        return wide
+        return joined
     has_match = Predicate(spec.matched, Truth(Name(spec.matched, "boolean")), (spec.matched,))
     meta = column_like(np.empty(0, bool), frame._meta)
-    mask = graph.map_columns(wide, passes, has_match, reads=[spec.matched], meta=meta)
-    return wide[mask][[*frame.columns, *(new for _, new, _ in spec.values)]]
+    mask = graph.map_columns(joined, passes, has_match, reads=[spec.matched], meta=meta)
+    return joined[mask][[*frame.columns, *(new for _, new, _ in spec.values)]]
 
 
 def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
@@ -291,8 +291,8 @@ def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) 
     requests = graph.exchange(requests, buckets.BUCKET, n_buckets)
     rows = graph.exchange(rows, buckets.BUCKET, n_buckets)
     meta = buckets.empty(buckets.answer_schema(spec))
-    found = graph.map_beside(requests, buckets.answer_requests, [rows], shared, meta=meta)
-    return graph.exchange(found, buckets.PARTITION, frame.npartitions)
+    answers = graph.map_beside(requests, buckets.answer_requests, [rows], shared, meta=meta)
+    return graph.exchange(answers, buckets.PARTITION, frame.npartitions)
 
 
 def duplicates_left_out(provenance: Provenance) -> list[dict]:
@@ -306,9 +306,9 @@ def duplicates_left_out(provenance: Provenance) -> list[dict]:
             table, shared = map(graph.beside, arguments)
             (spec,) = arguments_of_type([shared], JoinSpec)
             specs.append(spec)
-            may_have = spec.duplicates == "first"
+            is_counted = spec.duplicates == "first"
             parts = graph.parts(table) if isinstance(table, dd.DataFrame) else [table]
-            counted = graph.tasks(buckets.count_duplicates, parts, shared) if may_have else []
+            counted = graph.tasks(buckets.count_duplicates, parts, shared) if is_counted else []
             counts.append(counted)
     flat = [count for counted in counts for count in counted]
     numbers = iter(graph.compute(*flat, label="count duplicates") if flat else ())

@@ -83,8 +83,8 @@ def to_key_type(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.Ch
 
 def _whole_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    whole = pc.equal(pc.trunc(column), column)
-    exact = pc.and_(whole, pc.less_equal(pc.abs(column), float(_LARGEST_EXACT)))
+    is_integer = pc.equal(pc.trunc(column), column)
+    exact = pc.and_(is_integer, pc.less_equal(pc.abs(column), float(_LARGEST_EXACT)))
     if pc.all(exact).as_py() is False:
         value = column.filter(pc.invert(exact))[0].as_py()
         raise JoinError(

@@ -58,10 +58,10 @@ class JoinSpec:
     @property
     def cost(self) -> Cost:
         """The cost per row of a key lookup; see `laion_dask.cost`. Reads footers only."""
-        wanted = {*self.on, *(name for name, _, _ in self.values)}
+        columns = {*self.on, *(name for name, _, _ in self.values)}
         rate = "join on disk" if self.on_disk else "join"
         label = f"join on {', '.join(self.on)}"
-        n_bytes = stored_bytes(self.shards, wanted)
+        n_bytes = stored_bytes(self.shards, columns)
         return Cost((rate,), columns=self.on, other_bytes=n_bytes, label=label)
 
     @property
@@ -119,13 +119,13 @@ def keys_of(frame, spec: JoinSpec) -> tuple[pa.Table, np.ndarray]:
         to_key_type(table[name], type_, name)
         for name, type_ in zip(spec.on, spec.key_types, strict=True)
     ]
-    known = np.ones(len(table), bool)
+    valid = np.ones(len(table), bool)
     for column in columns:
-        known &= column.is_valid().to_numpy()
+        valid &= column.is_valid().to_numpy()
     if spec.key_names:
-        return _with_hashes(key_hashes(columns), columns, spec), known
+        return _with_hashes(key_hashes(columns), columns, spec), valid
     integers = pc.fill_null(columns[0], 0).to_numpy().view(np.int64)
-    return _with_hashes(integers, [], spec), known
+    return _with_hashes(integers, [], spec), valid
 
 
 def _with_hashes(hashes: np.ndarray, columns: list, spec: JoinSpec) -> pa.Table:
@@ -134,12 +134,12 @@ def _with_hashes(hashes: np.ndarray, columns: list, spec: JoinSpec) -> pa.Table:
 
 def table_part(part, spec: JoinSpec) -> pa.Table:
     """A partition of the table: keys, values, and the shard and row of each row."""
-    keys, known = keys_of(part, spec)
+    keys, valid = keys_of(part, spec)
     arrow = frame_to_arrow(part.reset_index(drop=True))
     columns = [arrow[old].cast(type_) for old, _, type_ in spec.values]
     columns += [arrow[name].cast(type_) for name, type_ in PROVENANCE_TYPES.items()]
-    found = pa.Table.from_arrays([*keys.columns, *columns], schema=table_schema(spec))
-    return found if known.all() else found.filter(pa.array(known))
+    table = pa.Table.from_arrays([*keys.columns, *columns], schema=table_schema(spec))
+    return table if valid.all() else table.filter(pa.array(valid))
 
 
 def table_schema(spec: JoinSpec) -> pa.Schema:
@@ -185,39 +185,42 @@ class Lookup:
         self.keys = table.select(spec.key_names)
         self.values = table.select(spec.value_names)
 
-    def match(self, keys: pa.Table, known: np.ndarray) -> pa.Array:
+    def match(self, keys: pa.Table, valid: np.ndarray) -> pa.Array:
         """The position in the lookup of each key; null without a match.
 
         Parameters
         ----------
         keys : pyarrow.Table of n rows
-        known : (n,) bool array
+        valid : (n,) bool array
             As returned by `keys_of`.
 
         Returns
         -------
         (n,) int64 Arrow array
         """
-        wanted, n = keys[KEY_HASH].to_numpy(), len(self.hashes)
-        at = np.zeros(len(wanted), np.int64)
-        order = np.argsort(wanted)  # neighboring lookups then share cache lines
-        at[order] = np.searchsorted(self.hashes, wanted[order])
-        found = np.zeros(len(wanted), bool)
-        pending = np.flatnonzero(known & (at < n))
+        hashes, n = keys[KEY_HASH].to_numpy(), len(self.hashes)
+        positions = np.zeros(len(hashes), np.int64)
+        order = np.argsort(hashes)  # neighboring lookups then share cache lines
+        positions[order] = np.searchsorted(self.hashes, hashes[order])
+        is_match = np.zeros(len(hashes), bool)
+        pending = np.flatnonzero(valid & (positions < n))
         while len(pending):  # one iteration, unless keys share a hash
-            pending = pending[self.hashes[at[pending]] == wanted[pending]]
-            same = self._equal(keys, pending, at[pending])
-            found[pending[same]] = True
+            pending = pending[self.hashes[positions[pending]] == hashes[pending]]
+            same = self._equal(keys, pending, positions[pending])
+            is_match[pending[same]] = True
             pending = pending[~same]
-            at[pending] += 1
-            pending = pending[at[pending] < n]
-        return pa.array(at, mask=~found)
+            positions[pending] += 1
+            pending = pending[positions[pending] < n]
+        return pa.array(positions, mask=~is_match)
 
-    def _equal(self, keys: pa.Table, rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    def _equal(self, keys: pa.Table, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
         same = np.ones(len(rows), bool)
         for name in self.keys.column_names:
-            mine, theirs = self.keys[name].take(pa.array(at)), keys[name].take(pa.array(rows))
-            same &= pc.equal(mine, theirs).to_numpy()
+            stored, requested = (
+                self.keys[name].take(pa.array(positions)),
+                keys[name].take(pa.array(rows)),
+            )
+            same &= pc.equal(stored, requested).to_numpy()
         return same
 
 
@@ -228,8 +231,8 @@ def _by_hash(hashes: np.ndarray) -> np.ndarray:
     equal = np.zeros(len(order), bool)
     equal[1:] = ordered[1:] == ordered[:-1]
     equal[:-1] |= equal[1:]
-    places = np.flatnonzero(equal)
-    order[places] = order[places][np.lexsort((order[places], ordered[places]))]
+    tied = np.flatnonzero(equal)
+    order[tied] = order[tied][np.lexsort((order[tied], ordered[tied]))]
     return order
 
 
@@ -249,18 +252,18 @@ def _repeated(table: pa.Table, order: np.ndarray, spec: JoinSpec) -> np.ndarray:
         return after
     shared = after.copy()
     shared[:-1] |= after[1:]
-    places = np.flatnonzero(shared)
-    keys = frame_from_arrow(table.select(spec.key_names).take(pa.array(order[places])), "pandas")
+    positions = np.flatnonzero(shared)
+    keys = frame_from_arrow(table.select(spec.key_names).take(pa.array(order[positions])), "pandas")
     repeated = np.zeros(len(hashes), bool)
-    repeated[places] = keys.duplicated(keep="first").to_numpy()
+    repeated[positions] = keys.duplicated(keep="first").to_numpy()
     return repeated
 
 
 def _duplicate_error(table, order, repeated, spec: JoinSpec) -> JoinError:
-    place = int(np.argmax(repeated))
-    second = table.slice(int(order[place]), 1).to_pylist()[0]
+    position = int(np.argmax(repeated))
+    second = table.slice(int(order[position]), 1).to_pylist()[0]
     names = [KEY_HASH, *spec.key_names]
-    rows = table.take(pa.array(order[:place][~repeated[:place]][::-1][:64])).to_pylist()
+    rows = table.take(pa.array(order[:position][~repeated[:position]][::-1][:64])).to_pylist()
     first = next(row for row in rows if all(row[n] == second[n] for n in names))
     value = [second[n] for n in spec.key_names or [KEY_HASH]]
     if not spec.key_names and pa.types.is_unsigned_integer(spec.key_types[0]):
@@ -285,11 +288,11 @@ def join_partition(part, lookup: Lookup, spec: JoinSpec):
     return gained_columns(part, lookup.values, lookup.match(*keys_of(part, spec)), spec)
 
 
-def gained_columns(part, values: pa.Table, found: pa.Array, spec: JoinSpec):
+def gained_columns(part, values: pa.Table, matches: pa.Array, spec: JoinSpec):
     """The columns to add to a partition, from the position of each row's values."""
-    columns = [column.take(found) for column in values.columns]
+    columns = [column.take(matches) for column in values.columns]
     if spec.how == "inner":
-        columns.append(pc.if_else(found.is_valid(), True, pa.scalar(None, pa.bool_())))
+        columns.append(pc.if_else(matches.is_valid(), True, pa.scalar(None, pa.bool_())))
     table = pa.Table.from_arrays(columns, schema=spec.result_schema())
     result = frame_from_arrow(table, "cudf" if is_cudf(part) else "pandas")
     result.index = part.index

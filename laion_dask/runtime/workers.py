@@ -184,8 +184,8 @@ def choose_backend(backend: str) -> str:
         process = "this process, which creates" if local_reason else "the scheduler, which receives"
         warn_of_pandas(
             f"All {n_able} workers can make cuDF frames, but {process} an empty one to describe "
-            f"them, cannot: {local_reason or scheduler_reason}. Run it on a machine with a GPU, such "
-            "as a job"
+            f"them, cannot: {local_reason or scheduler_reason}. Run it on a machine with a GPU, "
+            "such as a job"
         )
     elif n_able:
         warn_of_pandas(

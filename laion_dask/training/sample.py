@@ -40,12 +40,12 @@ def labeled_sample(part, label: str, seed: int, max_rows: int) -> pd.DataFrame:
     """
     table = frame_to_arrow(part[["shard", "row", label]])
     unknown = pc.is_null(table[label], nan_is_null=True)
-    known = table.filter(pc.invert(unknown))
-    shard, row = known["shard"].to_numpy(), known["row"].to_numpy()
-    y = as_labels(known[label].cast(pa.float64()).to_numpy(), label)
+    labeled = table.filter(pc.invert(unknown))
+    shard, row = labeled["shard"].to_numpy(), labeled["row"].to_numpy()
+    y = as_labels(labeled[label].cast(pa.float64()).to_numpy(), label)
     rows = pd.DataFrame({"shard": shard, "row": row, "y": y, "n_read": 0, "n_unlabelled": 0})
     rows["order"] = identity_hash(shard, row, seed)
-    counts = sample_meta(n_read=len(table), n_unlabelled=len(table) - len(known))
+    counts = sample_meta(n_read=len(table), n_unlabelled=len(table) - len(labeled))
     return pd.concat([counts, first(rows[list(counts)].astype(counts.dtypes), max_rows)])
 
 
@@ -57,10 +57,10 @@ def as_labels(values: np.ndarray, label: str) -> np.ndarray:
     OptionError
         For any other number.
     """
-    odd = values[(values != 0) & (values != 1)]
-    if len(odd):
+    invalid = values[(values != 0) & (values != 1)]
+    if len(invalid):
         raise OptionError(
-            f"The labels in {label!r} hold {odd[0]:g}. Expected 0 and 1 (or true and false), and "
+            f"The labels in {label!r} hold {invalid[0]:g}. Expected 0 and 1 (or true and false), and "
             "null where it is not known; make them with a comparison, such as frame.x > 0.5."
         )
     return values > 0

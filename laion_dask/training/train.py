@@ -102,11 +102,11 @@ def train(
     _check(hidden, test, max_rows, seed)
     _check_out(out)
     require_extra("clip", "Training a head")
-    known = getattr(embeddings, "model", None)
-    if clip is not None and known is not None:
-        check_same_space(clip, known, "clip and the embeddings")
+    known_model = getattr(embeddings, "model", None)
+    if clip is not None and known_model is not None:
+        check_same_space(clip, known_model, "clip and the embeddings")
     if isinstance(embeddings, Embeddings):
-        label = _label_of(labels, label)
+        label = _label_column(labels, label)
         model, x, y, counts = _from_frame(embeddings, labels, label, seed, max_rows)
     else:
         label = label or "label"
@@ -143,7 +143,7 @@ def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
     OptionError, ColumnError
         When the frame has no such column, or ``label`` is not given and it has several.
     """
-    label = _label_of(frame.frame, label)
+    label = _label_column(frame.frame, label)
     dim = frame.embeddings_for("train").dim
     note = f"train, fit: on at most {MAX_ROWS:,} labelled rows, as if every row had a label"
     return [
@@ -161,8 +161,8 @@ def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
 
 
 def _check(hidden, test, max_rows, seed) -> None:
-    fine = isinstance(hidden, (tuple, list, np.ndarray))
-    if not fine or not all(isinstance(w, (int, np.integer)) and w > 0 for w in hidden):
+    is_sequence = isinstance(hidden, (tuple, list, np.ndarray))
+    if not is_sequence or not all(isinstance(w, (int, np.integer)) and w > 0 for w in hidden):
         raise OptionError(f"hidden is {hidden!r}. Expected widths of layers, such as (256,).")
     if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
         raise OptionError(f"test is {test!r}. Expected a share between 0 and 1.")
@@ -177,28 +177,28 @@ def _check_out(out) -> None:
         return
     must_be("out", out, (str, os.PathLike), "the path of a folder to save the head in")
     path = Path(out).absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        why = "cannot be written to" if there.is_dir() else "is a file"
-        raise OptionError(f"out is {path}, and {there} {why}. Expected the path of a folder.")
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        why = "cannot be written to" if existing.is_dir() else "is a file"
+        raise OptionError(f"out is {path}, and {existing} {why}. Expected the path of a folder.")
 
 
-def _label_of(frame, label: str | None) -> str:
+def _label_column(frame, label: str | None) -> str:
     expected = (
         "a frame from read_shards that matches the embeddings; to add labels by shard and row, use "
         "frame[['shard', 'row']].merge(labels, on=['shard', 'row'], how='left')"
     )
     must_be("labels", frame, dd.DataFrame, expected)
     check_identity_columns(frame.columns)
-    others = [name for name in frame.columns if name not in ("shard", "row")]
-    if label is None and len(others) != 1:
+    candidates = [name for name in frame.columns if name not in ("shard", "row")]
+    if label is None and len(candidates) != 1:
         raise OptionError(
-            f"The frame has the columns {', '.join(others) or 'shard and row only'}. Name the one "
+            f"The frame has the columns {', '.join(candidates) or 'shard and row only'}. Name the one "
             "with the labels, as label='…'."
         )
-    if label is not None and label not in others:
-        raise no_column(label, others)
-    label = label or others[0]
+    if label is not None and label not in candidates:
+        raise no_column(label, candidates)
+    label = label or candidates[0]
     if kind_of(frame.dtypes[label]) in ("string", "other"):
         raise OptionError(
             f"The column {label!r} holds {frame.dtypes[label]}. Expected 0 and 1, or true and "
@@ -224,12 +224,12 @@ def _from_frame(embeddings: Embeddings, frame: dd.DataFrame, label: str, seed: i
     rows = samples[samples["shard"] >= 0]
     x = np.empty((len(rows), embeddings.dim), np.float32)
     shard, row = rows["shard"].to_numpy(), rows["row"].to_numpy()
-    shown = ProgressBar(
+    progress = ProgressBar(
         np.unique(shard), desc="read embeddings", leave=False, disable=not is_watched()
     )
-    for number in shown:
-        here = np.flatnonzero(shard == number)
-        x[here] = unit(paired.read(int(number), row[here]))
+    for number in progress:
+        positions = np.flatnonzero(shard == number)
+        x[positions] = unit(paired.read(int(number), row[positions]))
     counts = {name: int(samples[name].sum()) for name in ("n_read", "n_unlabelled")}
     return embeddings.model, *_usable(x, rows["y"].to_numpy(), counts)
 
@@ -250,25 +250,25 @@ def _from_arrays(x, labels, label: str, clip, seed: int, max_rows: int):
             f"The embeddings are {x.dtype} of shape {x.shape} and the labels {labels.shape}; "
             f"expected floats of shape (n, {model.dim}) and (n,)."
         )
-    known = np.flatnonzero(~np.isnan(labels))
-    order = kernels.identity_hash(np.zeros(len(known)), known, seed)
-    known = known[np.argsort(order, kind="stable")][:max_rows]
+    labeled = np.flatnonzero(~np.isnan(labels))
+    order = kernels.identity_hash(np.zeros(len(labeled)), labeled, seed)
+    labeled = labeled[np.argsort(order, kind="stable")][:max_rows]
     counts = {"n_read": len(labels), "n_unlabelled": int(np.isnan(labels).sum())}
-    return model, *_usable(unit(x[known]), kernels.as_labels(labels[known], label), counts)
+    return model, *_usable(unit(x[labeled]), kernels.as_labels(labels[labeled], label), counts)
 
 
 def _plain_labels(labels) -> np.ndarray:
     """Labels as float64, NaN if missing; shape (n, 1) becomes (n,)."""
     try:
-        found = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
-        if isinstance(found, np.ndarray):
-            if found.ndim == 2 and found.shape[1] == 1:
-                found = found[:, 0]
-            if found.ndim > 1:
-                return found
-        if found.ndim == 1 and found.dtype.kind not in "SU":
+        array = labels if isinstance(labels, (pd.Series, ExtensionArray)) else as_array(labels)
+        if isinstance(array, np.ndarray):
+            if array.ndim == 2 and array.shape[1] == 1:
+                array = array[:, 0]
+            if array.ndim > 1:
+                return array
+        if array.ndim == 1 and array.dtype.kind not in "SU":
             # The stub knows neither arrays of integers nor extension arrays here.
-            values = pd.array(found, dtype="Float64")  # type: ignore[call-overload]
+            values = pd.array(array, dtype="Float64")  # type: ignore[call-overload]
             return values.to_numpy("f8", np.nan)
     except (TypeError, ValueError):  # the message below names the type
         pass
@@ -279,5 +279,5 @@ def _plain_labels(labels) -> np.ndarray:
 
 
 def _usable(x: np.ndarray, y: np.ndarray, counts: dict) -> tuple[np.ndarray, np.ndarray, dict]:
-    good = ~np.isnan(x).any(axis=1)
-    return x[good], y[good], {**counts, "n_unscored": int((~good).sum())}
+    valid = ~np.isnan(x).any(axis=1)
+    return x[valid], y[valid], {**counts, "n_unscored": int((~valid).sum())}
