@@ -195,8 +195,8 @@ class EmbedFolder:
             ]
             how = f" (its own is {', '.join(values)})" if values else ""
             raise ExportError(
-                f"{self.path} holds an embed run of {' and '.join(differing.values())}{how}. Expected "
-                "the run to resume. Name another folder, or remove this one."
+                f"{self.path} holds an embed run of {' and '.join(differing.values())}{how}. "
+                "Expected the run to resume. Name another folder, or remove this one."
             )
 
     def _check_versions(self, existing: dict, current: dict) -> None:

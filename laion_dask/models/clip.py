@@ -79,9 +79,9 @@ class ClipModel:
             )
 
     def __repr__(self) -> str:
-        given = [self.arch, self.pretrained] if self.pretrained else [self.arch]
+        names = [self.arch, self.pretrained] if self.pretrained else [self.arch]
         device = f", device={self.device!r}" if self.device else ""
-        return f"ClipModel({', '.join(map(repr, given))}{device})"
+        return f"ClipModel({', '.join(map(repr, names))}{device})"
 
     @property
     def name(self) -> str:
@@ -191,8 +191,8 @@ class ClipModel:
                     f"A text is {type(text).__name__}. Expected a str or a list of str; "
                     "images go to .image()."
                 )
-        found = self._batched(self.load().texts, items)
-        return Vectors(found[0], self, texts) if isinstance(texts, str) else found
+        vectors = self._batched(self.load().texts, items)
+        return Vectors(vectors[0], self, texts) if isinstance(texts, str) else vectors
 
     def image(self, images: Image.Image | str | os.PathLike | bytes | Sequence) -> Vectors:
         """Unit-norm float32 embeddings of images: (dim,) for one, (n, dim) for a list. Eager.
@@ -217,8 +217,8 @@ class ClipModel:
         def embed(batch):
             return clip.images([clip.prepare(decoding.as_picture(image)) for image in batch])
 
-        found = self._batched(embed, items)
-        return found if several else found[0]
+        vectors = self._batched(embed, items)
+        return vectors if several else vectors[0]
 
     def _batched(self, embed, items: list) -> Vectors:
         blocks = [embed(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]

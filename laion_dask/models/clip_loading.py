@@ -89,11 +89,11 @@ def weight_file(arch: str, pretrained: str | None) -> Path | None:
     names = [f"{arch}-{pretrained}{kind}" for kind in _KINDS]
     published = _published(arch, pretrained)
     address = published.get("url", "")
-    places = list(weights.folders())
+    folders = list(weights.folders())
     if address:
         names.append(address.rsplit("/", 1)[-1])
-        places.append(Path(os.path.expanduser("~/.cache/clip")))
-    candidates = (folder / name for folder in places for name in names)
+        folders.append(Path(os.path.expanduser("~/.cache/clip")))
+    candidates = (folder / name for folder in folders for name in names)
     return next((f for f in candidates if f.is_file()), None) or _in_hub_cache(published)
 
 
@@ -116,8 +116,8 @@ def _in_hub_cache(published: dict) -> Path | None:
 
     repo, _, name = published["hf_hub"].rpartition("/")
     names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    found = (try_to_load_from_cache(repo, file) for file in names)
-    return next((Path(f) for f in found if isinstance(f, str)), None)
+    cached = (try_to_load_from_cache(repo, file) for file in names)
+    return next((Path(f) for f in cached if isinstance(f, str)), None)
 
 
 def _missing(arch: str, pretrained: str | None) -> WeightsError:

@@ -82,8 +82,8 @@ def split_name(name: str) -> tuple[str, str | None]:
     if bare.lower() in _OPENAI:
         return _OPENAI[bare.lower()], "openai"
     if not bare.endswith(".json") and "/" in bare:
-        if found := _published_as(bare):
-            return found
+        if published := _published_as(bare):
+            return published
         arch, _, tag = bare.rpartition("/")
         if not _is_arch(_spelled(bare.partition(":")[0])) and _is_arch(_spelled(arch)):
             return arch, tag
@@ -109,15 +109,15 @@ def nearest_arch(name: str) -> str | None:
 
     ``"ViT-L-14"`` for ``"VIT_L14"``, and for ``"openai/ViT-L-14"`` and ``"ViT-L-14-openai"``.
     """
-    known = {
+    architectures = {
         arch.lower().replace("-", ""): arch for arch in ("demo", *clip_loading.built_in_configs())
     }
     plain = re.sub(r"[-_/. ]", "", split_name(name)[0].lower())
-    near = difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE)
-    if near:
-        return known[near[0]]
+    matches = difflib.get_close_matches(plain, architectures, n=1, cutoff=_ALIKE)
+    if matches:
+        return architectures[matches[0]]
     words = [word for word in re.split(r"[^a-z0-9.]+", name.lower()) if word]
     while words and words[0] in _PUBLISHERS:
         words = words[1:]
     starts = ("".join(words[:n]) for n in range(len(words), 0, -1))
-    return next((known[start] for start in starts if start in known), None)
+    return next((architectures[start] for start in starts if start in architectures), None)

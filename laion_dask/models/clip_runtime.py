@@ -65,7 +65,7 @@ class LoadedClip:
         self._device = torch.device(device)
         self.on_gpu = self._device.type == "cuda"
         self._turns = threading.BoundedSemaphore(GPU_BATCHES)
-        self._own = threading.local()
+        self._thread_state = threading.local()
         if self.on_gpu:
             torch.cuda.synchronize(self._device)  # the weights are ready for every stream
 
@@ -117,20 +117,20 @@ class LoadedClip:
     def _encode_pixels(self, pixels):
         return self._model.encode_image(self._preprocess.numbers(pixels, self._dtype))
 
-    def _forward(self, encode, batch, what: str) -> np.ndarray:
+    def _forward(self, encode, batch, noun: str) -> np.ndarray:
         import torch
 
-        forward, parts = self._on_stream if self.on_gpu else self._here, []
+        forward, parts = self._on_stream if self.on_gpu else self._on_cpu, []
 
         def work(start: int, stop: int) -> None:
             with torch.inference_mode():
-                found = forward(encode, batch[start:stop])
-                parts.append(torch.nn.functional.normalize(found, dim=-1).numpy())
+                vectors = forward(encode, batch[start:stop])
+                parts.append(torch.nn.functional.normalize(vectors, dim=-1).numpy())
 
-        run_with_oom_backoff(work, len(batch), len(batch), min_size=1, noun=what)
+        run_with_oom_backoff(work, len(batch), len(batch), min_size=1, noun=noun)
         return np.concatenate(parts)
 
-    def _here(self, encode, batch):
+    def _on_cpu(self, encode, batch):
         return encode(batch.to(self._device)).float().cpu()
 
     def _on_stream(self, encode, batch):
@@ -143,10 +143,10 @@ class LoadedClip:
         """
         import torch
 
-        if not hasattr(self._own, "stream"):
-            self._own.stream = torch.cuda.Stream(self._device)
+        if not hasattr(self._thread_state, "stream"):
+            self._thread_state.stream = torch.cuda.Stream(self._device)
         batch = batch.pin_memory()
-        with self._turns, torch.cuda.stream(self._own.stream):
+        with self._turns, torch.cuda.stream(self._thread_state.stream):
             # The copy back waits only for this stream, and for everything queued on it.
             return encode(batch.to(self._device, non_blocking=True)).float().cpu()
 

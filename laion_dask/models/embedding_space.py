@@ -42,8 +42,8 @@ class EmbeddingSpace:
         must_be("name", self.name, str, "the model's name, such as 'dinov2-vitl14'")
         if not self.name.strip():
             raise OptionError("name is empty. Expected the model's name, such as 'dinov2-vitl14'.")
-        whole = isinstance(self.dim, int) and not isinstance(self.dim, bool)
-        if self.dim is not None and not (whole and self.dim > 0):
+        is_integer = isinstance(self.dim, int) and not isinstance(self.dim, bool)
+        if self.dim is not None and not (is_integer and self.dim > 0):
             raise OptionError(
                 f"dim is {self.dim!r}. Expected the length of a vector, such as 1024."
             )
@@ -67,7 +67,7 @@ class EmbeddingSpace:
         ------
         OptionError
         """
-        raise self._makes_none("a text")
+        raise self._no_model_error("a text")
 
     def image(self, images) -> NoReturn:
         """Always raises: the space has no model to embed images.
@@ -76,14 +76,14 @@ class EmbeddingSpace:
         ------
         OptionError
         """
-        raise self._makes_none("an image")
+        raise self._no_model_error("an image")
 
     def require(self) -> None:
         """Do nothing: the space has no weights."""
 
-    def _makes_none(self, what: str) -> OptionError:
+    def _no_model_error(self, inputs: str) -> OptionError:
         return OptionError(
-            f"The embeddings are of {self.name!r}, which has no model here to embed {what}. "
+            f"The embeddings are of {self.name!r}, which has no model here to embed {inputs}. "
             f"Search with a vector of {self.dim or 'its'} numbers made by that model, or with a "
             "row, (shard, row)."
         )

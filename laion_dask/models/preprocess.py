@@ -74,11 +74,11 @@ class Preprocess:
         shift = (-torch.tensor(self._mean, device=pixels.device) / std).repeat(width)
         scale = (1 / (255 * std)).repeat(width)
         rows = pixels.reshape(n, height, width * 3)
-        found = torch.empty(rows.shape, dtype=dtype, device=pixels.device)
+        out = torch.empty(rows.shape, dtype=dtype, device=pixels.device)
         step = 1 if pixels.device.type == "cpu" else n  # one image fits in a core's cache
         for at in range(0, n, step):
-            found[at : at + step] = rows[at : at + step].float().mul_(scale).add_(shift)
-        return found.view(n, height, width, 3).permute(0, 3, 1, 2)
+            out[at : at + step] = rows[at : at + step].float().mul_(scale).add_(shift)
+        return out.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _shortest_and_centre(steps: list) -> tuple | None:

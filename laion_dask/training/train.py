@@ -193,8 +193,8 @@ def _label_column(frame, label: str | None) -> str:
     candidates = [name for name in frame.columns if name not in ("shard", "row")]
     if label is None and len(candidates) != 1:
         raise OptionError(
-            f"The frame has the columns {', '.join(candidates) or 'shard and row only'}. Name the one "
-            "with the labels, as label='…'."
+            f"The frame has the columns {', '.join(candidates) or 'shard and row only'}. Name the "
+            "one with the labels, as label='…'."
         )
     if label is not None and label not in candidates:
         raise no_column(label, candidates)

@@ -84,8 +84,11 @@ class Trace:
         for part, origin in ((p, o) for level in self.levels for p, o in level.items()):
             if origin.recipe not in numbers:
                 numbers[origin.recipe] = {n for n, s in origin.inputs.items() if s == shard}
-            here = {n for n in numbers[origin.recipe] if origin.low <= n <= origin.high}
-            if here and np.isin(origins_of(part.path, part.footer_sha256).shards, [*here]).any():
+            candidates = {n for n in numbers[origin.recipe] if origin.low <= n <= origin.high}
+            if (
+                candidates
+                and np.isin(origins_of(part.path, part.footer_sha256).shards, [*candidates]).any()
+            ):
                 return part
         return None
 
@@ -104,36 +107,36 @@ class Trace:
                     yield shard, part
 
 
-def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[str]) -> Trace:
+def trace(sources: Sequence[Source], stems: Collection[str], addresses: Sequence[str]) -> Trace:
     """Trace files of rows to their sources. Eager; reads recipes, and footers of parts.
 
     Parameters
     ----------
-    given : sequence of Source
+    sources : sequence of Source
     stems : collection of str
         Names of the embedding files: a part with such a name has its own embeddings.
     addresses : sequence of str
         Addresses of the embedding files. A recipe may only refer to their stores, the stores of
-        ``given``, and this machine.
+        ``sources``, and this machine.
 
     Raises
     ------
     PairingError
         When a part's recipe is missing or does not state where its rows came from.
     """
-    schemes = {"", *map(_scheme, addresses), *(_scheme(source.path) for source in given)}
-    own: dict[Source, None] = {}
+    schemes = {"", *map(_scheme, addresses), *(_scheme(source.path) for source in sources)}
+    own_sources: dict[Source, None] = {}
     shards: dict[Source, None] = {}
     levels: list[dict[Source, Origin]] = []
     recipes: dict[str, dict] = {}
-    waiting = dict.fromkeys(given)
-    while waiting:
+    pending = dict.fromkeys(sources)
+    while pending:
         level = {}
-        for source in waiting:
+        for source in pending:
             if not source.is_part:
                 shards[source] = None
             elif stem(source.path) in stems:
-                own[source] = None
+                own_sources[source] = None
             elif _scheme(source.path) not in schemes:
                 raise PairingError(
                     f"{source.path}, which the rows of an export came from, is in a store that "
@@ -148,8 +151,8 @@ def trace(given: Sequence[Source], stems: Collection[str], addresses: Sequence[s
                 f"{next(iter(levels[-1])).path} is an export nested more than {_DEPTH} times, "
                 "or of itself. Score the frame before it is exported."
             )
-        waiting = _reached(levels[-1]) if level else {}
-    return Trace(list(own), levels, list(shards))
+        pending = _reached(levels[-1]) if level else {}
+    return Trace(list(own_sources), levels, list(shards))
 
 
 def _is_another_file(shard: Source) -> bool:
@@ -188,7 +191,7 @@ def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Sour
     """The origins of parts, by the recipes that list them."""
     with ThreadPoolExecutor(min(_THREADS, len(level))) as pool:
         ranges = list(pool.map(lambda part: shard_range(part.path, part.footer_sha256), level))
-    found = {}
+    origins = {}
     for (part, (recipe, listed)), (low, high) in zip(level.items(), ranges, strict=True):
         unknown = [n for n in (low, high) if low <= high and n not in listed]
         if unknown:
@@ -196,8 +199,8 @@ def _origins(level: Mapping[Source, tuple[str, dict[int, Source]]]) -> dict[Sour
                 f"{part.path} has rows of shard {unknown[0]}, which {recipe} does not list. Copy "
                 "the whole export again, or export again."
             )
-        found[part] = Origin(recipe, listed, low, high)
-    return found
+        origins[part] = Origin(recipe, listed, low, high)
+    return origins
 
 
 def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
@@ -207,37 +210,37 @@ def _reached(level: Mapping[Source, Origin]) -> dict[Source, None]:
     for origin in level.values():
         inputs[origin.recipe] = origin.inputs
         ranges.setdefault(origin.recipe, []).append((origin.low, origin.high))
-    found: dict[Source, None] = {}
+    reached: dict[Source, None] = {}
     for recipe, listed in inputs.items():
         numbers = np.array(sorted(listed))
         lows, highs = np.array(ranges[recipe]).T
         begun = np.searchsorted(np.sort(lows), numbers, side="right")
         ended = np.searchsorted(np.sort(highs), numbers, side="left")
-        found |= dict.fromkeys(listed[n] for n in numbers[begun > ended].tolist())
-    return found
+        reached |= dict.fromkeys(listed[n] for n in numbers[begun > ended].tolist())
+    return reached
 
 
 def _inputs(part: Source, recipe: Manifest) -> dict[int, Source]:
     """The inputs of an export, by the number in the column ``shard`` of its rows."""
     try:
         listed = recipe.content["inputs"]
-        found = {one["shard"]: _input(one) for one in listed}
-        if len(found) < len(listed):
+        inputs = {one["shard"]: _input(one) for one in listed}
+        if len(inputs) < len(listed):
             raise ValueError("two inputs have the same number")
     except (KeyError, TypeError, ValueError) as error:
-        what = f"an input has no {error}" if isinstance(error, KeyError) else error
+        problem = f"an input has no {error}" if isinstance(error, KeyError) else error
         raise PairingError(
-            f"{recipe.path} does not state which shards the rows of {part.path} came from: {what}. "
-            "Export them again from their source, or name the embeddings of a part as the part."
+            f"{recipe.path} does not state which shards the rows of {part.path} came from: "
+            f"{problem}. Export them again from their source, or name the embeddings of a part as the part."
         ) from None
-    return found
+    return inputs
 
 
 def _input(entry: Mapping) -> Source:
     number, path = entry["shard"], entry["path"]
     n_rows, digest = entry["rows"], entry["footer_sha256"]
-    whole = type(number) is int and type(n_rows) is int and number >= 0 and n_rows >= 0
-    if not (whole and isinstance(path, str) and isinstance(digest, str)):
+    are_counts = type(number) is int and type(n_rows) is int and number >= 0 and n_rows >= 0
+    if not (are_counts and isinstance(path, str) and isinstance(digest, str)):
         raise ValueError(f"an input is listed as {entry!a:.200}")
     return Source(path, n_rows, digest)
 

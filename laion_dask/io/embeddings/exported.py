@@ -47,8 +47,8 @@ class SourceFiles:
     def of(cls, by_number: dict[int, EmbeddingFile | ExportedEmbeddings]) -> SourceFiles:
         numbers = tuple(sorted(by_number))
         files = tuple(by_number[number] for number in numbers)
-        said = repr([(n, f.token) for n, f in zip(numbers, files, strict=True)])
-        digest = hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+        description = repr([(n, f.token) for n, f in zip(numbers, files, strict=True)])
+        digest = hashlib.sha256(description.encode("utf-8", "surrogateescape")).hexdigest()
         mapped, packed = all(f.is_mapped for f in files), any(f.is_packed for f in files)
         return cls(digest, numbers, files, mapped, packed, len({f.dtype for f in files}) < 2)
 
@@ -107,28 +107,28 @@ class ExportedEmbeddings:
 
     def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The rows at these positions of the part, (len(rows), dim). Raises `EmbeddingsError`."""
-        several = self._by_file(rows)
-        if len(several) == 1:
-            file, its_rows, places = several[0]
-            if isinstance(places, slice):
+        by_file = self._by_file(rows)
+        if len(by_file) == 1:
+            file, its_rows, positions = by_file[0]
+            if isinstance(positions, slice):
                 return file.read(its_rows)
         out = np.empty((len(rows), self.dim), self.dtype)
-        for file, its_rows, places in several:
-            out[places] = file.read(its_rows)
+        for file, its_rows, positions in by_file:
+            out[positions] = file.read(its_rows)
         return out
 
     def read_scaled(self, rows: np.ndarray | range) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, with a factor that scales each to length one; see `EmbeddingFile`."""
-        several = self._by_file(rows)
-        if len(several) == 1:
-            file, its_rows, places = several[0]
-            if isinstance(places, slice):
+        by_file = self._by_file(rows)
+        if len(by_file) == 1:
+            file, its_rows, positions = by_file[0]
+            if isinstance(positions, slice):
                 return file.read_scaled(its_rows)
         out = np.empty((len(rows), self.dim), self.dtype)
         scale = np.full(len(rows), np.nan)
-        for file, its_rows, places in several:
-            x, known = file.read_scaled(its_rows)
-            out[places], scale[places] = x, scales(x) if known is None else known
+        for file, its_rows, positions in by_file:
+            x, file_scale = file.read_scaled(its_rows)
+            out[positions], scale[positions] = x, scales(x) if file_scale is None else file_scale
         return out, scale
 
     def span(self, rows: np.ndarray | range) -> None:
@@ -155,8 +155,8 @@ class ExportedEmbeddings:
         order = np.lexsort((its_rows, shards))
         starts = np.flatnonzero(np.diff(shards[order], prepend=-1))
         return [
-            (self._source(int(shards[places[0]])), its_rows[places], places)
-            for places in np.split(order, starts[1:])
+            (self._source(int(shards[group[0]])), its_rows[group], group)
+            for group in np.split(order, starts[1:])
         ]
 
     def _source(self, number: int) -> EmbeddingFile | ExportedEmbeddings:
@@ -169,13 +169,13 @@ class ExportedEmbeddings:
             ) from None
 
     def _origins(self) -> Origins:
-        found = origins_of(self.path, self.footer_sha256)
-        if len(found.rows) != self.n_rows:
+        origins = origins_of(self.path, self.footer_sha256)
+        if len(origins.rows) != self.n_rows:
             raise PairingError(
-                f"{self.path} has {len(found.rows):,} rows, not {self.n_rows:,}. Copy the whole "
+                f"{self.path} has {len(origins.rows):,} rows, not {self.n_rows:,}. Copy the whole "
                 "export again."
             )
-        return found
+        return origins
 
 
 def exported_embeddings(
@@ -238,13 +238,13 @@ def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[Em
 
 def stored_files(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:
     """The files that contain the vectors, each once, in order."""
-    found: dict[EmbeddingFile, None] = {}
-    seen, waiting = set(), list(files)[::-1]
-    while waiting:
-        file = waiting.pop()
+    stored: dict[EmbeddingFile, None] = {}
+    visited, pending = set(), list(files)[::-1]
+    while pending:
+        file = pending.pop()
         if isinstance(file, EmbeddingFile):
-            found[file] = None
-        elif file.sources not in seen:
-            seen.add(file.sources)
-            waiting += file.sources.files[::-1]
-    return list(found)
+            stored[file] = None
+        elif file.sources not in visited:
+            visited.add(file.sources)
+            pending += file.sources.files[::-1]
+    return list(stored)

@@ -82,10 +82,10 @@ class EmbeddingFile:
         NaN for a row without direction; see `dot_products.scales`. The scales of a mapped file are
         cached with the map, and None if all are nearly 1. Raises as `read`.
         """
-        x, known = self._read(rows)
-        if known is None:
+        x, mapped = self._read(rows)
+        if mapped is None:
             return x, scales(x)
-        return x, known.scales(positions(rows, self.n_rows, self.path), x)
+        return x, mapped.scales(positions(rows, self.n_rows, self.path), x)
 
     def _read(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, MappedFile | None]:
         at = positions(rows, self.n_rows, self.path)

@@ -52,8 +52,8 @@ def state_of(path: str) -> str:
     """A key that changes when a file is rewritten, so that no cache serves stale rows."""
     local = local_path(path)
     if local is not None:
-        found = os.stat(local)
-        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}-{found.st_dev}"
+        status = os.stat(local)
+        return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}-{status.st_dev}"
     fs, inner = file_system(path)
     return fs.ukey(inner)
 

@@ -81,9 +81,11 @@ def identity(file: EmbeddingFile, limit: int) -> dict:
     EmbeddingsError
         When the file has changed since it was opened.
     """
-    whole = file.size <= limit
+    is_hashed_whole = file.size <= limit
     try:
-        return _known.get((file, state_of(file.path), whole), lambda: _identity(file, whole))
+        return _known.get(
+            (file, state_of(file.path), is_hashed_whole), lambda: _identity(file, is_hashed_whole)
+        )
     except DAMAGED as error:
         if isinstance(error, EmbeddingsError):
             raise
@@ -98,7 +100,7 @@ def identities(files: Sequence[EmbeddingFile], limit: int) -> list[dict]:
         return list(pool.map(identity, files, repeat(limit)))
 
 
-def _identity(file: EmbeddingFile, whole: bool) -> dict:
+def _identity(file: EmbeddingFile, is_hashed_whole: bool) -> dict:
     facts = {
         "name": PurePosixPath(file.path).name,
         "field": file.field,
@@ -107,9 +109,9 @@ def _identity(file: EmbeddingFile, whole: bool) -> dict:
         "dtype": file.dtype,
         "bytes": file.size,
     }
-    digest = hashlib.sha256(json.dumps([*facts.values(), whole][1:]).encode())
+    digest = hashlib.sha256(json.dumps([*facts.values(), is_hashed_whole][1:]).encode())
     with open_bytes(file.path) as source:
-        if whole:
+        if is_hashed_whole:
             # Every file that is opened has readinto, which IO does not declare.
             hashlib.file_digest(source, lambda: digest)  # type: ignore[arg-type]
         else:
@@ -117,7 +119,7 @@ def _identity(file: EmbeddingFile, whole: bool) -> dict:
         size = source.seek(0, 2)
     if size != file.size:
         raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
-    if storage_format(file.path) == "parquet" and not whole:
+    if storage_format(file.path) == "parquet" and not is_hashed_whole:
         digest.update(read_footer(file.path).sha256.encode())
     return {**facts, "sha256": digest.hexdigest()}
 
@@ -139,43 +141,45 @@ def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarra
     PairingError
         Names the first file that is missing, differs, or is not in the index.
     """
-    found = identities(files, whole_up_to(entry["bytes"] for entry in expected))
+    actual = identities(files, whole_up_to(entry["bytes"] for entry in expected))
     by_identity = defaultdict(list)
-    for number in reversed(range(len(found))):
-        by_identity[_key(found[number])].append(number)
-    places = []
+    for number in reversed(range(len(actual))):
+        by_identity[_key(actual[number])].append(number)
+    positions = []
     for entry in expected:
         same = by_identity[_key(entry)]
         if not same:
-            raise _missing(entry, found)
-        places.append(same.pop())
-    if len(found) > len(expected):
-        extra = files[min(set(range(len(found))) - set(places))]
+            raise _missing(entry, actual)
+        positions.append(same.pop())
+    if len(actual) > len(expected):
+        extra = files[min(set(range(len(actual))) - set(positions))]
         raise PairingError(
             f"{extra.path} ({extra.n_rows:,} rows) is not among the {len(expected)} files that the "
             "index was built from. Open the embeddings of the index, or build an index of these."
         )
-    return np.array(places, dtype=np.int32)
+    return np.array(positions, dtype=np.int32)
 
 
 def _key(entry: dict) -> tuple:
     return entry["name"], entry["field"], entry["sha256"]
 
 
-def _missing(entry: dict, found: Sequence[dict]) -> PairingError:
+def _missing(entry: dict, actual: Sequence[dict]) -> PairingError:
     name = entry["name"]
-    named = [f for f in found if f["name"] == name]
+    candidates = [f for f in actual if f["name"] == name]
     remedy = "Open the embeddings that the index was built from, or build an index of these."
-    if not named:
+    if not candidates:
         return PairingError(
             f"The index was built from {name} ({entry['rows']:,} rows), which is not among these "
-            f"{len(found)} files. {remedy}"
+            f"{len(actual)} files. {remedy}"
         )
-    fact = next((fact for fact in FACTS if named[0][fact] != entry[fact]), "sha256")
-    was, now = entry[fact], named[0][fact]
-    what = f"had {was} {FACTS[fact]} then, and has {now} now"
+    fact = next((fact for fact in FACTS if candidates[0][fact] != entry[fact]), "sha256")
+    expected, current = entry[fact], candidates[0][fact]
+    difference = f"had {expected} {FACTS[fact]} then, and has {current} now"
     if fact == "sha256":
-        what = f"holds other {FACTS[fact]} now (digest {now[:12]}…, then {was[:12]}…)"
+        difference = (
+            f"holds other {FACTS[fact]} now (digest {current[:12]}…, then {expected[:12]}…)"
+        )
     return PairingError(
-        f"{name} is not the file that the index was built from: it {what}. {remedy}"
+        f"{name} is not the file that the index was built from: it {difference}. {remedy}"
     )

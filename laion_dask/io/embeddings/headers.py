@@ -109,11 +109,11 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
             f"{where} has the dtype {_dtype_name(dtype)}; expected float16 or float32, "
             f"little-endian. {_how_to_convert(dtype)}"
         )
-    have = n_bytes // (shape[1] * dtype.itemsize)
-    if have < shape[0]:
+    n_stored = n_bytes // (shape[1] * dtype.itemsize)
+    if n_stored < shape[0]:
         raise EmbeddingsError(
-            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {have:,}. Fetch "
-            "the file again."
+            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {n_stored:,}. "
+            "Fetch the file again."
         )
     if field is None and n_bytes != shape[0] * shape[1] * dtype.itemsize:
         raise EmbeddingsError(
@@ -128,29 +128,29 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
         members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise EmbeddingsError(f"{path} has two members with the same name. Save it again.")
-        found = field or (next(iter(members)) if len(members) == 1 else None)
-        if found not in members:
-            given = f"no field was named{'' if field is None else f' {field!r}'}"
+        chosen = field or (next(iter(members)) if len(members) == 1 else None)
+        if chosen not in members:
+            problem = f"no field was named{'' if field is None else f' {field!r}'}"
             raise EmbeddingsError(
-                f"{path} holds several arrays and {given}. Name one with {argument('field')}."
+                f"{path} holds several arrays and {problem}. Name one with {argument('field')}."
                 f"{did_you_mean(field or '', members)}"
             )
-        info = members[found]
+        info = members[chosen]
         _check_member(path, info)
         with archive.open(info) as member:
-            shape, dtype, behind = _header(path, member)
+            shape, dtype, header_size = _header(path, member)
         offset = None
         if info.compress_type == zipfile.ZIP_STORED:
             file.seek(info.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
-            offset = info.header_offset + 30 + name + extra + behind
+            offset = info.header_offset + 30 + name + extra + header_size
         size = file.seek(0, 2)
-        have = info.file_size - behind
-        opened = _checked(path, found, shape, dtype, offset, size, have)
-        if have != opened.n_rows * opened.dim * dtype.itemsize:
+        n_data_bytes = info.file_size - header_size
+        opened = _checked(path, chosen, shape, dtype, offset, size, n_data_bytes)
+        if n_data_bytes != opened.n_rows * opened.dim * dtype.itemsize:
             raise EmbeddingsError(
-                f"{path}, member {found!r}, has {have:,} bytes, but its header says {shape} of "
-                f"{dtype}. It is damaged; fetch the file again."
+                f"{path}, member {chosen!r}, has {n_data_bytes:,} bytes, but its header says {shape} "
+                f"of {dtype}. It is damaged; fetch the file again."
             )
         return opened
 
@@ -187,23 +187,23 @@ def _open_safetensors(path: str, file, field: str | None, size: int) -> Embeddin
     if length > min(_LONGEST_JSON, size - 8):
         raise ValueError(f"its header claims {length:,} bytes")
     header = dict(json.loads(file.read(length)))
-    tensors = {name: each for name, each in header.items() if name != "__metadata__"}
-    found = field or (next(iter(tensors)) if len(tensors) == 1 else None)
-    if found not in tensors:
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    chosen = field or (next(iter(tensors)) if len(tensors) == 1 else None)
+    if chosen not in tensors:
         raise EmbeddingsError(
             f"{path} holds {len(tensors)} tensors"
             f"{'' if field is None else f', and none is called {field!r}'}. Name one with "
             f"{argument('field')}."
             f"{did_you_mean(field or '', tensors)}"
         )
-    tensor = tensors[found]
+    tensor = tensors[chosen]
     (start, stop), shape = tensor["data_offsets"], tuple(map(int, tensor["shape"]))
     dtype = _SAFETENSORS.get(tensor["dtype"], tensor["dtype"])
     if not 0 <= start <= stop <= size - 8 - length:
-        raise ValueError(f"tensor {found!r} lies outside the file")
-    opened = _checked(path, found, shape, dtype, 8 + length + start, size, stop - start)
+        raise ValueError(f"tensor {chosen!r} lies outside the file")
+    opened = _checked(path, chosen, shape, dtype, 8 + length + start, size, stop - start)
     if stop - start != opened.n_rows * opened.dim * dtype.itemsize:
-        raise ValueError(f"tensor {found!r} has {stop - start:,} bytes for the shape {shape}")
+        raise ValueError(f"tensor {chosen!r} has {stop - start:,} bytes for the shape {shape}")
     return opened
 
 
@@ -223,8 +223,8 @@ def _how_to_convert(dtype) -> str:
 def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
     footer = read_footer(path)
     lists: list[str] = [f.name for f in footer.schema if _value_type(f.type) in _VALUE_TYPES]
-    found = field or (lists[0] if len(lists) == 1 else None)
-    if found not in lists:
+    chosen = field or (lists[0] if len(lists) == 1 else None)
+    if chosen not in lists:
         if unfit := _unfit(footer.schema, field, lists):
             raise EmbeddingsError(
                 f"{path}, column {unfit.name!r}, has the type {unfit.type}; expected a list of "
@@ -236,10 +236,10 @@ def _open_parquet(path: str, field: str | None) -> EmbeddingFile:
             f"{argument('field')}."
             f"{did_you_mean(field or '', lists)}"
         )
-    type_ = footer.schema.field(found).type
+    type_ = footer.schema.field(chosen).type
     dtype = "float16" if _value_type(type_) == pa.float16() else "float32"
-    dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, found)
-    return EmbeddingFile(path, found, footer.n_rows, dim, dtype, footer.size, None)
+    dim = type_.list_size if pa.types.is_fixed_size_list(type_) else _first_length(path, chosen)
+    return EmbeddingFile(path, chosen, footer.n_rows, dim, dtype, footer.size, None)
 
 
 def _unfit(schema: pa.Schema, field: str | None, lists: list[str]) -> pa.Field | None:

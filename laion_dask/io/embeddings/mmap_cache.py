@@ -30,17 +30,17 @@ class MappedFile:
 
         They are cached once computed. None if the length of every row of the file is nearly one.
         """
-        held = self._scales
-        if held is None:
+        cached = self._scales
+        if cached is None:
             return None if self._near else scales(x)
-        unknown = int(np.count_nonzero(held[at] < 0))
+        unknown = int(np.count_nonzero(cached[at] < 0))
         if unknown:
-            held[at] = scales(x)
-            self._near = self._near and are_near_one(held[at])
+            cached[at] = scales(x)
+            self._near = self._near and are_near_one(cached[at])
             self._unknown -= unknown  # two threads may count rows twice, so all are checked below
-            if self._near and self._unknown <= 0 and are_near_one(held):
+            if self._near and self._unknown <= 0 and are_near_one(cached):
                 self._scales = None
-        return held[at]
+        return cached[at]
 
 
 class MmapCache:

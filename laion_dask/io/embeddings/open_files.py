@@ -29,9 +29,9 @@ def open_files(
     Parameters and errors are those of `laion_dask.open_embeddings`.
     """
     model = _model_or_space(model)
-    found = _embedding_paths(paths)
-    with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
-        files = tuple(pool.map(lambda path: open_file(path, field), found))
+    file_paths = _embedding_paths(paths)
+    with ThreadPoolExecutor(min(_THREADS, len(file_paths))) as pool:
+        files = tuple(pool.map(lambda path: open_file(path, field), file_paths))
     model, dim = _check_widths(files, model)
     # An empty list column does not show the length of its lists.
     files = tuple(f if f.n_rows else replace(f, dim=dim) for f in files)
@@ -40,10 +40,10 @@ def open_files(
 
 def _embedding_paths(paths: str | os.PathLike | Iterable) -> list[str]:
     """The files; Parquet beside an array of the same name is its metadata, as in DataComp."""
-    found = expand(paths, SUFFIXES)
-    tables = {path for path in found if storage_format(path) == "parquet"}
-    arrays = {path.rpartition(".")[0] for path in found if path not in tables}
-    return [p for p in found if p not in tables or p.rpartition(".")[0] not in arrays]
+    expanded = expand(paths, SUFFIXES)
+    tables = {path for path in expanded if storage_format(path) == "parquet"}
+    arrays = {path.rpartition(".")[0] for path in expanded if path not in tables}
+    return [p for p in expanded if p not in tables or p.rpartition(".")[0] not in arrays]
 
 
 def _model_or_space(model) -> ClipModel | EmbeddingSpace:

@@ -28,33 +28,35 @@ def pair_files(shards: Sequence[Shard], files: Sequence[File]) -> tuple[File, ..
     PairingError
         When a shard has no file, a file has no shard, or counts differ.
     """
-    given = [Source(shard.path, shard.n_rows, shard.footer_sha256) for shard in shards]
-    found = trace(given, {stem(file.path) for file in files}, [file.path for file in files])
-    names = {stem(source.path) for source in found.own}
-    own = [file for file in files if stem(file.path) in names]
-    others = [file for file in files if stem(file.path) not in names]
+    sources = [Source(shard.path, shard.n_rows, shard.footer_sha256) for shard in shards]
+    traced = trace(sources, {stem(file.path) for file in files}, [file.path for file in files])
+    names = {stem(source.path) for source in traced.own}
+    own_files = [file for file in files if stem(file.path) in names]
+    other_files = [file for file in files if stem(file.path) not in names]
     # Parts have their own numbering: embeddings with that number belong to another shard's rows.
-    pairs = _one_to_one(found.own, own, [(_stem, _stem)])
-    if found.levels:
-        pairs |= _of_sources(found, others, set(given))
+    pairs = _one_to_one(traced.own, own_files, [(_stem, _stem)])
+    if traced.levels:
+        pairs |= _pair_sources(traced, other_files, set(sources))
     else:
-        pairs |= _one_to_one(found.shards, others, _SPELLINGS)
-    for level in reversed(found.levels):
+        pairs |= _one_to_one(traced.shards, other_files, _SPELLINGS)
+    for level in reversed(traced.levels):
         pairs |= _through(level, pairs, files[0])
-    return tuple(pairs[source] for source in given)
+    return tuple(pairs[source] for source in sources)
 
 
 def _through(level: dict, pairs: dict[Source, File], like: File) -> dict[Source, File]:
     """The embeddings of parts, given those of the files that their rows came from."""
     by_recipe: dict[str, SourceFiles] = {}
-    found: dict[Source, File] = {}
+    embeddings: dict[Source, File] = {}
     for part, origin in level.items():
         if origin.recipe not in by_recipe:
-            known = {n: pairs[s] for n, s in origin.inputs.items() if s in pairs}
-            by_recipe[origin.recipe] = SourceFiles.of(known)
+            by_number = {n: pairs[s] for n, s in origin.inputs.items() if s in pairs}
+            by_recipe[origin.recipe] = SourceFiles.of(by_number)
         sources = by_recipe[origin.recipe]
-        found[part] = exported_embeddings(part.path, part.footer_sha256, part.n_rows, sources, like)
-    return found
+        embeddings[part] = exported_embeddings(
+            part.path, part.footer_sha256, part.n_rows, sources, like
+        )
+    return embeddings
 
 
 def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> dict[Source, File]:
@@ -63,13 +65,13 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
     by_key = dict(zip(file_keys, files, strict=True))
     _check_unique(file_keys, [f.path for f in files])
     _check_unique(shard_keys, [s.path for s in shards])
-    found = {}
+    pairs = {}
     for shard, key in zip(shards, shard_keys, strict=True):
         file = by_key.pop(key, None)
         if file is None:
             raise _without_file(shard, f"no file among the {len(files)} has the key {_shown(key)}")
         _check_count(shard, file)
-        found[shard] = file
+        pairs[shard] = file
     if by_key:
         extra = next(iter(by_key.values()))
         raise PairingError(
@@ -77,23 +79,27 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
             f"{len(by_key)} such files of {len(files)}). Open only the embeddings of the shards "
             "that are read."
         )
-    return found
+    return pairs
 
 
-def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict[Source, File]:
+def _pair_sources(
+    traced: Trace, files: Sequence[File], requested: set[Source]
+) -> dict[Source, File]:
     """The file of each shard that parts have rows from, and of the shards given among the parts.
 
     An export rarely has rows of every shard of a data set, so unpaired files are allowed, unless
     files pair only by their numbers.
     """
-    listed = [shard.path for shard in found.listed()]
-    file_keys, keys, bare = _keys(files, found.shards, _SPELLINGS, listed=listed)
-    wanted = set(keys)
-    taken = [(key, file) for key, file in zip(file_keys, files, strict=True) if key in wanted]
-    _check_unique([key for key, _ in taken], [file.path for _, file in taken])
-    by_key, pairs = dict(taken), {}
+    listed = [shard.path for shard in traced.listed()]
+    file_keys, keys, bare = _keys(files, traced.shards, _SPELLINGS, listed=listed)
+    shard_keys = set(keys)
+    matching = [
+        (key, file) for key, file in zip(file_keys, files, strict=True) if key in shard_keys
+    ]
+    _check_unique([key for key, _ in matching], [file.path for _, file in matching])
+    by_key, pairs = dict(matching), {}
     before: dict[Key, Source] = {}
-    for shard, key in zip(found.shards, keys, strict=True):
+    for shard, key in zip(traced.shards, keys, strict=True):
         other = before.setdefault(key, shard)
         if other.footer_sha256 != shard.footer_sha256:
             _check_unique([key, key], [other.path, shard.path])
@@ -102,18 +108,18 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
             pairs[shard] = by_key[key]
         else:
             why = f"no file among the {len(files)} has the key {_shown(key)}"
-            if shard in given:
+            if shard in requested:
                 raise _without_file(shard, why)
-            _check_unneeded(shard, found, why)
-    known = {shard_key(path)[1] for path in listed}
+            _check_unneeded(shard, traced, why)
+    listed_folders = {shard_key(path)[1] for path in listed}
     for key, file in zip(file_keys, files, strict=True):
-        if bare and key not in wanted and key[1] not in known:
+        if bare and key not in shard_keys and key[1] not in listed_folders:
             raise PairingError(
                 f"{file.path} ({file.n_rows:,} rows) pairs with no shard that the rows of the "
                 "frame came from, and its folder does not show that it belongs to the same data "
                 "set. Open only the embeddings of the shards that the export was made from."
             )
-    for shard, part in found.rewritten([s for s in pairs if s not in given]):
+    for shard, part in traced.rewritten([s for s in pairs if s not in requested]):
         raise PairingError(
             f"{shard.path} was rewritten after its rows were exported as {part.path}, so its "
             "embeddings may belong to other rows now. Export again, or embed the subset itself."
@@ -121,8 +127,8 @@ def _of_sources(found: Trace, files: Sequence[File], given: set[Source]) -> dict
     return pairs
 
 
-def _check_unneeded(shard: Source, found: Trace, why: str) -> None:
-    part = found.part_with(shard)
+def _check_unneeded(shard: Source, traced: Trace, why: str) -> None:
+    part = traced.part_with(shard)
     if part is not None:
         raise PairingError(
             f"{part.path} has rows of {shard.path}, which has no embeddings: {why}. Add them, or "
@@ -159,20 +165,20 @@ def _keys(
     information, which the third value shows. If no spelling pairs all, keys are those of
     `shard_key`, for the error message. With ``listed``, files may be left unpaired.
     """
-    spelled, some = [], listed is not None
+    spelled, may_be_partial = [], listed is not None
     for file_key, key in spellings:
         sides = [file_key(f.path) for f in files], [key(s.path) for s in shards]
         numbers = [{name for _, name in side} for side in sides]
         # One shard may have two paths, as the source of two exports.
         alike = {(name, s.footer_sha256) for (_, name), s in zip(sides[1], shards, strict=True)}
-        once = [len(files), len(alike) if some else len(shards)]
-        known = {c for c, _ in (*sides[1], *map(key, listed or ()))}
-        bare = known.isdisjoint(c for c, _ in sides[0])
-        bare = bare and [*map(len, numbers)] == once
+        expected = [len(files), len(alike) if may_be_partial else len(shards)]
+        folders = {c for c, _ in (*sides[1], *map(key, listed or ()))}
+        bare = folders.isdisjoint(c for c, _ in sides[0])
+        bare = bare and [*map(len, numbers)] == expected
         if bare:
             sides = [("", name) for _, name in sides[0]], [("", name) for _, name in sides[1]]
         one, other = map(set, sides)
-        if len(one) == len(files) and (other <= one if some else other == one):
+        if len(one) == len(files) and (other <= one if may_be_partial else other == one):
             return *sides, bare
         spelled.append((*sides, bare))
     return spelled[0]
@@ -195,11 +201,11 @@ def _shown(key: Key) -> str:
 
 
 def _check_unique(keys: Sequence[Key], paths: Sequence[str]) -> None:
-    seen: dict[Key, str] = {}
+    path_of: dict[Key, str] = {}
     for key, path in zip(keys, paths, strict=True):
-        if key in seen:
+        if key in path_of:
             raise PairingError(
-                f"{seen[key]} and {path} have the same key {_shown(key)}, so the pairing is "
+                f"{path_of[key]} and {path} have the same key {_shown(key)}, so the pairing is "
                 "ambiguous. Open them separately."
             )
-        seen[key] = path
+        path_of[key] = path

@@ -33,11 +33,11 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
         return
     shards, rows = shards_and_rows(part)
     for shard in np.unique(shards):
-        here = rows[shards == shard]
-        once = np.unique(here)
-        if len(once) < len(here):
+        shard_rows = rows[shards == shard]
+        distinct = np.unique(shard_rows)
+        if len(distinct) < len(shard_rows):
             raise duplicate_rows_error()
-        yield int(shard), once
+        yield int(shard), distinct
 
 
 def shards_and_rows(part) -> tuple[np.ndarray, np.ndarray]:
@@ -69,10 +69,10 @@ def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.
     size = size or BLOCK
     shards, rows = shards_and_rows(part)
     for shard in np.unique(shards):
-        here = np.flatnonzero(shards == shard)
-        for at in range(0, len(here), size):
+        shard_positions = np.flatnonzero(shards == shard)
+        for at in range(0, len(shard_positions), size):
             cancellation.check()
-            positions = here[at : at + size]
+            positions = shard_positions[at : at + size]
             yield int(shard), rows[positions], positions
 
 

@@ -44,22 +44,22 @@ class _OriginCache:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._held: dict[tuple, Origins] = {}
+        self._cached: dict[tuple, Origins] = {}
 
     def get(self, path: str, footer_sha256: str) -> Origins:
         key = path, footer_sha256, state_of(path)
         with self._guard:
-            found = self._held.pop(key, None)
-            if found is not None:
-                self._held[key] = found
-                return found
-        found = _read_origins(path, footer_sha256)
+            origins = self._cached.pop(key, None)
+            if origins is not None:
+                self._cached[key] = origins
+                return origins
+        origins = _read_origins(path, footer_sha256)
         with self._guard:
-            self._held[key] = found
-            size = sum(each.n_bytes for each in self._held.values())
+            self._cached[key] = origins
+            size = sum(each.n_bytes for each in self._cached.values())
             while size > _MAX_BYTES:
-                size -= self._held.pop(next(iter(self._held))).n_bytes
-        return found
+                size -= self._cached.pop(next(iter(self._cached))).n_bytes
+        return origins
 
 
 _origins = _OriginCache()
@@ -126,13 +126,13 @@ def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
         chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
         if not set(PROVENANCE) <= set(chunks):
             raise _silent(path)
-        known = chunks["shard"].statistics
-        if known is None or not known.has_min_max or not isinstance(known.min, int):
-            found = origins_of(path, footer_sha256).shards
-            return (int(found.min()), int(found.max())) if len(found) else (0, -1)
+        statistics = chunks["shard"].statistics
+        if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+            shards = origins_of(path, footer_sha256).shards
+            return (int(shards.min()), int(shards.max())) if len(shards) else (0, -1)
         if group.num_rows:
-            low.append(known.min)
-            high.append(known.max)
+            low.append(statistics.min)
+            high.append(statistics.max)
     return min(low, default=0), max(high, default=-1)
 
 

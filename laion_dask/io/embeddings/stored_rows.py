@@ -37,9 +37,9 @@ def parquet_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
             raise ValueError(f"it has {starts[-1]:,} rows now, and had {file.n_rows:,}")
         groups = np.searchsorted(starts, rows, side="right") - 1
         for group in np.unique(groups):
-            here = groups == group
+            mask = groups == group
             column = _group(file.path, file.field, int(group), state)
-            out[here] = _as_matrix(column.take(pa.array(rows[here] - starts[group])), file)
+            out[mask] = _as_matrix(column.take(pa.array(rows[mask] - starts[group])), file)
     except pa.ArrowException as error:
         raise EmbeddingsError(
             f"{file.path} cannot be read: {error}. Fetch the file again."
@@ -64,7 +64,7 @@ def _group(path: str, field: str, group: int, state: str) -> pa.ChunkedArray:
 def _as_matrix(column: pa.ChunkedArray, file: VectorFile) -> np.ndarray:
     """A list column as (n, dim); a null row becomes NaN, and so has no score."""
     out = np.full((len(column), file.dim), np.nan, file.dtype)
-    known = np.flatnonzero(column.is_valid().to_numpy())
+    valid = np.flatnonzero(column.is_valid().to_numpy())
     rows = column.drop_null().combine_chunks()
     values = np.asarray(rows.flatten(), dtype=file.dtype)
     if not pc.all(pc.equal(pc.list_value_length(rows), file.dim), min_count=0).as_py():
@@ -72,7 +72,7 @@ def _as_matrix(column: pa.ChunkedArray, file: VectorFile) -> np.ndarray:
             f"{file.path}, column {file.field!r}: not every row has {file.dim} numbers. Every row "
             "must have as many as the first."
         )
-    out[known] = values.reshape(len(known), file.dim)
+    out[valid] = values.reshape(len(valid), file.dim)
     return out
 
 
@@ -86,23 +86,23 @@ def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
     runs = _runs(rows[order], width)
     out = np.empty((len(rows), file.dim), file.dtype)
     at = 0
-    for some in range(0, len(runs), _THREADS):
-        here = runs[some : some + _THREADS]
-        starts = [first + int(r[0]) * width for r in here]
-        stops = [first + (int(r[-1]) + 1) * width for r in here]
-        blocks = fs.cat_ranges([inner] * len(here), starts, stops, on_error="raise")
-        for block, run in zip(blocks, here, strict=True):
-            found = np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
-            out[order[at : at + len(run)]] = found
+    for first_run in range(0, len(runs), _THREADS):
+        batch = runs[first_run : first_run + _THREADS]
+        starts = [first + int(r[0]) * width for r in batch]
+        stops = [first + (int(r[-1]) + 1) * width for r in batch]
+        blocks = fs.cat_ranges([inner] * len(batch), starts, stops, on_error="raise")
+        for block, run in zip(blocks, batch, strict=True):
+            vectors = np.frombuffer(block, file.dtype).reshape(-1, file.dim)[run - run[0]]
+            out[order[at : at + len(run)]] = vectors
             at += len(run)
     return out
 
 
 def _runs(ordered: np.ndarray, width: int) -> list[np.ndarray]:
     """Split sorted rows where the gap between two is wide, and where a run gets too long."""
-    most = max(1, _RUN // width)
-    apart = np.diff(ordered) * width > _GAP
-    return np.split(ordered, np.flatnonzero(apart | (np.diff(ordered // most) > 0)) + 1)
+    max_rows = max(1, _RUN // width)
+    is_wide_gap = np.diff(ordered) * width > _GAP
+    return np.split(ordered, np.flatnonzero(is_wide_gap | (np.diff(ordered // max_rows) > 0)) + 1)
 
 
 @lru_cache(maxsize=2)
@@ -112,8 +112,8 @@ def unpacked(member: VectorFile, state: str) -> np.ndarray:
     with open_bytes(member.path) as file, zipfile.ZipFile(file) as archive:
         name = f"{member.field}.npy"
         with archive.open(name if name in archive.namelist() else member.field) as packed:
-            most = member.n_rows * member.dim * np.dtype(member.dtype).itemsize + _HEADERS
-            data = packed.read(most)  # a replaced file may claim any size
+            max_bytes = member.n_rows * member.dim * np.dtype(member.dtype).itemsize + _HEADERS
+            data = packed.read(max_bytes)  # a replaced file may claim any size
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.shape != (member.n_rows, member.dim) or array.dtype != member.dtype:
         raise ValueError(f"member {member.field!r} is {array.dtype} of shape {array.shape} now")

@@ -183,11 +183,11 @@ def as_picture(image) -> Image.Image:
         raise ImageError(f"{os.fspath(image)} cannot be read: {error}") from error
 
 
-def is_pixels(thing) -> bool:
+def is_pixels(value) -> bool:
     """Whether an object is an array of pixels: (height, width) or (height, width, 3 or 4) uint8."""
-    if not isinstance(thing, np.ndarray) or thing.dtype != np.uint8 or not thing.size:
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or not value.size:
         return False
-    return thing.ndim == 2 or (thing.ndim == 3 and thing.shape[2] in (3, 4))
+    return value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (3, 4))
 
 
 def _read(file) -> bytes:

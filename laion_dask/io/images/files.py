@@ -68,43 +68,43 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
     `laion_dask.io.storage.paths.expand`.
     """
     if isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable):
-        given = [source]
+        paths = [source]
     else:
-        given = list(source)
-    if not given:
+        paths = list(source)
+    if not paths:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
-    found, roots, left_out = SourceFiles(), [], LeftOut()
-    for path in _sources(given, left_out):
-        _add(found, path)
+    files, roots, left_out = SourceFiles(), [], LeftOut()
+    for path in _sources(paths, left_out):
+        _add(files, path)
         roots.append(_root(os.fsdecode(path)))
-    left_out.warn(found.images)
-    images = (path for path in found.images if path.lower().endswith(_IMAGES))
-    check_named_once([*found.tars, *found.parquet, *filter(os.path.exists, images)])
-    found.root = _common(roots)
-    return found
+    left_out.warn(files.images)
+    images = (path for path in files.images if path.lower().endswith(_IMAGES))
+    check_named_once([*files.tars, *files.parquet, *filter(os.path.exists, images)])
+    files.root = _common(roots)
+    return files
 
 
-def _sources(given: list, left_out: LeftOut) -> list:
+def _sources(paths: list, left_out: LeftOut) -> list:
     """The given paths without companion files, which a shell lists when it expands a pattern:
     captions and JSON beside images, and the table beside an archive with the same name.
     """
-    named = [path for path in given if isinstance(path, (str, bytes, os.PathLike))]
+    named = [path for path in paths if isinstance(path, (str, bytes, os.PathLike))]
     files = {path: os.path.abspath(os.fsdecode(path)) for path in named if os.path.isfile(path)}
     kept = without_others(list(files.values()), (*_TAR, *PARQUET, *_IMAGES), left_out)
     stems = {file.rpartition(".")[0] for file in kept if file.lower().endswith(_TAR)}
     tables = [file for file in kept if file.lower().endswith(PARQUET)]
     tables = [file for file in tables if file.rpartition(".")[0] in stems]
     left_out.add("beside an archive of the same name", tables)
-    wanted = set(kept).difference(tables)
-    return [path for path in given if path not in files or files[path] in wanted]
+    selected = set(kept).difference(tables)
+    return [path for path in paths if path not in files or files[path] in selected]
 
 
-def _add(found: SourceFiles, path: str | os.PathLike) -> None:
+def _add(source_files: SourceFiles, path: str | os.PathLike) -> None:
     is_text = isinstance(path, (str, bytes, os.PathLike)) and os.fspath(path)
     if is_text and os.path.isdir(path):
-        before = len(found.images), len(found.tars), len(found.parquet)
-        _add_folder(found, os.path.abspath(os.fsdecode(path)))
-        if before == (len(found.images), len(found.tars), len(found.parquet)):
+        before = len(source_files.images), len(source_files.tars), len(source_files.parquet)
+        _add_folder(source_files, os.path.abspath(os.fsdecode(path)))
+        if before == (len(source_files.images), len(source_files.tars), len(source_files.parquet)):
             raise ShardNotFoundError(
                 f"{os.fsdecode(path)} contains no .tar, no .parquet and no image "
                 f"({', '.join(IMAGE_KINDS)}). Check the path."
@@ -122,12 +122,12 @@ def _add(found: SourceFiles, path: str | os.PathLike) -> None:
             "uncompressed webdataset archives, Parquet files with image bytes, or images; unpack "
             ".tar.gz first."
         )
-    found.tars.update(dict.fromkeys(tars))
-    found.parquet.update(dict.fromkeys(() if tars or images else parquet))
-    found.images.update(dict.fromkeys(_with_files_beside(images)))
+    source_files.tars.update(dict.fromkeys(tars))
+    source_files.parquet.update(dict.fromkeys(() if tars or images else parquet))
+    source_files.images.update(dict.fromkeys(_with_files_beside(images)))
 
 
-def _add_folder(found: SourceFiles, root: str) -> None:
+def _add_folder(source_files: SourceFiles, root: str) -> None:
     left_out = LeftOut()
     fs = LocalFileSystem()
     below = files_below(fs, root, LeftOut())  # broken links become rejects
@@ -137,18 +137,18 @@ def _add_folder(found: SourceFiles, root: str) -> None:
     _check_one_kind(root, tars, images)
     if tars or (not images and any(name.endswith(PARQUET) for name in names.values())):
         files = expand(root, _TAR if tars else PARQUET)
-        (found.tars if tars else found.parquet).update(dict.fromkeys(files))
+        (source_files.tars if tars else source_files.parquet).update(dict.fromkeys(files))
         return
     images = each_once(taken(below, _IMAGES, left_out), left_out)
     folders = dict.fromkeys([root, *(path.rpartition("/")[0] for path in images)])
-    twice = set(names) - set(images)
+    duplicates = set(names) - set(images)
     for folder in folders:
         for name in sorted(os.listdir(folder)):
             path = f"{folder.rstrip('/')}/{name}"
             is_other = not os.path.isdir(path) and not is_hidden(name)
-            if is_other and not (path in twice and name.lower().endswith(_IMAGES)):
-                found.images[path] = None
-    left_out.warn(found.images)
+            if is_other and not (path in duplicates and name.lower().endswith(_IMAGES)):
+                source_files.images[path] = None
+    left_out.warn(source_files.images)
 
 
 def _check_one_kind(path: str, tars: list, images: list) -> None:
@@ -167,13 +167,13 @@ def _with_files_beside(images: list[str]) -> list[str]:
             "Parquet files anywhere; copy the images, or pack them into .tar files."
         )
     keys = {Member(path, in_folder=True).group for path in images}
-    found = dict.fromkeys(images)
+    paths = dict.fromkeys(images)
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in images):
         for name in sorted(os.listdir(folder or "/")):
             member = Member(f"{folder}/{name}", in_folder=True)
             if not member.is_image and member.group in keys and os.path.isfile(member.name):
-                found[member.name] = None
-    return list(found)
+                paths[member.name] = None
+    return list(paths)
 
 
 def _root(path: str) -> str:
@@ -181,9 +181,9 @@ def _root(path: str) -> str:
     if not os.path.isdir(path):
         path, slash, name = path.rpartition("/")
         parts = path.split("/")
-        wild = (at for at, part in enumerate(parts) if has_magic(part) or "{" in part)
+        magic_positions = (at for at, part in enumerate(parts) if has_magic(part) or "{" in part)
         if not os.path.exists(f"{path}{slash}{name}"):
-            path = "/".join(parts[: next(wild, len(parts))])
+            path = "/".join(parts[: next(magic_positions, len(parts))])
         path = path or slash or "."
     fs, inner = filesystem(path)
     return inner if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(inner)

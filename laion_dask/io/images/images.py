@@ -60,21 +60,21 @@ def find_shards(source: str | os.PathLike | Iterable, image: str | None = None) 
     """
     if image is not None:
         must_be("image", image, str, "the name of a Parquet column")
-    found = find_files(source)
-    if image is not None and not found.parquet:
+    files = find_files(source)
+    if image is not None and not files.parquet:
         raise OptionError(
             f"{parameter('image')} is {image!r}, the name of a Parquet column, but no file of the "
             "source is Parquet. Leave it out."
         )
     text = get_option("invalid_text")
-    labels = found.labels()
+    labels = files.labels()
     shards = [
         TarShard(path, labels[path], text)
-        if path in found.tars
+        if path in files.tars
         else ParquetShard(path, image, labels[path], text)
         for path in sorted(labels, key=natural)
     ]
-    return shards + _cut(found, text)
+    return shards + _cut(files, text)
 
 
 def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> None:
@@ -98,16 +98,16 @@ def check_outside(source, out: str | os.PathLike, shards: Sequence[Shard]) -> No
             )
 
 
-def _cut(found: SourceFiles, invalid_text: str) -> list[Shard]:
+def _cut(files: SourceFiles, invalid_text: str) -> list[Shard]:
     by_key: dict[str, list[str]] = {}
-    for path in sorted(found.images, key=natural):
-        name = os.path.relpath(path, found.root)
+    for path in sorted(files.images, key=natural):
+        name = os.path.relpath(path, files.root)
         by_key.setdefault(Member(name, in_folder=True).group, []).append(name)
     keys = list(by_key)
     starts = range(0, len(keys), IMAGES_PER_SHARD)
     parts = ([f for k in keys[at : at + IMAGES_PER_SHARD] for f in by_key[k]] for at in starts)
     return [
-        FolderShard(found.root, tuple(part), number, invalid_text)
+        FolderShard(files.root, tuple(part), number, invalid_text)
         for number, part in enumerate(parts)
     ]
 
@@ -186,9 +186,9 @@ class Images:
                 "ld.embed writes both, img2dataset the key. Available: "
                 f"{', '.join(map(str, rows.columns))}."
             )
-        return withhold_shared(rows, [self._of_row(row, names) for _, row in rows.iterrows()])
+        return withhold_shared(rows, [self._find_row(row, names) for _, row in rows.iterrows()])
 
-    def _of_row(self, row: pd.Series, names: list[str]) -> RowImage:
+    def _find_row(self, row: pd.Series, names: list[str]) -> RowImage:
         key = next((str(row[name]) for name in names if not pd.isna(row[name])), None)
         if key is None:
             return RowImage(None, Match.ABSENT)
@@ -199,10 +199,10 @@ class Images:
         return similar if similar.data is not None else named
 
     def _read_one(self, key: str) -> bytes | None:
-        found = self._named(key)
-        if len(found) > 1:
-            raise several_images_error(key, found)
-        return found[0].read() if found else None
+        locations = self._named(key)
+        if len(locations) > 1:
+            raise several_images_error(key, locations)
+        return locations[0].read() if locations else None
 
     def _named(self, key: str) -> list[ImagePlace]:
         """The images with a path or key."""
@@ -234,15 +234,15 @@ class Images:
         every shard whose own path ends with it.
         """
         parts = path.split("/")
-        found = []
+        locations = []
         for at in range(1, len(parts)):
             file, inner = "/".join(parts[:at]), "/".join(parts[at:])
             for number in self._by_file.get(parts[at - 1], ()):
                 shard = self._shards[number]
                 ends = f"/{getattr(shard, 'path', '')}".endswith(f"/{file}")
                 if (shard.name == file or ends) and inner in self._index(number).paths:
-                    found.append(ImagePlace(shard, self._index(number).paths[inner]))
-        return found
+                    locations.append(ImagePlace(shard, self._index(number).paths[inner]))
+        return locations
 
     def _index(self, number: int) -> ImageIndex:
         with self._lock:

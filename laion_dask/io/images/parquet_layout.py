@@ -102,8 +102,8 @@ def _has_bytes(type_: pa.DataType) -> bool:
     if pa.types.is_dictionary(type_):
         return _has_bytes(type_.value_type)
     inner = (type_.field(at).type for at in range(type_.num_fields))
-    whole = _is_bytes(type_) or pa.types.is_fixed_size_binary(type_)
-    return whole or any(_has_bytes(t) for t in inner)
+    is_direct = _is_bytes(type_) or pa.types.is_fixed_size_binary(type_)
+    return is_direct or any(_has_bytes(t) for t in inner)
 
 
 def _can_be_key(type_: pa.DataType) -> bool:

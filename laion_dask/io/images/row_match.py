@@ -62,7 +62,7 @@ class RowImage:
 
 
 def row_image(
-    key: str, row: SupportsGet, places: Sequence[ImagePlace], *, by_name: bool = True
+    key: str, row: SupportsGet, candidates: Sequence[ImagePlace], *, by_name: bool = True
 ) -> RowImage:
     """Choose the image of a row among candidates.
 
@@ -72,7 +72,7 @@ def row_image(
     row : mapping or Series
         Column → value. With ``image_sha256``, the image file must have that digest. Otherwise, if
         both the row and the image's sample have a url, the two must be equal.
-    places : sequence of ImagePlace
+    candidates : sequence of ImagePlace
     by_name : bool
         Whether to accept an image by name if there is nothing to compare.
 
@@ -83,24 +83,30 @@ def row_image(
     """
     digest, url = first_text(row, ("image_sha256",)), first_text(row, URL_FIELDS)
     if digest:
-        return _of_digest(digest.lower(), places)
-    urls = [place.url() if url else None for place in places]
-    same = [place for place, found in zip(places, urls, strict=True) if found and found == url]
-    unknown = [p for p, found in zip(places, urls, strict=True) if found is None and by_name]
-    own, match = (same, Match.URL) if same else (unknown, Match.NAME)
-    if len(own) > 1:
-        raise several_images_error(key, own)
-    if not own:
-        return RowImage(None, Match.OTHER if places else Match.ABSENT)
-    data = own[0].read()
-    return RowImage(data, match if data is not None else Match.ABSENT, own[0])
+        return _match_digest(digest.lower(), candidates)
+    urls = [candidate.url() if url else None for candidate in candidates]
+    same = [
+        candidate
+        for candidate, image_url in zip(candidates, urls, strict=True)
+        if image_url and image_url == url
+    ]
+    unknown = [
+        p for p, image_url in zip(candidates, urls, strict=True) if image_url is None and by_name
+    ]
+    chosen, match = (same, Match.URL) if same else (unknown, Match.NAME)
+    if len(chosen) > 1:
+        raise several_images_error(key, chosen)
+    if not chosen:
+        return RowImage(None, Match.OTHER if candidates else Match.ABSENT)
+    data = chosen[0].read()
+    return RowImage(data, match if data is not None else Match.ABSENT, chosen[0])
 
 
-def several_images_error(key: str, found: Sequence[ImagePlace]) -> ImageError:
+def several_images_error(key: str, candidates: Sequence[ImagePlace]) -> ImageError:
     """The error for a name that several images share."""
-    names = list(dict.fromkeys(place.shard.name for place in found))
+    names = list(dict.fromkeys(candidate.shard.name for candidate in candidates))
     return ImageError(
-        f"{key!r} matches {len(found)} images, in {', '.join(names[:3])}. Expected one: give "
+        f"{key!r} matches {len(candidates)} images, in {', '.join(names[:3])}. Expected one: give "
         "the full image_path that embed writes, or open only the files that you mean."
     )
 
@@ -134,12 +140,12 @@ def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowI
     ]
 
 
-def _of_digest(digest: str, places: Iterable[ImagePlace]) -> RowImage:
+def _match_digest(digest: str, candidates: Iterable[ImagePlace]) -> RowImage:
     match = Match.ABSENT
-    for place in places:
-        data = place.read()
+    for candidate in candidates:
+        data = candidate.read()
         if data is not None:
             if hashlib.sha256(data).hexdigest() == digest:
-                return RowImage(data, Match.DIGEST, place)
+                return RowImage(data, Match.DIGEST, candidate)
             match = Match.OTHER
     return RowImage(None, match)

@@ -102,12 +102,12 @@ def _closed(files: list[Member], with_image: set[str]) -> Iterator[SampleFiles]:
         yield _alone(beside, _APART if key in with_image else None)
         return
     with_image.add(key)
-    found = _in_folder(images, beside) if files[0].in_folder else _in_archive(images, beside)
-    taken = {member.name for sample in found for member in sample.beside}
-    yield from found
-    left = [m for m in beside if _has_text(m) and m.name not in taken]
-    for stem in dict.fromkeys(m.stem for m in left):
-        yield _alone([m for m in left if m.stem == stem], None)
+    samples = _in_folder(images, beside) if files[0].in_folder else _in_archive(images, beside)
+    taken = {member.name for sample in samples for member in sample.beside}
+    yield from samples
+    remaining = [m for m in beside if _has_text(m) and m.name not in taken]
+    for stem in dict.fromkeys(m.stem for m in remaining):
+        yield _alone([m for m in remaining if m.stem == stem], None)
 
 
 def _alone(files: list[Member], reason: str | None) -> SampleFiles:
@@ -121,7 +121,7 @@ def _in_folder(images: list[Member], beside: list[Member]) -> list[SampleFiles]:
         SampleFiles(
             image.text if number else image.stem,
             image,
-            _of_stems(beside, (image.text, image.stem)),
+            _with_stems(beside, (image.text, image.stem)),
         )
         for number, image in enumerate(images)
     ]
@@ -129,30 +129,32 @@ def _in_folder(images: list[Member], beside: list[Member]) -> list[SampleFiles]:
 
 def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]:
     key = images[0].group
-    whole = sorted((m for m in images if m.stem == key), key=lambda m: PREFERRED.index(m.kind))
-    main = whole[0] if whole else None
-    apart = [m for m in images if m is not main and _is_apart(m, beside, whole)]
-    others = [m for m in images if m is not main and m not in apart]
-    has_fields = main is not None or not any(_has_own(m, beside) for m in apart)
+    named_by_key = sorted(
+        (m for m in images if m.stem == key), key=lambda m: PREFERRED.index(m.kind)
+    )
+    main = named_by_key[0] if named_by_key else None
+    separate = [m for m in images if m is not main and _is_separate(m, beside, named_by_key)]
+    others = [m for m in images if m is not main and m not in separate]
+    has_fields = main is not None or not any(_has_own_text(m, beside) for m in separate)
     if main is None and len(others) == 1 and has_fields and "." not in others[0].between:
         (main,), others = others, []
-    stems = {name for image in apart for name in (image.text, image.stem)}
+    stems = {name for image in separate for name in (image.text, image.stem)}
     fields = [m for m in beside if has_fields and m.names_a_field and m.stem not in stems - {key}]
     reason = _reject_reason(main, others, fields)
-    found = []
+    samples = []
     for image in images:
         if image is main:
-            close = _of_stems(beside, (image.text, image.stem, key))
-            rest = tuple(m for m in fields if m not in close)
-            found.append(SampleFiles(key, image, close + rest))
-        elif image in apart or reason is None:
-            own = _of_stems(
+            close = _with_stems(beside, (image.text, image.stem, key))
+            further = tuple(m for m in fields if m not in close)
+            samples.append(SampleFiles(key, image, close + further))
+        elif image in separate or reason is None:
+            companions = _with_stems(
                 beside, (image.text, image.stem) if image.stem != key else (image.text,)
             )
-            found.append(SampleFiles(_key(image, image.stem != key), image, own))
+            samples.append(SampleFiles(_key(image, image.stem != key), image, companions))
         else:
-            found.append(SampleFiles(key, image, () if main else tuple(fields), reason))
-    return found
+            samples.append(SampleFiles(key, image, () if main else tuple(fields), reason))
+    return samples
 
 
 def _reject_reason(main: Member | None, others: list[Member], fields: list[Member]) -> str | None:
@@ -174,16 +176,16 @@ def _key(member: Member, dotted: bool) -> str:
     return member.stem
 
 
-def _is_apart(image: Member, beside: list[Member], whole: list[Member]) -> bool:
+def _is_separate(image: Member, beside: list[Member], named_by_key: list[Member]) -> bool:
     """Whether an image in an archive is a separate sample with its own key."""
     if any(_has_text(m) and m.stem == image.text for m in beside):
         return True
     return image.stem != image.group and (
-        not image.names_a_field or (not whole and _has_own(image, beside))
+        not image.names_a_field or (not named_by_key and _has_own_text(image, beside))
     )
 
 
-def _has_own(image: Member, beside: list[Member]) -> bool:
+def _has_own_text(image: Member, beside: list[Member]) -> bool:
     """Whether a text or JSON has the same dotted stem as an image."""
     return image.stem != image.group and any(_has_text(m) and m.stem == image.stem for m in beside)
 
@@ -193,6 +195,6 @@ def _has_text(member: Member) -> bool:
     return member.kind in (*TEXT_KINDS, *JSON_KINDS)
 
 
-def _of_stems(beside: list[Member], stems: tuple[str, ...]) -> tuple[Member, ...]:
+def _with_stems(beside: list[Member], stems: tuple[str, ...]) -> tuple[Member, ...]:
     """The files with the given stems, in the order of the stems."""
     return tuple(m for stem in dict.fromkeys(stems) for m in beside if m.stem == stem)

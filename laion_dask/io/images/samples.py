@@ -159,8 +159,8 @@ def url_in(data: bytes | None) -> str | None:
 
 def first_text(values: SupportsGet, names: Iterable[str]) -> str | None:
     """The first value that is a nonblank string, with white space stripped."""
-    found = (values.get(name) for name in names)
-    return next((v.strip() for v in found if isinstance(v, str) and v.strip()), None)
+    candidates = (values.get(name) for name in names)
+    return next((v.strip() for v in candidates if isinstance(v, str) and v.strip()), None)
 
 
 def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
@@ -169,8 +169,8 @@ def _caption(image: Member, files: list[Member], fields: dict) -> str | None:
     for member in others:
         fields.setdefault(member.field, decode_text(member.read()).strip() or None)
     text = decode_text(main.read()).strip() if main else ""
-    found = (fields.get(name) for name in CAPTION_FIELDS)
-    return text or next((text for text in found if isinstance(text, str) and text), None)
+    candidates = (fields.get(name) for name in CAPTION_FIELDS)
+    return text or next((text for text in candidates if isinstance(text, str) and text), None)
 
 
 def _main(image: Member, files: list[Member]) -> tuple[Member | None, list[Member]]:

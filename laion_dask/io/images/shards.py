@@ -236,12 +236,12 @@ class FolderShard:
 
     def index(self) -> ImageIndex:
         """The file of each image, and its JSON."""
-        found = ImageIndex()
+        index = ImageIndex()
         for sample in by_sample(Member(name, in_folder=True) for name in self.files):
             if sample.first.is_image:
                 files = (sample.first, fields_file(sample))
-                found.add_file(sample, tuple(file and file.name for file in files))
-        return found
+                index.add_file(sample, tuple(file and file.name for file in files))
+        return index
 
     def fetch(self, place: tuple[str, str | None]) -> bytes | None:
         return self._read(place[0], MAX_IMAGE_BYTES)

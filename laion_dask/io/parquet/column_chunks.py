@@ -73,16 +73,16 @@ def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
     NotThrift
         When the footer is damaged, or a column is encrypted.
     """
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     first_row = 0
     try:
         for number, group in enumerate(read_struct(footer)[0][_ROW_GROUPS]):
             if group[_N_ROWS]:
-                found += [_chunk(number, first_row, column) for column in group[_COLUMNS]]
+                chunks += [_chunk(number, first_row, column) for column in group[_COLUMNS]]
             first_row += group[_N_ROWS]
     except (KeyError, TypeError, AttributeError) as error:  # a field is missing or has another type
         raise NotThrift("a column is encrypted, or its position is missing") from error
-    return tuple(found)
+    return tuple(chunks)
 
 
 def _chunk(group: int, first_row: int, column: dict) -> Chunk:

@@ -155,10 +155,12 @@ def _decimals(types: Sequence[pa.DataType]) -> pa.DataType | None:
         (t.precision - t.scale, t.scale) if _t.is_decimal(t) else (_INTEGER_DIGITS, 0)
         for t in types
     ]
-    whole, scale = (max(part) for part in zip(*sizes, strict=True))
-    if whole + scale > 76:
+    integer_digits, scale = (max(part) for part in zip(*sizes, strict=True))
+    if integer_digits + scale > 76:
         return None
-    return (pa.decimal128 if whole + scale <= 38 else pa.decimal256)(whole + scale, scale)
+    return (pa.decimal128 if integer_digits + scale <= 38 else pa.decimal256)(
+        integer_digits + scale, scale
+    )
 
 
 def _binaries(types: Sequence[pa.DataType]) -> pa.DataType:

@@ -19,8 +19,8 @@ class CudfDecoder:
         """
         cudf = importlib.import_module("cudf")
         io, parquet = map(importlib.import_module, ("pylibcudf.io", "pylibcudf.io.parquet"))
-        wanted = parquet.ParquetReaderOptions.builder(io.SourceInfo([path]))
-        options = wanted.use_pandas_metadata(False).ignore_missing_columns(False).build()
+        builder = parquet.ParquetReaderOptions.builder(io.SourceInfo([path]))
+        options = builder.use_pandas_metadata(False).ignore_missing_columns(False).build()
         options.set_column_names(list(columns))
         options.set_row_groups([list(groups)])
         return cudf.DataFrame.from_pylibcudf(parquet.read_parquet(options))

@@ -216,13 +216,13 @@ def chunks_of(piece: Piece, footer: bytes, columns: Collection[str]) -> list[Chu
     ShardError
         When the footer is damaged, or a column is encrypted.
     """
-    wanted = {name.encode("utf-8", "surrogateescape") for name in columns}
+    names = {name.encode("utf-8", "surrogateescape") for name in columns}
     try:
         chunks = column_chunks(footer)
     except NotThrift as error:
         raise damaged(piece.shard.path, error) from error
     within = range(piece.start, piece.stop)
-    return [chunk for chunk in chunks if chunk.first_row in within and chunk.path[0] in wanted]
+    return [chunk for chunk in chunks if chunk.first_row in within and chunk.path[0] in names]
 
 
 def _check_chunk(path: str, number: int, chunk: pq.ColumnChunkMetaData, end: int) -> None:
@@ -268,8 +268,8 @@ def _footer_bytes(file, size: int, path: str) -> bytes:
 def _not_parquet(path: str, size: int, start: bytes) -> ShardError:
     """The error for a file without a Parquet footer, depending on how the file starts."""
     if start.startswith(MAGIC):
-        what = "is truncated: it starts as Parquet but has no footer"
-        return ShardError(f"{path} ({size:,} bytes) {what}. {REMEDY}")
+        problem = "is truncated: it starts as Parquet but has no footer"
+        return ShardError(f"{path} ({size:,} bytes) {problem}. {REMEDY}")
     if hint := conversion(path):
         return ShardError(hint)
     if start == _POINTER:

@@ -46,13 +46,13 @@ def folder_type(column: str, values: Sequence[str | None]) -> pa.DataType:
     An integer if every value is a canonical integer, a float if the canonical column is numeric,
     else text; null if there are no values.
     """
-    known = [value for value in values if value is not None]
+    present = [value for value in values if value is not None]
     kind = CANONICAL[column].kind if column in CANONICAL else None
-    if not known:
+    if not present:
         return pa.null()
-    if kind not in ("string", "key") and all(map(_INTEGER.fullmatch, known)):
+    if kind not in ("string", "key") and all(map(_INTEGER.fullmatch, present)):
         return pa.int64()
-    if kind in ("float", "int32") and all(map(_FLOAT.fullmatch, known)):
+    if kind in ("float", "int32") and all(map(_FLOAT.fullmatch, present)):
         return pa.float64()
     return pa.large_string()
 

@@ -169,14 +169,14 @@ def _is_intact(file: StoreFile, page: _Page, chunk: Chunk) -> bool:
 def _unzips_to(stored: memoryview, size: int) -> bool:
     """Whether GZIP members decompress to ``size`` bytes that match their checksums."""
     n = 0
-    rest: bytes | memoryview = stored
-    while len(rest):
+    remaining: bytes | memoryview = stored
+    while len(remaining):
         member = zlib.decompressobj(wbits=31)
         try:
-            n += len(member.decompress(rest, max(1, size - n + 1)))
+            n += len(member.decompress(remaining, max(1, size - n + 1)))
         except zlib.error:
             return False
         if not member.eof or n > size:
             return False
-        rest = member.unused_data
+        remaining = member.unused_data
     return n == size

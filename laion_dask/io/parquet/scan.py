@@ -49,21 +49,21 @@ class Scan(ScanSpec):
         if self._none_can_pass(piece.shard):
             check_unchanged(piece.shard.path, piece.shard.footer_sha256)
             return self.meta()[list(columns)]
-        found = self._on_gpu(piece, list(columns) or ["row"], counted=False)
-        if found is None:
+        result = self._on_gpu(piece, list(columns) or ["row"], counted=False)
+        if result is None:
             table = self._read(piece, list(columns), scan_duckdb.kept).table
-            found = frame_from_arrow(table, self.backend), 0
-        return found[0] if columns else found[0][[]]
+            result = frame_from_arrow(table, self.backend), 0
+        return result[0] if columns else result[0][[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
         """Read a piece as an Arrow table and count the rows that are not in it, in a single scan.
 
         Raises the same errors as a call.
         """
-        found = self._on_gpu(piece, columns or ["row"], counted=True)
-        if found is None:
+        result = self._on_gpu(piece, columns or ["row"], counted=True)
+        if result is None:
             return self._read(piece, columns, scan_duckdb.kept_and_unscored)
-        frame, unscored = found
+        frame, unscored = result
         types = dict(self.types)
         table = frame_to_arrow(frame)
         table = table.cast(pa.schema([(name, types[name]) for name in table.column_names]))
@@ -71,11 +71,11 @@ class Scan(ScanSpec):
 
     def counts(self, piece: Piece) -> tuple[int, int]:
         """Count the unscored and rejected rows of a piece without reading other columns."""
-        found = self._on_gpu(piece, ["row"], counted=True)
-        if found is not None:
-            return found[1], 0
-        found = self._read(piece, [], scan_duckdb.unscored)
-        return found.unscored, found.rejected
+        result = self._on_gpu(piece, ["row"], counted=True)
+        if result is not None:
+            return result[1], 0
+        result = self._read(piece, [], scan_duckdb.unscored)
+        return result.unscored, result.rejected
 
     def _none_can_pass(self, shard: Shard) -> bool:
         """Whether the folder names of a shard already exclude all of its rows."""
@@ -117,12 +117,12 @@ class Scan(ScanSpec):
         footer = check_unchanged(piece.shard.path, piece.shard.footer_sha256)
         try:
             careful = self._must_be_careful(piece.shard) or self._must_verify(piece, names, footer)
-            found = self._read_carefully(piece, names) if careful else scan(self, piece, names)
+            result = self._read_carefully(piece, names) if careful else scan(self, piece, names)
         except duckdb.Error as error:
             if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
                 raise damaged(piece.shard.path, error) from error
-            found = self._read_carefully(piece, names)
-        return replace(found, table=self._typed(found.table, piece, names))
+            result = self._read_carefully(piece, names)
+        return replace(result, table=self._typed(result.table, piece, names))
 
     def _must_be_careful(self, shard: Shard) -> bool:
         """Whether the careful reader must be used instead of the fast one.
@@ -140,13 +140,23 @@ class Scan(ScanSpec):
         for old, new, stored in shard.columns:
             if new not in types:
                 continue
-            taken = (
+            is_reserved = (
                 old.lower() in (scan_duckdb.POSITION, scan_duckdb.CERTAIN) or not old or "\0" in old
             )
-            wide = pa.types.is_decimal(stored) and stored.precision > 38
-            inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
-            other = scan_pyarrow.is_text_in_bytes(stored, types[new]) or holds_durations(stored)
-            if taken or wide or inexact or other or old in shard.twins | shard.int96:
+            is_wide = pa.types.is_decimal(stored) and stored.precision > 38
+            is_inexact = (
+                new in used and family(stored) == "integer" and family(types[new]) == "float"
+            )
+            is_reinterpreted = scan_pyarrow.is_text_in_bytes(stored, types[new]) or holds_durations(
+                stored
+            )
+            if (
+                is_reserved
+                or is_wide
+                or is_inexact
+                or is_reinterpreted
+                or old in shard.twins | shard.int96
+            ):
                 return True
         return False
 
@@ -158,8 +168,8 @@ class Scan(ScanSpec):
         """
         if len(footer) > _LARGE_FOOTER:
             return True
-        wanted = {*names, *(self.where.columns if self.where else ())}
-        columns = [old for old, new, _ in piece.shard.columns if new in wanted]
+        needed = {*names, *(self.where.columns if self.where else ())}
+        columns = [old for old, new, _ in piece.shard.columns if new in needed]
         chunks = chunks_of(piece, footer, columns)
         if "://" in piece.shard.path:
             return page_checksums.have_checksums(piece.shard.path, chunks)

@@ -107,8 +107,8 @@ def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> 
 def _expressions(shard: Shard) -> dict[str, str]:
     """The SQL expression of each of the frame's columns that a shard has."""
     stored = {new: _as_read(quoted(old), new, type_) for old, new, type_ in shard.columns}
-    named = {new: literal(value) for _, new, value in shard.partition if value is not None}
-    return {**stored, **named, "shard": f"{shard.index}::INTEGER", "row": POSITION}
+    from_folders = {new: literal(value) for _, new, value in shard.partition if value is not None}
+    return {**stored, **from_folders, "shard": f"{shard.index}::INTEGER", "row": POSITION}
 
 
 def _as_read(column: str, name: str, stored: pa.DataType) -> str:
@@ -133,9 +133,9 @@ def _comparable(
         return None
     if family(stored) == "float" and family(type_) == "integer":
         missing = f"{expression} IS NULL OR isnan({expression})"
-        whole = f"{expression} = trunc({expression})"
+        is_integer = f"{expression} = trunc({expression})"
         return (
-            f"CASE WHEN {missing} THEN NULL WHEN {whole} THEN {expression} "
+            f"CASE WHEN {missing} THEN NULL WHEN {is_integer} THEN {expression} "
             f"ELSE error('{NOT_WHOLE}') END"
         )
     if family(stored) == "decimal" and family(type_) == "float":

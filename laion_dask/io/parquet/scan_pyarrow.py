@@ -41,8 +41,8 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
     ShardError
         With ``invalid_text="raise"``; the message names shard, column and row.
     """
-    wanted = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
-    to_validate = dict.fromkeys(wanted)
+    needed = dict.fromkeys([*names, *(scan.where.columns if scan.where else ())])
+    to_validate = dict.fromkeys(needed)
     if scan.invalid_text == "reject":
         to_validate.update(
             (new, None)
@@ -56,7 +56,7 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
     raw = raw.filter(pa.array(valid))
     rows = raw["row"]
     columns = {"row": rows, "shard": pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(rows))}
-    for name in wanted:
+    for name in needed:
         if name not in columns:
             columns[name] = _column(raw, name, types[name], piece, rows)
     table = pa.table(columns)
@@ -72,9 +72,9 @@ def read(piece: Piece, names: list[str], scan: ScanSpec) -> Read:
 def _row_groups(piece: Piece, names: list[str]) -> pa.Table:
     """The piece's rows with their position in the file; strings are not validated."""
     stored = {new: old for old, new, _ in piece.shard.columns}
-    have = [n for n in names if n in stored]
-    table = _read_columns(piece, [stored[n] for n in have], "us").rename_columns(have)
-    timestamps = [n for n in have if stored[n] in piece.shard.int96]
+    present = [n for n in names if n in stored]
+    table = _read_columns(piece, [stored[n] for n in present], "us").rename_columns(present)
+    timestamps = [n for n in present if stored[n] in piece.shard.int96]
     if timestamps:
         in_ns = _read_columns(piece, [stored[n] for n in timestamps], "ns")
         for name, column in zip(timestamps, in_ns.columns, strict=True):

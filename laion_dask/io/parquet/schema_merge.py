@@ -40,13 +40,13 @@ def _canonical_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType | No
 
 def _disagreement(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> SchemaError:
     first_path, first_type = by_shard[0]
-    apart = [pair for pair in by_shard if merged([first_type, pair[1]]) is None]
-    if not apart and name in CANONICAL:
-        apart = [pair for pair in by_shard if family(pair[1]) != family(first_type)]
-    path, type_ = apart[0] if apart else (None, None)
+    conflicting = [pair for pair in by_shard if merged([first_type, pair[1]]) is None]
+    if not conflicting and name in CANONICAL:
+        conflicting = [pair for pair in by_shard if family(pair[1]) != family(first_type)]
+    path, type_ = conflicting[0] if conflicting else (None, None)
     if path is None:
-        fits = [p for p in by_shard if _canonical_type(name, [p[1]]) is None]
-        first_path, first_type = fits[0] if fits else by_shard[0]
+        unfit = [p for p in by_shard if _canonical_type(name, [p[1]]) is None]
+        first_path, first_type = unfit[0] if unfit else by_shard[0]
         expected = CANONICAL[name].kind
         expected = {"float": "a number", "key": "a string or an integer"}.get(expected, expected)
         return SchemaError(
@@ -77,8 +77,8 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
         When no type represents all values exactly; the message names a shard and both types.
         Raised when the shards are opened.
     """
-    known = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
-    for path, type_ in known:
+    typed = [(path, t) for path, t in by_shard if not pa.types.is_null(t)]
+    for path, type_ in typed:
         if holds_intervals(type_):
             raise SchemaError(
                 f"Column {name!r} of shard {path} holds intervals of months, days and milliseconds "
@@ -86,16 +86,16 @@ def common_type(name: str, by_shard: Sequence[tuple[str, pa.DataType]]) -> pa.Da
                 f"duration, or leave it out with {argument('columns')}."
             )
     types: list[pa.DataType] = []
-    for _, type_ in known:
+    for _, type_ in typed:
         if type_ not in types:
             types.append(type_)
     if name in CANONICAL:
-        found = _canonical_type(name, types)
+        common = _canonical_type(name, types)
     else:
-        found = merged(types) if types else pa.large_string()
-    if found is None:
-        raise _disagreement(name, known)
-    return without_null_keys(found)
+        common = merged(types) if types else pa.large_string()
+    if common is None:
+        raise _disagreement(name, typed)
+    return without_null_keys(common)
 
 
 def merge_schemas(
@@ -161,9 +161,9 @@ def _type_that_holds(
 ) -> pa.DataType:
     valued = [pair for pair in by_shard if pair[0] not in without]
     if valued:
-        found = common_type(name, valued)
-        _check_extremes(name, valued, found, values)
-        return found
+        common = common_type(name, valued)
+        _check_extremes(name, valued, common, values)
+        return common
     try:
         return common_type(name, by_shard)
     except SchemaError:
@@ -182,8 +182,8 @@ def _check_extremes(
     narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
     for path, extremes in values.extremes(name, narrowed):
         leaves = dict(leaf_types(common))
-        for (at, _), found in zip(leaf_types(narrowed[path]), extremes, strict=True):
-            if (lost := _first_lost(found, leaves.get(at, found.type))) is not None:
+        for (at, _), leaf_extremes in zip(leaf_types(narrowed[path]), extremes, strict=True):
+            if (lost := _first_lost(leaf_extremes, leaves.get(at, leaf_extremes.type))) is not None:
                 raise _value_error(name, path, narrowed[path], lost, by_shard, common)
 
 

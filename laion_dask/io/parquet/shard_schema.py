@@ -139,8 +139,8 @@ def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
     """The dialect of one file: the common one if it fits or no other does, else its own."""
     if dialect != "auto" or common.requires <= set(footer.schema.names):
         return common
-    own = recognize(footer.schema.names)
-    return own if own.requires else common
+    recognized = recognize(footer.schema.names)
+    return recognized if recognized.requires else common
 
 
 def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) -> None:

@@ -42,16 +42,16 @@ def _block_is_valid(chars, at: int) -> bool:
     """Whether a block is valid after the preceding bytes; no text starts within a character."""
     import torch
 
-    stop, back = min(len(chars), at + _BLOCK), min(at, _OVERLAP)
-    block = chars[at - back : stop]
-    due = torch.zeros_like(block, dtype=torch.bool)
-    for far, first in enumerate((0xC0, 0xE0, 0xF0), start=1):
-        due[far:] |= block[:-far] >= first
-        if stop == len(chars) and bool((block[-far:] >= first).any()):
+    stop, overlap = min(len(chars), at + _BLOCK), min(at, _OVERLAP)
+    block = chars[at - overlap : stop]
+    is_expected = torch.zeros_like(block, dtype=torch.bool)
+    for distance, first in enumerate((0xC0, 0xE0, 0xF0), start=1):
+        is_expected[distance:] |= block[:-distance] >= first
+        if stop == len(chars) and bool((block[-distance:] >= first).any()):
             return False  # the last text ends within a character
     continues = _continues(block)
-    never = (block == 0xC0) | (block == 0xC1) | (block >= 0xF5)
+    forbidden = (block == 0xC0) | (block == 0xC1) | (block >= 0xF5)
     first, second = block[:-1], block[1:]
-    odd = (first == 0xE0) & (second < 0xA0) | (first == 0xED) & (second > 0x9F)
-    odd |= (first == 0xF0) & (second < 0x90) | (first == 0xF4) & (second > 0x8F)
-    return not bool((due != continues)[back:].any() | never.any() | odd.any())
+    invalid = (first == 0xE0) & (second < 0xA0) | (first == 0xED) & (second > 0x9F)
+    invalid |= (first == 0xF0) & (second < 0x90) | (first == 0xF4) & (second > 0x8F)
+    return not bool((is_expected != continues)[overlap:].any() | forbidden.any() | invalid.any())

@@ -41,10 +41,10 @@ def committed(path: Path) -> Iterator:
                 file.flush()
                 _write_through(file.name, path)
         else:
-            place = _behind_links(path)
-            with partial(place.parent, place.name) as file:
+            target = _resolve_links(path)
+            with partial(target.parent, target.name) as file:
                 yield file
-                put(file, place)
+                put(file, target)
 
 
 @contextmanager
@@ -73,8 +73,8 @@ def write_error(path: str | os.PathLike, error: Exception) -> ExportError:
 
 def reason(error: Exception) -> str:
     """Why a file system operation failed, in one line."""
-    said = getattr(error, "strerror", None) or str(error)
-    return next(iter(said.strip().splitlines()), type(error).__name__).rstrip(". ")
+    message = getattr(error, "strerror", None) or str(error)
+    return next(iter(message.strip().splitlines()), type(error).__name__).rstrip(". ")
 
 
 def _is_special(path: Path) -> bool:
@@ -92,11 +92,11 @@ def _write_through(staged: str, path: Path) -> None:
         shutil.copyfileobj(source, target)
 
 
-def _behind_links(path: Path) -> Path:
-    place = Path(os.path.realpath(path))
-    if place.is_symlink():
+def _resolve_links(path: Path) -> Path:
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
         raise OSError(errno.ELOOP, "it is a link that leads back to itself")
-    return place
+    return target
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def put(file, path: Path) -> None:
     """Flush a `partial` file to disk and give it its final name."""
     file.flush()
     os.fsync(file.fileno())
-    os.replace(file.name, _behind_links(path))
+    os.replace(file.name, _resolve_links(path))
 
 
 def sweep(folder: Path, idle_s: float = 0) -> None:

@@ -52,8 +52,8 @@ def _groups(pattern: str) -> Iterator[tuple[int, int]]:
 
 def _options(inner: str, pattern: str) -> list[str]:
     """The alternatives between a pair of braces; empty if the braces are literal."""
-    if found := _RANGE.fullmatch(inner):
-        return _numbers(found[1], found[2], found[3], pattern)
+    if match := _RANGE.fullmatch(inner):
+        return _numbers(match[1], match[2], match[3], pattern)
     options, depth = [""], 0
     for character in inner:
         depth += {"{": 1, "}": -1}.get(character, 0)

@@ -16,10 +16,10 @@ def conversion(path: str) -> str:
 
     The command streams the file with DuckDB, which this package requires anyway.
     """
-    found = _TABLE.search(path)
-    if found is None:
+    match = _TABLE.search(path)
+    if match is None:
         return ""
-    kind, target = found.group(1).lower(), f"{path[: found.start()]}.parquet"
+    kind, target = match.group(1).lower(), f"{path[: match.start()]}.parquet"
     reader, note = f"read_json({path!r})", ""
     if kind in ("csv", "tsv"):
         options = "delimiter='\\t', quotechar=''" if kind == "tsv" else ""

@@ -56,11 +56,11 @@ class LeftOut:
         for name in names:
             self.names.setdefault(reason, {})[name] = None
 
-    def warn(self, found: Iterable[str] = ()) -> None:
-        """Warn once about the recorded files that are not in ``found``."""
-        found, parts = set(found), []
-        for reason, noted in self.names.items():
-            names = [name for name in noted if name not in found]
+    def warn(self, used: Iterable[str] = ()) -> None:
+        """Warn once about the recorded files that are not in ``used``."""
+        used, parts = set(used), []
+        for reason, recorded in self.names.items():
+            names = [name for name in recorded if name not in used]
             if not names:
                 continue
             shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
@@ -106,20 +106,20 @@ def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
     """Every file below a folder, including hidden ones; each local file is listed once."""
     if not isinstance(fs, LocalFileSystem):
         return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
-    found = []
-    for inside, entries in _folders(folder):
+    files = []
+    for directory, entries in _folders(folder):
         for entry in entries:
             if _is_file(entry, left_out):
-                path = f"{inside.rstrip('/')}/{entry.name}"
-                found.append(Entry(path, is_hidden(path[len(folder.rstrip("/")) + 1 :])))
-    return found
+                path = f"{directory.rstrip('/')}/{entry.name}"
+                files.append(Entry(path, is_hidden(path[len(folder.rstrip("/")) + 1 :])))
+    return files
 
 
 def alternatives(fs, path: str) -> list[str]:
     """The patterns that a path with braces expands to; braces in existing names are literal."""
-    base, rest = _literal_part(path.split("/")) if isinstance(fs, LocalFileSystem) else ("", [path])
+    base, tail = _literal_part(path.split("/")) if isinstance(fs, LocalFileSystem) else ("", [path])
     start = f"{base.rstrip('/')}/" if base else ""
-    return [f"{start}{end}" for end in expand_braces("/".join(rest))]
+    return [f"{start}{end}" for end in expand_braces("/".join(tail))]
 
 
 def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]]:
@@ -137,28 +137,30 @@ def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]
             "it matches any number of folders, as in folder/**/*.parquet."
         )
     if isinstance(fs, LocalFileSystem):
-        base, rest = _literal_part(parts)
-        found = [(path, os.path.isdir(path)) for path in _matching(base, rest, left_out)]
+        base, tail = _literal_part(parts)
+        matches = [(path, os.path.isdir(path)) for path in _matching(base, tail, left_out)]
     else:
         at = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
-        base, rest = "/".join(parts[:at]), parts[at:]
+        base, tail = "/".join(parts[:at]), parts[at:]
         details = fs.glob(pattern, detail=True)
-        found = [(path.rstrip("/"), info["type"] == "directory") for path, info in details.items()]
+        matches = [
+            (path.rstrip("/"), info["type"] == "directory") for path, info in details.items()
+        ]
     start = len(base.rstrip("/")) + 1 if base else 0
-    entries = [(Entry(path, is_hidden(path[start:], rest)), folder) for path, folder in found]
+    entries = [(Entry(path, is_hidden(path[start:], tail)), folder) for path, folder in matches]
     return [e for e, folder in entries if not folder], [e for e, folder in entries if folder]
 
 
 def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
     """The entries with a shard suffix; possible shards among the others are recorded."""
-    seen = [entry for entry in entries if not entry.hidden]
+    visible = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
-    files = [entry.path for entry in seen if entry.name.lower().endswith(suffixes)]
+    files = [entry.path for entry in visible if entry.name.lower().endswith(suffixes)]
     logs = dict.fromkeys(e.folder for e in entries if e.folder.endswith("/_delta_log"))
     left_out.add("log of a Delta table, whose removed files are read as rows", logs)
     if files:
         stems = {file.rpartition(".")[0] for file in files}  # names that a table was converted to
-        others = [e for e in seen if not e.name.lower().endswith(suffixes)]
+        others = [e for e in visible if not e.name.lower().endswith(suffixes)]
         others = [e for e in others if _TABLES.sub("", e.path) not in stems]
         left_out.add(
             f"not named {' or '.join(suffixes)}",
@@ -187,7 +189,7 @@ def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
 def real_names(files: Iterable[str]) -> dict[str, object]:
     """An identity for each local file, shared by all links to it."""
     folders: dict[str, str] = {}
-    found: dict[str, object] = {}
+    identities: dict[str, object] = {}
     for path in files:
         folder, _, name = path.rpartition("/")
         if folder not in folders:
@@ -197,8 +199,8 @@ def real_names(files: Iterable[str]) -> dict[str, object]:
             real = os.path.realpath(path)
             status = os.stat(real)
         # None of the names of a file with several hard links is canonical.
-        found[path] = (status.st_dev, status.st_ino) if status.st_nlink > 1 else real
-    return found
+        identities[path] = (status.st_dev, status.st_ino) if status.st_nlink > 1 else real
+    return identities
 
 
 def has_magic(path: str) -> bool:
@@ -222,23 +224,23 @@ def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
     return base or "/", []
 
 
-def _matching(base: str, rest: Sequence[str], left_out: LeftOut) -> list[str]:
+def _matching(base: str, tail: Sequence[str], left_out: LeftOut) -> list[str]:
     """Matching local paths, including hidden ones; links are followed."""
     paths = [base.rstrip("/")]
-    for number, part in enumerate(rest):
-        last = number == len(rest) - 1
+    for number, part in enumerate(tail):
+        last = number == len(tail) - 1
         if part == "**":
             if not last:  # a final ** adds nothing
                 paths = [folder.rstrip("/") for path in paths for folder, _ in _folders(path)]
         elif has_magic(part):
-            fits, found = _pattern(part), []
+            fits, matches = _pattern(part), []
             for path in paths:
                 entries = _entries(path) if os.path.isdir(path) else []
                 for entry in entries:
                     is_folder = entry.is_dir()
                     if fits(entry.name) and (is_folder or (last and _is_file(entry, left_out))):
-                        found.append(f"{path}/{entry.name}")
-            paths = found
+                        matches.append(f"{path}/{entry.name}")
+            paths = matches
         else:
             paths = [p for path in paths if os.path.exists(p := f"{path}/{part}")]
     return list(dict.fromkeys(paths))
@@ -255,23 +257,23 @@ def _folders(top: str) -> Iterator[tuple[str, list[os.DirEntry]]]:
     Folders reached without links come first and hidden ones last, so each file is found under the
     name that a user would expect.
     """
-    seen: set[str] = set()
-    here: deque[str] = deque([top])
+    visited: set[str] = set()
+    direct: deque[str] = deque([top])
     linked: deque[str] = deque()
     hidden: deque[str] = deque()
-    while here or linked or hidden:
-        folder = (here or linked or hidden).popleft()
+    while direct or linked or hidden:
+        folder = (direct or linked or hidden).popleft()
         real = os.path.realpath(folder)
-        if real in seen:
+        if real in visited:
             continue
-        seen.add(real)
+        visited.add(real)
         entries = _entries(folder)
         yield folder, entries
         for entry in entries:
             if entry.is_dir():
                 path = f"{folder.rstrip('/')}/{entry.name}"
                 is_hidden_here = is_hidden(path[len(top.rstrip("/")) + 1 :])
-                later = linked if entry.is_symlink() else here
+                later = linked if entry.is_symlink() else direct
                 (hidden if is_hidden_here else later).append(path)
 
 

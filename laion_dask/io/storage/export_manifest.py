@@ -120,10 +120,10 @@ def current_manifest(fs: fsspec.AbstractFileSystem, folder: str) -> Manifest | N
         try:
             return _valid_manifest(fs, {name: f"{folder}/{name}" for name in present})
         except (ShardError, FileNotFoundError):
-            now = _manifest_files(fs, folder)
-            if now == present:
+            latest = _manifest_files(fs, folder)
+            if latest == present:
                 raise
-            present = now  # another export replaced the manifest in the meantime
+            present = latest  # another export replaced the manifest in the meantime
 
 
 def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dict]:

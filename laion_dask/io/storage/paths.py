@@ -84,27 +84,27 @@ def expand(
     if not requested:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
     left_out = LeftOut()
-    found = [
+    files = [
         file for path in requested for file in _expand_one(os.fsdecode(path), suffixes, left_out)
     ]
-    found = without_others(found, suffixes, left_out)
-    check_named_once(found)
-    left_out.warn(found)
+    files = without_others(files, suffixes, left_out)
+    check_named_once(files)
+    left_out.warn(files)
     if searched is not None:
         searched += left_out.searched
-    return sorted(found, key=natural)
+    return sorted(files, key=natural)
 
 
-def check_named_once(found: Sequence[str]) -> None:
+def check_named_once(files: Sequence[str]) -> None:
     """Raise if a file is named twice, directly or through links.
 
     Raises
     ------
     OptionError
     """
-    real = real_names(file for file in found if "://" not in file)
+    real = real_names(file for file in files if "://" not in file)
     named: dict[object, str] = {}
-    for file in found:
+    for file in files:
         other = named.setdefault(real.get(file, file), file)
         if other is not file:
             where = "" if other == file else f" (also as {other})"
@@ -123,8 +123,8 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """
     try:
         if "://" not in path or os.path.exists(path):
-            here = path if os.path.exists(path) else os.path.expanduser(path)
-            return LocalFileSystem(), os.path.abspath(here)
+            local = path if os.path.exists(path) else os.path.expanduser(path)
+            return LocalFileSystem(), os.path.abspath(local)
         if "::" in path:
             raise OptionError(
                 f"{path} is a chain of file systems. Expected a path or a single address; unpack "
@@ -204,10 +204,10 @@ def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: Le
 
 def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
     """The shards that patterns match, including those in matching folders."""
-    named, matched, inside = [], [], []
+    explicit, matched, in_folders = [], [], []
     for pattern in patterns:
         if not has_magic(pattern) and fs.isfile(pattern):
-            named.append(pattern)
+            explicit.append(pattern)
             continue
         entries, folders = match(fs, pattern, left_out)
         matched += entries
@@ -215,11 +215,11 @@ def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: 
             if folder.hidden:
                 note_hidden(fs.find(folder.path), suffixes, left_out)
             else:
-                inside += files_of_folder(fs, folder.path, suffixes, left_out)
-    files = [*taken(matched, suffixes, left_out), *inside]
-    if not files and not named:
+                in_folders += files_of_folder(fs, folder.path, suffixes, left_out)
+    files = [*taken(matched, suffixes, left_out), *in_folders]
+    if not files and not explicit:
         files = [entry.path for entry in matched if not entry.hidden]
-    return list(dict.fromkeys([*listed_in_manifests(fs, files, suffixes, left_out), *named]))
+    return list(dict.fromkeys([*listed_in_manifests(fs, files, suffixes, left_out), *explicit]))
 
 
 def _hint_for_folder(fs, folder: str) -> str:

@@ -12,33 +12,33 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # sys/stdio.h of macOS
 
 
-def replace_folder(new: str, place: str, aside: str) -> None:
-    """Move a folder to ``place``; a folder already there ends up at ``new`` or ``aside``.
+def replace_folder(new: str, target: str, aside: str) -> None:
+    """Move a folder to ``target``; a folder already there ends up at ``new`` or ``aside``.
 
-    Atomic on Linux and macOS. If a file system cannot swap two names, ``place`` is briefly missing;
+    Atomic on Linux and macOS. If a file system cannot swap two names, ``target`` is briefly missing;
     `restore_folder` repairs the state after a kill at that moment.
 
     Parameters
     ----------
-    new, place, aside : str
+    new, target, aside : str
         Paths in one file system; ``aside`` does not exist.
     """
-    if not os.path.lexists(place):
-        os.rename(new, place)
-    elif not _swap(new, place):
-        os.rename(place, aside)
+    if not os.path.lexists(target):
+        os.rename(new, target)
+    elif not _swap(new, target):
+        os.rename(target, aside)
         try:
-            os.rename(new, place)
+            os.rename(new, target)
         except BaseException:
-            restore_folder(place, aside)
+            restore_folder(target, aside)
             raise
 
 
-def restore_folder(place: str, aside: str) -> None:
-    """Move a folder back from ``aside`` unless ``place`` exists."""
-    if os.path.lexists(aside) and not os.path.lexists(place):
+def restore_folder(target: str, aside: str) -> None:
+    """Move a folder back from ``aside`` unless ``target`` exists."""
+    if os.path.lexists(aside) and not os.path.lexists(target):
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.rename(aside, place)
+            os.rename(aside, target)
 
 
 def _swap(one: str, other: str) -> bool:

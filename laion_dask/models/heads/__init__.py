@@ -66,6 +66,6 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
         return demo_safety()
     short, equals, file = name.partition("=")
     if short not in NAMES or (equals and not file):
-        known = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
-        raise one_of("head", name, known)
+        available = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
+        raise one_of("head", name, available)
     return NAMES[short](clip, weights=file or None)

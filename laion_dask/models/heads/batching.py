@@ -25,8 +25,8 @@ def rows_of(x) -> tuple:
     if not isinstance(x, torch.Tensor):
         x = np.asarray(x)
         return x, x.dtype.kind == "f" and x.dtype.itemsize <= 8
-    fine = x.is_floating_point()
-    return (x.detach() if x.device.type != "cpu" or not fine else as_array(x)), fine
+    is_float = x.is_floating_point()
+    return (x.detach() if x.device.type != "cpu" or not is_float else as_array(x)), is_float
 
 
 def first_scaled(x, block: int, tolerance: float) -> tuple[int, float] | None:
@@ -37,9 +37,9 @@ def first_scaled(x, block: int, tolerance: float) -> tuple[int, float] | None:
     for at in range(0, len(x), block):
         rows = x[at : at + block]
         length = lengths(filled(rows, len(rows))).cpu().numpy()
-        known = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > tolerance)
-        if known.any():
-            first = int(np.argmax(known))
+        is_scaled = np.isfinite(length) & (length > 0) & (np.abs(length - 1) > tolerance)
+        if is_scaled.any():
+            first = int(np.argmax(is_scaled))
             return at + first, float(length[first])
     return None
 
@@ -90,13 +90,13 @@ def lengths(rows):
     import torch
 
     length = torch.linalg.vector_norm(rows, dim=1).double()
-    odd = ~(length > 1e-18) | torch.isinf(length)  # squares under- or overflow, NaN, zero
-    length[odd] = torch.linalg.vector_norm(rows[odd].double(), dim=1)
+    imprecise = ~(length > 1e-18) | torch.isinf(length)  # squares under- or overflow, NaN, zero
+    length[imprecise] = torch.linalg.vector_norm(rows[imprecise].double(), dim=1)
     return length
 
 
 def tame(rows, length) -> None:
     """Scale, in place, rows whose lengths would make float32 products overflow or underflow."""
-    odd = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
-    rows[odd] = (rows[odd].double() / length[odd, None]).float()
-    length[odd] = 1.0
+    extreme = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
+    rows[extreme] = (rows[extreme].double() / length[extreme, None]).float()
+    length[extreme] = 1.0

@@ -70,9 +70,9 @@ class CaptionHead(Head):
         The description is its own ``recipe()`` if it has one; otherwise its qualified name, and
         the name of its model if it is a pipeline of the transformers library.
         """
-        said = getattr(self.classify, "recipe", None)
-        about = said() if callable(said) else _described(self.classify)
-        return {"name": self.name, "label": self.label, **about}
+        describe = getattr(self.classify, "recipe", None)
+        description = describe() if callable(describe) else _described(self.classify)
+        return {"name": self.name, "label": self.label, **description}
 
     def predict(self, texts: Iterable[str | None]) -> np.ndarray:
         """The probabilities of captions, (n,) float32 in [0, 1]. Eager.
@@ -91,21 +91,21 @@ class CaptionHead(Head):
             When the classifier's package is not installed.
         """
         texts = _texts(self.name, texts)
-        known = np.flatnonzero([text is not None for text in texts])
+        positions = np.flatnonzero([text is not None for text in texts])
         scores = np.full(len(texts), np.nan, np.float32)
-        for at in range(0, len(known), self.batch_size):
-            here = known[at : at + self.batch_size]
-            batch = [texts[i] for i in here]
+        for at in range(0, len(positions), self.batch_size):
+            batch_positions = positions[at : at + self.batch_size]
+            batch = [texts[i] for i in batch_positions]
             with _turn:
                 answer = self.classify(batch)
-            scores[here] = self._checked(answer, len(batch))
+            scores[batch_positions] = self._checked(answer, len(batch))
         return scores
 
     def _checked(self, answer, n: int) -> np.ndarray:
         if isinstance(answer, (list, tuple)) and any(
             isinstance(one, (dict, list, tuple)) for one in answer
         ):
-            answer = [self._of_label(one) for one in answer]
+            answer = [self._score_of_label(one) for one in answer]
         elif self.label is not None:
             raise OptionError(
                 f"The head {self.name!r} has label={self.label!r}, but its classifier returns "
@@ -114,24 +114,24 @@ class CaptionHead(Head):
         if callable(getattr(answer, "tolist", None)):
             answer = answer.tolist()  # also for a tensor on any device
         try:
-            found = np.asarray(answer, np.float64)
+            scores = np.asarray(answer, np.float64)
         except (TypeError, ValueError):
-            found = np.empty(0, object)
-        if found.shape != (n,):
-            shape = np.shape(found) if found.dtype != object else type(answer).__name__
+            scores = np.empty(0, object)
+        if scores.shape != (n,):
+            shape = np.shape(scores) if scores.dtype != object else type(answer).__name__
             raise OptionError(
                 f"The classifier of the head {self.name!r} was given {n} captions and returned "
                 f"{shape}. Expected {n} probabilities, one per caption."
             )
-        wrong = found[(found < 0) | (found > 1)]
-        if len(wrong):
+        invalid = scores[(scores < 0) | (scores > 1)]
+        if len(invalid):
             raise OptionError(
-                f"The classifier of the head {self.name!r} returned {wrong[0]:g}. Expected "
+                f"The classifier of the head {self.name!r} returned {invalid[0]:g}. Expected "
                 "probabilities in [0, 1]; convert a logit by 1 / (1 + exp(-x))."
             )
-        return found
+        return scores
 
-    def _of_label(self, answer) -> float:
+    def _score_of_label(self, answer) -> float:
         """The chosen label's score, from one caption's ``{"label": …, "score": …}`` or several."""
         answers = [answer] if isinstance(answer, dict) else answer
         try:
@@ -236,26 +236,26 @@ def _require_profanity_check() -> None:
     """Raise if the package is missing, or scikit-learn is not the version of its model."""
     try:
         needs = " ".join(requires("alt-profanity-check") or ())
-        found = version("scikit-learn")
+        installed = version("scikit-learn")
     except PackageNotFoundError as error:
         raise MissingExtraError(
             f"The profanity proxy needs {error.name}, from the extra 'toxicity', which is not "
             f"installed. {installation('toxicity')}, or pass your own classifier as predict=."
         ) from error
     made_for = re.search(r"\bscikit-learn==([\w.]+)", needs)
-    if made_for and made_for[1] != found:
+    if made_for and made_for[1] != installed:
         raise MissingExtraError(
             f"The model of alt-profanity-check was made with scikit-learn {made_for[1]}, but "
-            f"{found} is installed, which may misread it. {installation('toxicity')}, which "
+            f"{installed} is installed, which may misread it. {installation('toxicity')}, which "
             "pins matching versions."
         )
 
 
 def _described(classify: Callable) -> dict:
     kind = classify if hasattr(classify, "__qualname__") else type(classify)
-    about = {"classifier": f"{kind.__module__}.{kind.__qualname__}"}
+    description = {"classifier": f"{kind.__module__}.{kind.__qualname__}"}
     model = getattr(getattr(classify, "model", None), "name_or_path", None)
-    return {**about, "model": str(model)} if model else about
+    return {**description, "model": str(model)} if model else description
 
 
 def _texts(head: str, texts: Iterable) -> list[str | None]:

@@ -33,7 +33,7 @@ def check_heads(
     OptionError
         When two heads write the same column, or a head reads an input that is not available.
     """
-    seen: set[str] = set()
+    names: set[str] = set()
     for head in heads:
         must_be("A head", head, Head, "a head, such as ld.heads.aesthetic('ViT-L-14')")
         if head.reads not in reads:
@@ -49,15 +49,15 @@ def check_heads(
         if isinstance(head, EmbeddingHead):
             assert model is not None  # embeddings are available
             check_same_space(head.clip, model, f"The head {head.name!r} and the embeddings")
-        if head.name in seen:
+        if head.name in names:
             raise OptionError(
                 f"Two heads write the column {head.name!r}. Rename one with head.to('…')."
             )
-        seen.add(head.name)
+        names.add(head.name)
         yield head
 
 
-def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, str]:
+def published_for(clip: ClipModel | str, files: dict, subject: str) -> tuple[str, str]:
     """The model that published weights belong to, and their file names.
 
     Parameters
@@ -66,7 +66,7 @@ def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, s
         The user's argument.
     files : dict of str to file names
         Model (``"ViT-L-14:openai"``) → published file name.
-    what : str
+    subject : str
         Names the head in the message.
 
     Raises
@@ -77,13 +77,13 @@ def published_for(clip: ClipModel | str, files: dict, what: str) -> tuple[str, s
         When there is one, but for other weights.
     """
     model = as_clip(clip)
-    homes = [as_clip(name) for name in files]
-    same = [h for h in homes if h.arch == model.arch.removesuffix("-quickgelu")]
+    published = [as_clip(name) for name in files]
+    same = [h for h in published if h.arch == model.arch.removesuffix("-quickgelu")]
     if not same:
-        raise one_of("clip", model.name, [h.arch for h in homes])
+        raise one_of("clip", model.name, [h.arch for h in published])
     if not same[0].same_space(model):
         raise ModelMismatchError(
-            f"The {what} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, and "
-            f"clip is {model.name}. Use embeddings of {same[0]!r}.{own_file_hint(same[0], model)}"
+            f"The {subject} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, "
+            f"and clip is {model.name}. Use embeddings of {same[0]!r}.{own_file_hint(same[0], model)}"
         )
     return same[0].name, files[same[0].name]

@@ -8,7 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from laion_dask.models.heads.batching import moved
-from laion_dask.numerics.gpu import fused as card
+from laion_dask.numerics.gpu import fused as gpu
 
 #: The dtypes that a network can compute in.
 PRECISIONS = ("float32", "bfloat16")
@@ -45,25 +45,25 @@ class DenseNetwork:
         mean: np.ndarray | None = None,
         variance: np.ndarray | None = None,
     ) -> None:
-        wide = [(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in layers]
-        last, shift = wide[n_relu]
-        for outer, more in wide[n_relu + 1 :]:
+        layers_f64 = [(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in layers]
+        last, shift = layers_f64[n_relu]
+        for outer, more in layers_f64[n_relu + 1 :]:
             last, shift = outer @ last, outer @ shift + more
-        wide[n_relu:] = [(last, shift)]
+        layers_f64[n_relu:] = [(last, shift)]
         if mean is not None:
             assert variance is not None  # the two come together
             deviation = np.maximum(np.sqrt(variance.astype(np.float64)), LEAST_DEVIATION)
-            weight = wide[0][0] / deviation
-            wide[0] = weight, wide[0][1] - weight @ mean.astype(np.float64)
+            weight = layers_f64[0][0] / deviation
+            layers_f64[0] = weight, layers_f64[0][1] - weight @ mean.astype(np.float64)
         self._lookup = None
         if vocabularies:
-            self._lookup = _lookup_tables(vocabularies, wide[0][0])
-            weight = wide[0][0].copy()
+            self._lookup = _lookup_tables(vocabularies, layers_f64[0][0])
+            weight = layers_f64[0][0].copy()
             weight[:, list(vocabularies)] = 0
-            wide[0] = weight, wide[0][1]
-        self._layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in wide]
+            layers_f64[0] = weight, layers_f64[0][1]
+        self._layers = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers_f64]
         self._on = cache(self._tensors)
-        self._fused = cache(partial(card.Dense, self._layers, self._lookup))
+        self._fused = cache(partial(gpu.Dense, self._layers, self._lookup))
 
     @property
     def dim(self) -> int:
@@ -107,9 +107,9 @@ class DenseNetwork:
         two (n,) float32 tensors, or None
             None if this network, these rows or this device are not supported.
         """
-        if not card.fits(self._layers):
+        if not gpu.fits(self._layers):
             return None
-        return card.dense(rows, self._fused(rows.device))
+        return gpu.dense(rows, self._fused(rows.device))
 
     def _tensors(self, device, precision: str) -> tuple:
         """The layers and the look-up tables on a device, cached per device."""
@@ -129,15 +129,15 @@ def _lookup_tables(vocabularies: Mapping, weight: np.ndarray) -> tuple[np.ndarra
     search in the sorted entries took a third of the whole network's time.
     """
     dims = np.array(list(vocabularies))
-    least = np.array([keys[0] for keys, _ in vocabularies.values()])
+    lowest = np.array([keys[0] for keys, _ in vocabularies.values()])
     size = np.array([keys[-1] - keys[0] + 2 for keys, _ in vocabularies.values()])
     start = np.cumsum(size) - size
     table = np.zeros(size.sum(), np.float32)
-    for at, low, (keys, indices) in zip(start, least, vocabularies.values(), strict=True):
+    for at, low, (keys, indices) in zip(start, lowest, vocabularies.values(), strict=True):
         table[at + 1 + keys - low] = indices
-    ours = np.ascontiguousarray(weight[:, dims].T, np.float32)
-    floats = (part.astype(np.float64) for part in (least - 1, size, start))
-    return dims, *floats, table, ours
+    lookup_weights = np.ascontiguousarray(weight[:, dims].T, np.float32)
+    floats = (array.astype(np.float64) for array in (lowest - 1, size, start))
+    return dims, *floats, table, lookup_weights
 
 
 def millionths(x):

@@ -201,16 +201,16 @@ class EmbeddingHead(Head):
         # would have to wait for the device. Heads that do not normalise drop such rows anyway.
         kind = torch.float64 if self.scales else torch.float32
         length = torch.linalg.vector_norm(rows, dim=1, dtype=kind).double()
-        return self._where_good(self._scores(rows, length, state), length)
+        return self._valid_scores(self._scores(rows, length, state), length)
 
-    def _where_good(self, scores, length):
+    def _valid_scores(self, scores, length):
         """Scores as float32, NaN for a row without a length, or with one that the head rejects."""
         import torch
 
-        good = torch.isfinite(length) & (length > 0)
+        valid = torch.isfinite(length) & (length > 0)
         if not self.scales:
-            good &= (length - 1).abs() <= UNIT_TOLERANCE
-        return torch.where(good, scores.float(), torch.nan)
+            valid &= (length - 1).abs() <= UNIT_TOLERANCE
+        return torch.where(valid, scores.float(), torch.nan)
 
     def _block(self, rows: np.ndarray, state) -> np.ndarray:
         """Scores of at most ``block`` rows of an array."""
@@ -219,7 +219,7 @@ class EmbeddingHead(Head):
         length = lengths(rows)
         if self.scales:
             tame(rows, length)
-        return self._where_good(self._scores(rows, length, state), length)[:n].numpy()
+        return self._valid_scores(self._scores(rows, length, state), length)[:n].numpy()
 
     @abstractmethod
     def load(self):
@@ -244,13 +244,13 @@ class EmbeddingHead(Head):
 
     def _checked(self, x):
         """The rows as a NumPy array, or unchanged if they are a tensor on a GPU."""
-        rows, fine = rows_of(x)
-        self._check(rows, fine)
+        rows, is_float = rows_of(x)
+        self._check(rows, is_float)
         return rows
 
-    def _check(self, x, fine: bool) -> None:
-        """Raise for a wrong dtype (unless ``fine``), or a shape that its model does not produce."""
-        if not fine:
+    def _check(self, x, is_float: bool) -> None:
+        """Raise for a wrong dtype (unless ``is_float``), or a shape that its model does not produce."""
+        if not is_float:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
                 "embeddings."
@@ -264,8 +264,8 @@ class EmbeddingHead(Head):
 
     def _refuse_scaled(self, x) -> None:
         """Raise that no row has length 1, if any row has a direction."""
-        if found := first_scaled(x, self.block, UNIT_TOLERANCE):
-            row, length = found
+        if scaled := first_scaled(x, self.block, UNIT_TOLERANCE):
+            row, length = scaled
             raise EmbeddingsError(
                 f"The head {self.name!r} needs embeddings of length 1, and none of the {len(x)} "
                 f"given is; row {row} has length {length:.4g}. Divide each row by its length first."

@@ -66,7 +66,7 @@ class LinearHead(FileHead):
             return super()._block(rows, state)
         weight, bias = (part.numpy() for part in state)
         if self.precision == "float16" and rows.dtype == np.float16:
-            scores = _rough(rows, weight.astype(np.float16))
+            scores = _approximate(rows, weight.astype(np.float16))
         else:
             scores = _exact(rows, weight)
         scores += bias
@@ -90,36 +90,36 @@ class LinearHead(FileHead):
         dots, squares = fused.dot_and_squares(x, weight[None])
         scores = dots[:, 0] / squares.sqrt()  # NaN for a row without direction
         if x.dtype != torch.float16:
-            _redo_odd(scores, x, squares, weight)
+            _redo_extreme(scores, x, squares, weight)
         scores += bias
         return torch.sigmoid(scores.double()).float() if self.logistic else scores
 
 
-def _redo_odd(scores, x, squares, weight) -> None:
+def _redo_extreme(scores, x, squares, weight) -> None:
     """Recompute scores in float64, in place, of rows for which float32 products fail.
 
     Synchronises with the device to learn how many there are; float16 has no such rows.
     """
     import torch
 
-    odd = torch.nonzero(~((squares > 1e-30) & (squares < 1e30)))[:, 0]
+    extreme = torch.nonzero(~((squares > 1e-30) & (squares < 1e30)))[:, 0]
 
     def work(start: int, stop: int) -> None:
-        some = odd[start:stop]
-        rows = x[some].double()
+        block = extreme[start:stop]
+        rows = x[block].double()
         length = torch.linalg.vector_norm(rows, dim=1)
-        scores[some] = ((rows * weight).sum(dim=1) / length).float()
+        scores[block] = ((rows * weight).sum(dim=1) / length).float()
 
-    run_with_oom_backoff(work, len(odd), 1 << 16, min_size=1 << 10)
+    run_with_oom_backoff(work, len(extreme), 1 << 16, min_size=1 << 10)
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Products with the rows at length 1, (n,) float32; NaN for a row without direction."""
     dot, length = dot_and_squares(rows, weight)
     length = np.sqrt(length)
-    known = np.isfinite(length) & (length > 0)
-    length[~known] = np.nan
-    rare = np.flatnonzero(known & ~(np.isfinite(dot) & (length > 1e-30)))  # beyond float32
+    valid = np.isfinite(length) & (length > 0)
+    length[~valid] = np.nan
+    rare = np.flatnonzero(valid & ~(np.isfinite(dot) & (length > 1e-30)))  # beyond float32
     with np.errstate(invalid="ignore"):
         np.divide(dot, length, out=dot, casting="same_kind")
     for at in rare:
@@ -128,14 +128,14 @@ def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return dot
 
 
-def _rough(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _approximate(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """As `_exact` for a float16 weight, in one product per row."""
     cosine = approximate_cosines(rows, weight)
     # Depending on the CPU, a row with an infinity gives NaN, infinity or 1; a zero row gives 0.
-    odd = np.flatnonzero(~(np.abs(cosine) < 0.99) | (cosine == 0))
+    uncertain = np.flatnonzero(~(np.abs(cosine) < 0.99) | (cosine == 0))
     cosine *= np.linalg.norm(weight.astype(np.float64))
-    if len(odd):
-        cosine[odd] = _exact(rows[odd], weight)
+    if len(uncertain):
+        cosine[uncertain] = _exact(rows[uncertain], weight)
     return cosine
 
 
@@ -208,8 +208,8 @@ def read_affine(path: str | os.PathLike) -> tuple:
         )
     weight, bias = weight[0].float().contiguous(), bias.reshape(()).float()
     # An upper bound of the score of a row of length one.
-    most = (weight.double().norm() + bias.double().abs()).float()
-    if not most.isfinite():
+    max_score = (weight.double().norm() + bias.double().abs()).float()
+    if not max_score.isfinite():
         raise WeightsError(
             f"{path}: its layers, folded into one, give scores beyond float32. Expected a "
             "linear head of moderate weights; fetch the file again."

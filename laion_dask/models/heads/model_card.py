@@ -97,7 +97,7 @@ class Report:
 
 def model_card(name: str, clip: str, report: Report) -> str:
     """The model card of a trained head, Markdown."""
-    wide = " → ".join(map(str, report.hidden))
+    widths = " → ".join(map(str, report.hidden))
     rows = [
         f"| {low:.3f} | {high:.3f} | {n:,} | {mean:.3f} | {share:.3f} |"
         for low, high, n, mean, share in report.bins
@@ -106,5 +106,7 @@ def model_card(name: str, clip: str, report: Report) -> str:
     facts["n_labelled"] = report.n_read - report.n_unlabelled
     facts["n_drawn"] = report.n_unscored + report.n_train + report.n_test
     facts["bins"] = "\n".join(rows)
-    shape = f"network with ReLU layers ({wide}) and a logistic" if wide else "logistic regression"
+    shape = (
+        f"network with ReLU layers ({widths}) and a logistic" if widths else "logistic regression"
+    )
     return _CARD.format(**facts, name=name, clip=clip, shape=shape)

@@ -85,11 +85,11 @@ class NsfwHead(FileHead):
 
     def _on_device(self, x, state):
         network, logistic = state
-        found = network.in_one_pass(x) if self.precision == "bfloat16" else None
-        if found is None:
+        result = network.in_one_pass(x) if self.precision == "bfloat16" else None
+        if result is None:
             return super()._on_device(x, state)
-        numbers, squares = found
-        return self._where_good(_finished(numbers, logistic), squares.double().sqrt())
+        numbers, squares = result
+        return self._valid_scores(_finished(numbers, logistic), squares.double().sqrt())
 
     def _scores(self, rows, length, state):
         network, logistic = state
@@ -164,19 +164,19 @@ def _network(path: str, model: ClipModel) -> tuple[DenseNetwork, bool]:
     """The network of a weight file, and whether it ends in a logistic."""
     if model.arch == "ViT-H-14":
         return _read_h14(path), False
-    found = read_detector(path)
-    layers = [(kernel.T, bias) for kernel, bias in found.layers]
-    if len(found.mean) != model.dim:
+    detector = read_detector(path)
+    layers = [(kernel.T, bias) for kernel, bias in detector.layers]
+    if len(detector.mean) != model.dim:
         raise WeightsError(
-            f"{path} has a detector for {len(found.mean)} dimensions; {model.name} has "
+            f"{path} has a detector for {len(detector.mean)} dimensions; {model.name} has "
             f"{model.dim}. Give the file that belongs to this model."
         )
     network = DenseNetwork(
         layers,
         len(layers) - 1,
-        vocabularies=found.vocabularies,
-        mean=found.mean,
-        variance=found.variance,
+        vocabularies=detector.vocabularies,
+        mean=detector.mean,
+        variance=detector.variance,
     )
     return network, True
 

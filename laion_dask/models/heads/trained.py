@@ -110,8 +110,13 @@ class TrainedHead(EmbeddingHead):
         for number, (weight, bias) in enumerate(layers):
             tensors[f"{number}.weight"] = torch.as_tensor(weight).float().contiguous()
             tensors[f"{number}.bias"] = torch.as_tensor(bias).float().contiguous()
-        said = {"format": _FORMAT, "name": name, "clip": clip.recipe(), "report": report.as_dict()}
-        return cls(name, clip, _written(tensors, name, said), report)
+        description = {
+            "format": _FORMAT,
+            "name": name,
+            "clip": clip.recipe(),
+            "report": report.as_dict(),
+        }
+        return cls(name, clip, _written(tensors, name, description), report)
 
 
 def load(
@@ -141,9 +146,9 @@ def load(
     model = None if clip is None else as_model(clip)
     try:
         data = path.read_bytes()
-        said = _metadata(data)
-        layers, name = _layers(data), said["name"]
-        report, trained_with = Report(**said["report"]), said["clip"]
+        description = _metadata(data)
+        layers, name = _layers(data), description["name"]
+        report, trained_with = Report(**description["report"]), description["clip"]
         model = model or _named(path, trained_with)
         width, sha256 = model.dim, model.recipe().get("weights_sha256")
     except WeightsError:
@@ -153,7 +158,7 @@ def load(
             f"{path} is not a head saved by train ({type(error).__name__}: "
             f"{str(error)[:200]}). Give its {FILE}."
         ) from error
-    known = {sha256, trained_with.get("weights_sha256")} - {None}
+    digests = {sha256, trained_with.get("weights_sha256")} - {None}
     space = trained_with.get("space")
     if space is not None:
         named = _named(path, trained_with)
@@ -163,7 +168,7 @@ def load(
                 "clip out."
             )
         model, width = named, named.dim  # a space may be given without its dimension
-    if layers[0][0].shape[1] != width or len(known) > 1:
+    if layers[0][0].shape[1] != width or len(digests) > 1:
         raise WeightsError(
             f"{path} was trained on embeddings of {trained_with}, which differs from {model!r}. "
             "Give the model that it was trained with as clip=."
@@ -187,10 +192,10 @@ def _named(path: Path, recipe: dict) -> ClipModel | EmbeddingSpace:
 def _metadata(data: bytes) -> dict:
     # A safetensors file is the header's length in 8 bytes, the header as JSON, and the data.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    said = json.loads(header["__metadata__"]["laion_dask"])
-    if said["format"] != _FORMAT:
-        raise ValueError(f"its format is {said['format']!r}, not {_FORMAT!r}")
-    return said
+    description = json.loads(header["__metadata__"]["laion_dask"])
+    if description["format"] != _FORMAT:
+        raise ValueError(f"its format is {description['format']!r}, not {_FORMAT!r}")
+    return description
 
 
 def _read(data: bytes) -> dict:
@@ -199,11 +204,11 @@ def _read(data: bytes) -> dict:
     return from_bytes(data)
 
 
-def _written(tensors: dict, name: str, said: dict) -> bytes:
+def _written(tensors: dict, name: str, description: dict) -> bytes:
     """A safetensors file with the head's description and name in its metadata."""
     from safetensors.torch import save
 
-    return save(tensors, metadata={"laion_dask": json.dumps({**said, "name": name})})
+    return save(tensors, metadata={"laion_dask": json.dumps({**description, "name": name})})
 
 
 def _layers(data: bytes) -> list[tuple]:

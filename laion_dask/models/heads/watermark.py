@@ -148,15 +148,15 @@ class WatermarkHead(FromFile, Head):
         import torch
 
         net = self.load()
-        device, found = next(net.parameters()).device, np.empty(len(ready), np.float32)
+        device, scores = next(net.parameters()).device, np.empty(len(ready), np.float32)
 
         def work(start: int, stop: int) -> None:
             with torch.inference_mode():
                 logits = net(ready[start:stop].to(device, torch.float32))
-                found[start:stop] = logits.softmax(dim=1)[:, 0].cpu().numpy()
+                scores[start:stop] = logits.softmax(dim=1)[:, 0].cpu().numpy()
 
         run_with_oom_backoff(work, len(ready), len(ready), min_size=1, noun="images")
-        return found
+        return scores
 
 
 def watermark(

@@ -261,14 +261,14 @@ def _unit_bytes(vectors: np.ndarray) -> bytes:
     return (vectors / length).astype(np.float32).tobytes()
 
 
-def _texts(what: str, given) -> tuple[str, ...]:
-    must_be(what, given, Iterable, "a list of str")
-    if isinstance(given, (Set, Mapping)):  # a set has no order, and a dict's values would be lost
-        raise OptionError(f"{what} is a {type(given).__name__}. Expected a list of str.")
-    given = (given,) if isinstance(given, str) else tuple(given)
-    for text in given:
-        must_be(f"One of {what}", text, str, "a str")
-    return given
+def _texts(name: str, texts) -> tuple[str, ...]:
+    must_be(name, texts, Iterable, "a list of str")
+    if isinstance(texts, (Set, Mapping)):  # a set has no order, and a dict's values would be lost
+        raise OptionError(f"{name} is a {type(texts).__name__}. Expected a list of str.")
+    texts = (texts,) if isinstance(texts, str) else tuple(texts)
+    for text in texts:
+        must_be(f"One of {name}", text, str, "a str")
+    return texts
 
 
 def _column(label: str) -> str:

@@ -48,12 +48,12 @@ def tensors(index: bytes, data: bytes, names: list[str]) -> dict[str, np.ndarray
     header = entries.get(b"")
     if header is None or protobuf.number(header, 1) != 1 or protobuf.number(header, 2) != 0:
         raise ValueError("the index does not describe one little-endian data file")
-    found = {}
+    arrays = {}
     for name in names:
         if name.encode() not in entries:
             raise ValueError(f"variable {name} is missing")
-        found[name] = _tensor(entries[name.encode()], memoryview(data))
-    return found
+        arrays[name] = _tensor(entries[name.encode()], memoryview(data))
+    return arrays
 
 
 def shape_of(proto: memoryview) -> tuple[int, ...]:
@@ -123,13 +123,13 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     at, key = 0, b""
     while at < end:
         shared, at = protobuf.varint(block, at)
-        rest, at = protobuf.varint(block, at)
+        unshared, at = protobuf.varint(block, at)
         size, at = protobuf.varint(block, at)
-        if shared > len(key) or rest > end - at or size > end - at - rest:
+        if shared > len(key) or unshared > end - at or size > end - at - unshared:
             raise ValueError("an entry runs over the end of its block")
-        key = key[:shared] + bytes(block[at : at + rest])
-        yield key, block[at + rest : at + rest + size]
-        at += rest + size
+        key = key[:shared] + bytes(block[at : at + unshared])
+        yield key, block[at + unshared : at + unshared + size]
+        at += unshared + size
 
 
 @cache

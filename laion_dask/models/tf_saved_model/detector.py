@@ -78,13 +78,13 @@ def _members(path: str | os.PathLike) -> dict[str, bytes]:
         roots = [n for n in archive.namelist() if re.fullmatch(r"([^/]+/)?saved_model\.pb", n)]
         if len(roots) != 1:
             raise ValueError(f"{len(roots)} members are called saved_model.pb")
-        folder, found = roots[0].removesuffix("saved_model.pb"), {}
+        folder, contents = roots[0].removesuffix("saved_model.pb"), {}
         for name, limit in _MEMBERS.items():
             with archive.open(folder + name) as member:
-                found[name] = member.read(limit + 1)
-            if len(found[name]) > limit:
+                contents[name] = member.read(limit + 1)
+            if len(contents[name]) > limit:
                 raise ValueError(f"{name} is larger than {limit} bytes")
-    return found
+    return contents
 
 
 def _detector(members: dict[str, bytes]) -> Detector:
@@ -96,12 +96,12 @@ def _detector(members: dict[str, bytes]) -> Detector:
     # dense layers follow.
     names = ["1/mean", "1/variance"]
     names += [f"{i}/{part}" for i in range(2, 2 + n_dense) for part in ("kernel", "bias")]
-    found = bundle.tensors(
+    arrays = bundle.tensors(
         members["variables/variables.index"],
         members["variables/variables.data-00000-of-00001"],
         [f"layer_with_weights-{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in names],
     )
-    mean, variance, *dense = found.values()
+    mean, variance, *dense = arrays.values()
     layers = tuple(zip(dense[::2], dense[1::2], strict=True))
     _check_numbers(mean, variance, layers, encoded)
     return Detector(vocabularies, mean, variance, layers)
@@ -189,13 +189,13 @@ def _vocabularies(model: memoryview) -> dict[int, tuple[np.ndarray, np.ndarray]]
         ]  # SavedConstant.operation
 
     tables = child(objects[0], "layer_with_weights-0", "encoding_layers")
-    found = {}
+    vocabularies = {}
     for name, at in _children(tables).items():
         function = protobuf.message(child(objects[at], "lookup_table", "_initialize"), 6)
         bound = protobuf.varints(protobuf.message(functions[protobuf.text(function, 1)], 2))
         _, keys, values = bound
-        found[int(name)] = _vocabulary(_value(constant(keys)), _value(constant(values)))
-    return found
+        vocabularies[int(name)] = _vocabulary(_value(constant(keys)), _value(constant(values)))
+    return vocabularies
 
 
 def _children(node: memoryview) -> dict[str, int]:

@@ -60,35 +60,35 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
 
 def every(message: memoryview, number: int) -> list[memoryview]:
     """All messages, strings or bytes under a field number."""
-    found: list[memoryview] = []
+    values: list[memoryview] = []
     for key, value in fields(message):
         if key == number:
             if isinstance(value, int):
                 raise ValueError(f"field {number} holds a number")
-            found.append(value)
-    return found
+            values.append(value)
+    return values
 
 
 def message(parent: memoryview, number: int) -> memoryview:
     """The message, string or bytes under a field number; the last one, as the format requires."""
-    found = every(parent, number)
-    if not found:
+    messages = every(parent, number)
+    if not messages:
         raise ValueError(f"field {number} is missing")
-    return found[-1]
+    return messages[-1]
 
 
 def text(parent: memoryview, number: int) -> str:
     """The string under a field number; empty if missing, as in proto3."""
-    found = every(parent, number)
-    return str(found[-1], "utf-8") if found else ""
+    texts = every(parent, number)
+    return str(texts[-1], "utf-8") if texts else ""
 
 
 def number(parent: memoryview, field: int) -> int:
     """The integer under a field number; 0 if missing, as in proto3."""
     value = 0
-    for key, found in fields(parent):
+    for key, field_value in fields(parent):
         if key == field:
-            if not isinstance(found, int):
+            if not isinstance(field_value, int):
                 raise ValueError(f"field {field} holds bytes")
-            value = found
+            value = field_value
     return value

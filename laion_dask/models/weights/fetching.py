@@ -95,8 +95,8 @@ def _open(address: str) -> http.client.HTTPResponse:
         request.UnknownHandler(),
     ):
         opener.add_handler(handler)
-    asked = request.Request(address, headers={"User-Agent": "laion_dask"})
-    return opener.open(asked, timeout=SILENCE)
+    http_request = request.Request(address, headers={"User-Agent": "laion_dask"})
+    return opener.open(http_request, timeout=SILENCE)
 
 
 def _copy(answer: http.client.HTTPResponse, file: BinaryIO, offer: _Offer) -> None:
@@ -127,9 +127,9 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO, offer: _Offer) -> No
         raise _refused(offer, f"{n_bytes} bytes with sha256 {digest.hexdigest()[:12]}…")
 
 
-def _refused(offer: _Offer, what: str) -> WeightsError:
+def _refused(offer: _Offer, problem: str) -> WeightsError:
     return WeightsError(
-        f"{offer.address} answered with {what}. Expected {offer.name}: "
+        f"{offer.address} answered with {problem}. Expected {offer.name}: "
         f"{offer.n_bytes} bytes with sha256 {offer.sha256[:12]}…. Nothing was kept; try "
         "again, or copy the published file by other means."
     )

@@ -29,8 +29,8 @@ def folders() -> list[Path]:
     cache folder. Downloads go to the last."""
     named = os.environ.get(VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    found = [*([named] if named else []), os.path.join(cache, "laion_dask", "weights")]
-    return [Path(os.path.expanduser(folder)) for folder in found]  # "~" stays without a home
+    paths = [*([named] if named else []), os.path.join(cache, "laion_dask", "weights")]
+    return [Path(os.path.expanduser(folder)) for folder in paths]  # "~" stays without a home
 
 
 def find(name: str, *, download: bool | None = None) -> Path:
@@ -59,8 +59,8 @@ def find(name: str, *, download: bool | None = None) -> Path:
     allowed = get_option("download") if download is None else download
     *named, cache = folders()
     if published.sha256 is None:
-        here = (folder / name for folder in named)
-        if (path := next(filter(Path.is_file, here), None)) is None:
+        candidates = (folder / name for folder in named)
+        if (path := next(filter(Path.is_file, candidates), None)) is None:
             raise _only_by_hand(published)
         return path
     for folder in named:
@@ -113,8 +113,8 @@ def find_one_of(names: Sequence[str]) -> Path:
     names : sequence of str
         Files with the same purpose, the preferred first.
     """
-    here = (n for n in names if any((folder / n).is_file() for folder in folders()))
-    return find(next(here, names[-1]))
+    available = (n for n in names if any((folder / n).is_file() for folder in folders()))
+    return find(next(available, names[-1]))
 
 
 def download(name: str) -> Path:
@@ -144,9 +144,9 @@ def table() -> pd.DataFrame:
     columns = ("name", "use", "publisher", "licence", "address", "n_bytes", "sha256")
     files = registry().values()
     rows = [[getattr(file, column) for column in columns] for file in files]
-    found = pd.DataFrame(rows, columns=columns).rename(columns={"n_bytes": "bytes"})
+    frame = pd.DataFrame(rows, columns=columns).rename(columns={"n_bytes": "bytes"})
     states = [_state(file) for file in files]
-    return found.astype({"bytes": "Int64"}).assign(state=states)
+    return frame.astype({"bytes": "Int64"}).assign(state=states)
 
 
 def _state(published: PublishedFile) -> str:
@@ -164,10 +164,10 @@ def _state(published: PublishedFile) -> str:
 
 
 def _checked(path: Path, published: PublishedFile, sha256: str) -> Path:
-    found = sha256_of(path)
-    if found != sha256:
+    actual = sha256_of(path)
+    if actual != sha256:
         raise WeightsError(
-            f"{path} ({path.stat().st_size} bytes, sha256 {found[:12]}…) is not the published "
+            f"{path} ({path.stat().st_size} bytes, sha256 {actual[:12]}…) is not the published "
             f"{published.name} ({published.n_bytes} bytes, sha256 {sha256[:12]}…). It is "
             f"truncated or altered. {_how_to_get(published)}"
         )

@@ -53,9 +53,9 @@ def read_tensors(path: str | os.PathLike) -> dict:
         raise
     except Exception as error:  # the three readers raise different types
         called = _CALLED.search(str(error))
-        what = f"it holds code: {called[1]}" if called else type(error).__name__
+        problem = f"it holds code: {called[1]}" if called else type(error).__name__
         raise WeightsError(
-            f"{path} cannot be read as weights ({what}). Expected a file with "
+            f"{path} cannot be read as weights ({problem}). Expected a file with "
             "tensors only; files with pickled code are never loaded. Download it "
             "again from its publisher, or convert it to safetensors."
         ) from error
@@ -99,46 +99,46 @@ def _check_torch(path: Path) -> None:
 def _only_tensors(path: Path, tensors) -> dict:
     import torch
 
-    found = {}
+    by_name = {}
     if isinstance(tensors, dict):
         inner = (tensors[key] for key in _INNER if isinstance(tensors.get(key), dict))
         plain = (bool, int, float, str, type(None))
-        held = next(inner, tensors)
-        found = {name: part for name, part in held.items() if not isinstance(part, plain)}
-    if not found or not all(
-        isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in found.items()
+        state = next(inner, tensors)
+        by_name = {name: value for name, value in state.items() if not isinstance(value, plain)}
+    if not by_name or not all(
+        isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in by_name.items()
     ):
         raise WeightsError(
             f"{path} holds {type(tensors).__name__}, not tensors by name. Save the model's "
             "state_dict() instead."
         )
-    for name, tensor in found.items():
+    for name, tensor in by_name.items():
         _check_numbers(path, name, tensor)
     for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in found):
-            return {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
-    return found
+        if all(name.startswith(wrapper) for name in by_name):
+            return {name.removeprefix(wrapper): tensor for name, tensor in by_name.items()}
+    return by_name
 
 
 def _check_numbers(path: Path, name: str, tensor) -> None:
     """Raise unless all values of a tensor are real numbers within the range of float32."""
     import torch
 
-    what = None
+    problem = None
     if tensor.layout != torch.strided:
-        what = "is sparse"
+        problem = "is sparse"
     elif tensor.is_meta:
-        what = "has no numbers (it is on the device 'meta')"
+        problem = "has no numbers (it is on the device 'meta')"
     elif tensor.is_quantized:
-        what = "is quantized"
+        problem = "is quantized"
     elif tensor.is_complex():
-        what = "is complex"
+        problem = "is complex"
     elif tensor.is_floating_point() and tensor.numel():
-        least, most = (float(end) for end in torch.aminmax(tensor.detach().double()))
-        if not max(-least, most) <= torch.finfo(torch.float32).max:  # also False for NaN
-            what = "has a number that is NaN, infinite or beyond float32"
-    if what is not None:
+        low, high = (float(end) for end in torch.aminmax(tensor.detach().double()))
+        if not max(-low, high) <= torch.finfo(torch.float32).max:  # also False for NaN
+            problem = "has a number that is NaN, infinite or beyond float32"
+    if problem is not None:
         raise WeightsError(
-            f"{path}: the tensor {name!r} {what}. Expected finite real numbers, stored plainly. "
+            f"{path}: the tensor {name!r} {problem}. Expected finite real numbers, stored plainly. "
             "Download the file again from its publisher."
         )
