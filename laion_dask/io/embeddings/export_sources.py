@@ -231,7 +231,8 @@ def _inputs(part: Source, recipe: Manifest) -> dict[int, Source]:
         problem = f"an input has no {error}" if isinstance(error, KeyError) else error
         raise PairingError(
             f"{recipe.path} does not state which shards the rows of {part.path} came from: "
-            f"{problem}. Export them again from their source, or name the embeddings of a part as the part."
+            f"{problem}. Export them again from their source, or name the embeddings of "
+            "a part as the part."
         ) from None
     return inputs
 

@@ -149,8 +149,8 @@ def _open_npz(path: str, file, field: str | None) -> EmbeddingFile:
         opened = _checked(path, chosen, shape, dtype, offset, size, n_data_bytes)
         if n_data_bytes != opened.n_rows * opened.dim * dtype.itemsize:
             raise EmbeddingsError(
-                f"{path}, member {chosen!r}, has {n_data_bytes:,} bytes, but its header says {shape} "
-                f"of {dtype}. It is damaged; fetch the file again."
+                f"{path}, member {chosen!r}, has {n_data_bytes:,} bytes, but its header says "
+                f"{shape} of {dtype}. It is damaged; fetch the file again."
             )
         return opened
 

@@ -15,8 +15,8 @@ _RENAME_SWAP = 2  # sys/stdio.h of macOS
 def replace_folder(new: str, target: str, aside: str) -> None:
     """Move a folder to ``target``; a folder already there ends up at ``new`` or ``aside``.
 
-    Atomic on Linux and macOS. If a file system cannot swap two names, ``target`` is briefly missing;
-    `restore_folder` repairs the state after a kill at that moment.
+    Atomic on Linux and macOS. If a file system cannot swap two names, ``target`` is briefly
+    missing; `restore_folder` repairs the state after a kill at that moment.
 
     Parameters
     ----------

@@ -84,6 +84,7 @@ def published_for(clip: ClipModel | str, files: dict, subject: str) -> tuple[str
     if not same[0].same_space(model):
         raise ModelMismatchError(
             f"The {subject} for {same[0].arch} was fitted on the weights {same[0].pretrained!r}, "
-            f"and clip is {model.name}. Use embeddings of {same[0]!r}.{own_file_hint(same[0], model)}"
+            f"and clip is {model.name}. Use embeddings of {same[0]!r}."
+            f"{own_file_hint(same[0], model)}"
         )
     return same[0].name, files[same[0].name]

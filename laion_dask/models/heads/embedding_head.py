@@ -249,7 +249,7 @@ class EmbeddingHead(Head):
         return rows
 
     def _check(self, x, is_float: bool) -> None:
-        """Raise for a wrong dtype (unless ``is_float``), or a shape that its model does not produce."""
+        """Raise for a dtype other than float, or a shape that its model does not produce."""
         if not is_float:
             raise EmbeddingsError(
                 f"The head {self.name!r} was given {x.dtype}. Expected float16 or float32 "
