@@ -95,7 +95,9 @@ def _check(record: Rate | Gpu, owner: str) -> None:
         if field.type == "str":
             must_be(f"{field.name} {owner}", value, str, "text")
         elif field.type == "int":
-            whole_number(f"{field.name} {owner}", value, "a whole number", int(field.name == "queries"))
+            whole_number(
+                f"{field.name} {owner}", value, "a whole number", int(field.name == "queries")
+            )
         else:
             number(f"{field.name} {owner}", value, "a number above 0")
 

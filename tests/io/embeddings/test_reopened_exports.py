@@ -252,7 +252,7 @@ def test_what_is_kept_of_parts_is_bounded(tmp_path, c, monkeypatch):
     monkeypatch.setattr(row_origins, "_MAX_BYTES", 40 * 8)
     images.read(2, [1])
     images.read(0, [1])
-    assert len(read) == 3 and len(kept._held) == 1
+    assert len(read) == 3 and len(kept._cached) == 1
 
 
 def test_tokens_and_recipes_tell_embeddings_apart(tmp_path, c):
@@ -467,7 +467,7 @@ def test_an_export_that_was_replaced(tmp_path, out, c):
     ld.where(ld.read_shards(c.metadata), "width > 500").laion.export(folder)
     refused(again, images, "part-.*no recipe beside it lists it")
     refused(after, images, "part-.*no recipe beside it lists it")
-    row_origins._origins._held.clear()
+    row_origins._origins._cached.clear()
     with pytest.raises(EmbeddingsError, match=r"out/shards/part-.* cannot be read"):
         ld.similarity(after, paired, QUERY).compute()
 
