@@ -54,7 +54,7 @@ def has_gpu() -> bool:
 
 
 def gpu_name() -> str:
-    """The name of the first GPU; empty if there is none."""
+    """The name of the first GPU, or an empty string."""
     if shutil.which("nvidia-smi") is None:
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

@@ -35,7 +35,7 @@ class Runs:
 
     @property
     def median(self) -> float:
-        """Median of ``seconds``; NaN if there are none."""
+        """Median of ``seconds``; NaN without measurements."""
         return statistics.median(self.seconds) if self.seconds else float("nan")
 
     def stored(self) -> dict:

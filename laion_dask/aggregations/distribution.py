@@ -90,7 +90,7 @@ class Distribution:
         return pd.DataFrame(table)
 
     def outside(self) -> str:
-        """Text that counts the rows outside the edges; empty if there are none."""
+        """Text that counts the rows outside the edges; an empty string without such rows."""
         ends = (f"below {self.edges[0]:g}", f"from {self.edges[-1]:g}")
         outer = zip(self.counts[[0, -1]].tolist(), ends, strict=True)
         return " and ".join(f"{n:,} {end}" for n, end in outer if n)

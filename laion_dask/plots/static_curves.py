@@ -23,7 +23,7 @@ _Row = tuple[float, float, float, float]
 
 
 def curves(panel: CurvePanel) -> str:
-    """Curves on one pair of axes as SVG; empty if there are none to draw."""
+    """Curves on one pair of axes as SVG; an empty string without curves."""
     drawn = [(curve, _rows(curve, panel)) for curve in panel.curves]
     drawn = [(curve, points) for curve, points in drawn if points]
     if not drawn:
@@ -42,7 +42,7 @@ def curves(panel: CurvePanel) -> str:
 
 
 def bars(panel: BarPanel) -> str:
-    """Counts between edges as SVG; empty if there are none."""
+    """Counts between edges as SVG; an empty string without counts."""
     if not any(panel.counts):
         return ""
     y_axis = Axis(panel.y.label, panel.y.form, True, (0.8, 1.5 * max(panel.counts)))

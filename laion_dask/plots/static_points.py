@@ -23,7 +23,7 @@ _FARTHEST = 3.0
 
 
 def points(panel: PointPanel) -> str:
-    """Points with intervals, one below the other, as SVG; empty if there are none."""
+    """Points with intervals, one below the other, as SVG; an empty string without points."""
     if not panel.points:
         return ""
     return _PointPicture(panel).drawn()

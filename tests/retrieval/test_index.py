@@ -297,20 +297,20 @@ def files_of_every_format(folder, model, data):
     return [ld.open_embeddings(file, model=model).files[0] for file in files]
 
 
-def test_every_kind_of_file_is_told_by_its_content(model, tmp_path, monkeypatch):
+def test_every_kind_of_file_is_identified_by_its_content(model, tmp_path, monkeypatch):
     x = clustered(200)
     y = np.where(np.arange(200)[:, None] == 57, -x, x)
-    told = {}
+    differs = {}
     for limit in (2**28, 0):
         monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 2**16 if limit else 300)
-        found = []
+        digests = []
         for data in (x, y):
             fingerprint._known.clear()
             files = files_of_every_format(tmp_path, model, data)
-            found.append([f["sha256"] for f in fingerprint.identities(files, limit)])
-        told[limit] = [one != other for one, other in zip(*found, strict=True)]
-    assert told[2**28] == [True] * 4
-    assert told[0][:2] == [True] * 2  # the last 300 bytes of an .npz include a member's checksum
+            digests.append([f["sha256"] for f in fingerprint.identities(files, limit)])
+        differs[limit] = [one != other for one, other in zip(*digests, strict=True)]
+    assert differs[2**28] == [True] * 4
+    assert differs[0][:2] == [True] * 2  # the last 300 bytes of an .npz include a member's checksum
 
 
 def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):

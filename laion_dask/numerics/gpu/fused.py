@@ -124,7 +124,7 @@ def _launched(name: str, rows, *arguments) -> bool:
 
 
 def _is_aligned(rows) -> bool:
-    # If addresses are multiples of 16 bytes, the compiler is told so, and sums in another order.
+    # For addresses that are multiples of 16 bytes, Triton compiles another order of summation.
     step = rows.shape[1] * rows.element_size()
     return rows.is_contiguous() and rows.data_ptr() % 16 == 0 and step % 16 == 0
 

@@ -63,7 +63,7 @@ class Quantiles:
 
     @property
     def mean(self) -> float:
-        """Mean of the values, rounded once; NaN if there are none."""
+        """Mean of the values, rounded once; NaN without values."""
         return float(self.total / self.n) if len(self.counts) else float("nan")
 
     @property
