@@ -17,7 +17,7 @@ from laion_dask.aggregations.grouping.base import (
     MAX_GROUPS,
     Grouping,
     grouping,
-    members,
+    rows_of_groups,
     too_many_groups,
 )
 from laion_dask.aggregations.perceived_prompts import NOT_ASSIGNED, axes_of
@@ -196,7 +196,9 @@ class Perceived(Statistic):
         """
         rows = partition.table.select(list(PROVENANCE)).to_pandas()
         codes = kernels.label_codes(rows, self.embeddings, self.axes, self.scale, self.margin)
-        groups = _groups(partition, self.by)
+        groups = [(ALL, np.arange(len(partition)))]
+        if self.by is not None:
+            groups = rows_of_groups(partition, self.by)
         return tuple(
             {
                 group: np.bincount(column[positions], minlength=len(axis.labels) + 2)
@@ -240,20 +242,6 @@ class Perceived(Statistic):
                 "method": f"zero-shot, logit scale {self.scale:.4g}, margin {self.margin:g}; "
                 "Wilson",
             }
-
-
-def _groups(partition: Partition, by: Grouping | None) -> list[tuple[str, np.ndarray]]:
-    """The groups of a partition, with the positions of their rows."""
-    if by is None:
-        return [(ALL, np.arange(len(partition)))]
-    memberships = members(partition, by)
-    order = np.argsort(memberships.codes, kind="stable")
-    ends = np.cumsum(memberships.counts())
-    rows_of_each = np.split(memberships.rows[order], ends[:-1]) if len(ends) else []
-    groups = dict(zip(memberships.labels, rows_of_each, strict=True))
-    outside = np.flatnonzero(~memberships.in_any())
-    groups[by.no_group] = np.concatenate([groups.get(by.no_group, outside[:0]), outside])
-    return [(label, rows) for label, rows in groups.items() if len(rows)]
 
 
 def _sums(states: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

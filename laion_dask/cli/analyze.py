@@ -132,19 +132,22 @@ def datasheet(
             typer.echo(page.read_text(encoding="utf-8"))
 
 
+Steps = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP",
+        help="Step of the job, as VERB or VERB:ARGUMENT, such as where:EXPRESSION, "
+        "search:QUERIES, distributions:COLUMNS or embed:MODEL; repeatable, in order. Verbs: "
+        f"{', '.join(verb.name for verb in VERBS.values() if verb.cost)}.",
+    ),
+]
+
+
 @app.command(epilog="Example: laion-dask plan shards/ --step summary --step search:1000 --cores 64")
 @reads_shards
 def plan(
     read,
-    step: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STEP",
-            help="Step of the job, as VERB or VERB:ARGUMENT, such as where:EXPRESSION, "
-            "search:QUERIES, distributions:COLUMNS or embed:MODEL; repeatable, in order. Verbs: "
-            f"{', '.join(verb.name for verb in VERBS.values() if verb.cost)}.",
-        ),
-    ] = None,
+    step: Steps = None,
     head: Heads = None,
     embeddings: OptionalVectors = None,
     model: Model = "demo",
@@ -185,13 +188,7 @@ def plan(
     if embeddings:
         vectors = open_embeddings(embeddings, model=model, like=frame, field=field)
     estimate = plan(
-        frame,
-        steps,
-        embeddings=vectors,
-        workers=cores,
-        device=device,
-        storage=storage,
-        rates=rates,
+        frame, steps, embeddings=vectors, workers=cores, device=device, storage=storage, rates=rates
     )
     estimate = estimate if rows is None else estimate.scaled(rows=rows)
     if json:

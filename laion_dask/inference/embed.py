@@ -12,7 +12,7 @@ from dask.system import CPU_COUNT
 
 from laion_dask.backend import gpu_count
 from laion_dask.cost import IMAGES, Cost, PlannedFrame
-from laion_dask.errors import OptionError, ShardError, must_be, parameter
+from laion_dask.errors import ShardError, must_be, parameter
 from laion_dask.extras import require_extra
 from laion_dask.inference.metadata_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.inference.output_folder import EmbedFolder, EmbedResult
@@ -26,6 +26,7 @@ from laion_dask.models.heads.compatibility import check_heads
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import Run, run_each
 from laion_dask.runtime.workers import waiting_client
+from laion_dask.validation import whole_number
 
 #: With fewer shards per core than this, each shard gets two lanes, so no core idles at the end.
 FEW_SHARDS = 4
@@ -122,10 +123,7 @@ def embed(
     require_extra("clip", "Embedding images")
     model = as_clip(model)
     heads = tuple(check_heads(_as_list(heads), model, ("embeddings", "images")))
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            f"{parameter('batch_size')} is {batch_size!r}. Expected a whole number from 1 on."
-        )
+    batch_size = whole_number(parameter("batch_size"), batch_size, "images per forward pass")
     if precision is not None:
         check_precision(precision)
     if clip_score is not None:

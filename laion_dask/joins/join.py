@@ -12,20 +12,11 @@ import pyarrow as pa
 
 from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.errors import (
-    ColumnError,
-    OptionError,
-    ProvenanceError,
-    argument,
-    did_you_mean,
-    must_be,
-    one_of,
-    parameter,
-)
+from laion_dask.errors import OptionError, argument, one_of
 from laion_dask.frame.provenance import Provenance, arguments_of_type
 from laion_dask.frame.where_kernel import passes
-from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.joins import buckets, lookup
+from laion_dask.joins.arguments import key_columns, plain_type, scores_table, value_columns
 from laion_dask.joins.keys import common_key_type
 from laion_dask.joins.lookup import JoinSpec
 from laion_dask.joins.size import bucket_count, size
@@ -36,8 +27,6 @@ from laion_dask.schema import PROVENANCE
 
 #: Tables up to this size are broadcast to every worker; larger ones are split into buckets.
 MAX_LOOKUP_BYTES = 256 * 2**20
-#: Columns of an exported table that describe the table's rows, not those of the frame.
-_SOURCE = tuple(f"source_{name}" for name in PROVENANCE)
 
 
 def join(
@@ -111,9 +100,9 @@ def join(
         raise one_of("how", how, ["left", "inner"])
     if duplicates not in ("error", "first"):
         raise one_of("duplicates", duplicates, ["error", "first"])
-    table, provenance = _table(scores)
-    keys = _key_columns(frame, table, on)
-    values = _value_columns(frame, table, keys, columns, suffix)
+    table, provenance = scores_table(scores)
+    keys = key_columns(frame, table, on)
+    values = value_columns(frame, table, keys, columns, suffix)
     if not values and how == "left":
         raise OptionError(
             f"The scores have no column except the key {', '.join(keys)}, so a left join adds "
@@ -131,7 +120,7 @@ def join(
             common_key_type(k, types["frame"].field(k).type, types["scores"].field(k).type)
             for k in keys
         ),
-        values=tuple((old, new, _plain(schema.field(old).type)) for old, new in values.items()),
+        values=tuple((old, new, plain_type(schema.field(old).type)) for old, new in values.items()),
         how=how,
         duplicates=duplicates,
         where=tuple(provenance.filters),
@@ -160,84 +149,6 @@ def join_cost(
     before = frame.provenance.objects_of_type(JoinSpec)
     (spec,) = set(joined.objects_of_type(JoinSpec)).difference(before)
     return spec.cost
-
-
-_TABLE = "Parquet shards, or a Dask frame over them, as read_shards returns"
-_WRITE_IT = "Write other tables with to_parquet and pass the path: a manifest lists the files"
-
-
-def _table(scores) -> tuple[dd.DataFrame, Provenance]:
-    """The table as a frame with provenance."""
-    if not isinstance(scores, dd.DataFrame):
-        must_be("scores", scores, (str, os.PathLike, list, tuple), f"{_TABLE}. {_WRITE_IT}")
-        table = read_shards(scores, backend="pandas")
-        return table, Provenance.of(table)
-    provenance = Provenance.of(scores)
-    try:
-        provenance.check_identity_columns()
-    except ProvenanceError as error:
-        raise ProvenanceError(
-            f"The scores are not a frame over known shards: {error} Expected {_TABLE}. {_WRITE_IT}."
-        ) from None
-    return scores, provenance
-
-
-def _key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:
-    keys = [on] if isinstance(on, str) else list(on)
-    if not keys or len(set(keys)) < len(keys):
-        raise OptionError(
-            f"{parameter('on')} is {on!r}. Expected a column, or several different ones."
-        )
-    for key in keys:
-        if key in PROVENANCE:
-            raise OptionError(
-                f"on names {key!r}, a position that means a different row in every other set of "
-                "shards. Join on a column that identifies a sample, such as 'hash' or 'url'."
-            )
-        for where, columns in (
-            ("The frame", frame.columns),
-            ("The table of scores", table.columns),
-        ):
-            if key not in columns:
-                known = [name for name in columns if name not in PROVENANCE]
-                raise ColumnError(f"{where} has no column {key!r}.{did_you_mean(key, known)}")
-    return keys
-
-
-def _value_columns(frame, table, keys, columns, suffix) -> dict[str, str]:
-    """The columns to add from the table, with their new names."""
-    if isinstance(columns, str):
-        raise OptionError(
-            f"{parameter('columns')} is {columns!r}. Expected a list of names: [{columns!r}]."
-        )
-    if columns is None:
-        columns = [n for n in table.columns if n not in (*keys, *PROVENANCE, *_SOURCE)]
-    for name in columns:
-        if name not in table.columns or name in PROVENANCE or name in keys:
-            known = [n for n in table.columns if n not in (*keys, *PROVENANCE)]
-            raise ColumnError(
-                f"{parameter('columns')} has {name!r}, which is not a score in the "
-                f"table.{did_you_mean(name, known)}"
-            )
-    names = {n: f"{n}{suffix or ''}" if n in frame.columns else n for n in columns}
-    clashes = [old for old, new in names.items() if new in frame.columns]
-    if clashes:
-        raise OptionError(
-            f"The frame and the scores both have {', '.join(map(repr, clashes))}. Use "
-            f"{argument('suffix', '_scores')} to add {names[clashes[0]] + '_scores'!r} instead, "
-            f"choose others with {argument('columns')}, or drop the frame's column first."
-        )
-    if len(set(names.values())) < len(names):
-        raise OptionError(
-            f"With suffix {suffix!r} two columns would get the same name. Use another suffix."
-        )
-    return names
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(type_):
-        return type_.value_type
-    return pa.large_string() if pa.types.is_null(type_) else type_
 
 
 def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.DataFrame:

@@ -14,10 +14,11 @@ from laion_dask.cost import Spec
 from laion_dask.errors import OptionError, parameter
 from laion_dask.formatting import counted, in_bytes, in_time
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.planning.estimate import Line, line_of, measured
+from laion_dask.planning.assumptions import assumptions
+from laion_dask.planning.estimate import Line, line_of
 from laion_dask.planning.inputs import Data
 from laion_dask.planning.passes import steps
-from laion_dask.planning.rates import CPU, Rates, open_rates
+from laion_dask.planning.rates import Rates, open_rates
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
 from laion_dask.stats.table import in_scroll
@@ -131,65 +132,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """The assumptions of the numbers, and what they do not include."""
-        lines = self.lines
-        notes = [warning for line in lines if (warning := line.too_large(self.data))]
-        if self.rows != self.data.rows:
-            notes.append(f"Scaled from {self.data.rows:,} rows, as if all were like these.")
-        if len(self.data.shards) > len(self.data.sizes):
-            notes.append(
-                f"Column sizes from the footers of {len(self.data.sizes)} of "
-                f"{len(self.data.shards):,} shards; for the others, from their file sizes."
-            )
-        if self.data.filtered:
-            names = ", ".join(sorted(self.data.filtered))
-            notes.append(
-                f"As if every row passed the filter (on {names}): the actual number is unknown."
-            )
-        notes += dict.fromkeys(note for line in lines for note in line.step.notes)
-        notes += dict.fromkeys(note for line in lines for note in line.notes)
-        unknown = dict.fromkeys(repr(name) for line in lines for name in line.unmeasured)
-        if unknown:
-            on = "a core" if self.workers.device == CPU else f"a GPU, {self.workers.device}"
-            notes.append(
-                f"Nothing has been measured on {on} of {', '.join(unknown)}: give your own rates= "
-                "for a time."
-            )
-        return [*notes, *measured(lines), *self._about_gpus(lines), self._about_storage()]
-
-    def _about_gpus(self, lines: list[Line]) -> list[str]:
-        if self.workers.device == CPU:
-            return []
-        memory = max(line.step.row_memory for line in lines) * self.data.partition_rows
-        notes = [
-            f"Memory is the host's; on the GPU a partition takes about {in_bytes(memory)}, "
-            "besides blocks of embeddings, which are halved if they do not fit."
-        ]
-        gpus = dict.fromkeys(line.gpu for line in lines if line.gpu)
-        peaks = [f"Peaks of {gpu.name}: {gpu.source}." for gpu in gpus]
-        other_gpus = [gpu.name for gpu in gpus if gpu.name != self.workers.device]
-        peaks += [f"They are used for {self.workers.device}." for _ in other_gpus]
-        if peaks:
-            notes.append(
-                "At best is the lower bound by the peaks, with perfect overlap: not a "
-                "projection. No step marked so has been measured on such a GPU."
-            )
-        return [*notes, *peaks]
-
-    def _about_storage(self) -> str:
-        if self.storage is not None:
-            return f"Storage: {in_bytes(self.storage)}/s for all workers together, as given."
-        if not self.bytes_read:
-            return "Storage is assumed to be fast enough; no step with known bytes reads from it."
-        need = max((line.needs for line in self.lines), default=0.0)
-        if not need:
-            return (
-                "Storage is assumed to be fast enough. The necessary bandwidth is unknown: no step "
-                "that reads has been measured. Give the actual bandwidth with storage."
-            )
-        return (
-            "Storage is assumed to be fast enough: it would have to deliver "
-            f"{in_bytes(need)}/s for all workers together. Give its bandwidth with storage."
-        )
+        return assumptions(self.data, self.rows, self.lines, self.workers, self.storage)
 
     def _shown(self) -> tuple[str, pd.DataFrame, list[str]]:
         data, workers = self.data, self.workers

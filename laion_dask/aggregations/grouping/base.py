@@ -109,6 +109,21 @@ def _assigned(partition: Partition, grouping: Grouping) -> Members:
     return grouping.assign(partition)
 
 
+def rows_of_groups(partition: Partition, by: Grouping) -> list[tuple[str, np.ndarray]]:
+    """The groups of a partition with the positions of their rows, and the rows in no group.
+
+    Groups without rows are omitted; positions are int64.
+    """
+    memberships = members(partition, by)
+    order = np.argsort(memberships.codes, kind="stable")
+    ends = np.cumsum(memberships.counts())
+    rows_of_each = np.split(memberships.rows[order], ends[:-1]) if len(ends) else []
+    groups = dict(zip(memberships.labels, rows_of_each, strict=True))
+    outside = np.flatnonzero(~memberships.in_any())
+    groups[by.no_group] = np.concatenate([groups.get(by.no_group, outside[:0]), outside])
+    return [(label, rows) for label, rows in groups.items() if len(rows)]
+
+
 #: Names that are often mistaken for columns, with the grouping to use instead.
 _OF_ADDRESSES = {
     name: f"For the {what} of the URLs use ld.{call}()."

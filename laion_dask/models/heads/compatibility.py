@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from laion_dask.errors import ModelMismatchError, OptionError, must_be, one_of
-from laion_dask.models.clip import ClipModel, as_clip, check_same_space, own_file_hint
+from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.embedding_head import EmbeddingHead
+from laion_dask.models.same_space import check_same_space, own_file_hint
 
 
 def check_heads(

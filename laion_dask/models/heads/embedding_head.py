@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.extras import require_extra
-from laion_dask.models.clip import ClipModel, as_model, check_same_space
+from laion_dask.models.clip import ClipModel, as_model
 from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.batching import (
@@ -23,6 +23,7 @@ from laion_dask.models.heads.batching import (
     rows_of,
     tame,
 )
+from laion_dask.models.same_space import check_same_space
 from laion_dask.models.vectors import Vectors
 from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_backoff
 from laion_dask.numerics.torch_threads import spread
