@@ -297,6 +297,8 @@ def test_refused_before_anything_is_computed(model, head, tmp_path):
         embed(source, out, model, heads=[head.to("url")])
     with pytest.raises(OptionError, match="batch_size is 0"):
         embed(source, out, model, batch_size=0)
+    with pytest.raises(OptionError, match="batch_size is True"):
+        embed(source, out, model, batch_size=True)
     with pytest.raises(WeightsError, match="architecture without weights"):
         embed(source, out, "ViT-L-14")
     (source / "1.tar").write_bytes(b"no tar")
