@@ -1,6 +1,6 @@
-"""Embeddings in the order of a frame's shards."""
+"""Pair embeddings with a frame's shards; Parquet columns of vectors."""
 
-from __future__ import annotations
+import pyarrow as pa
 
 from laion_dask.frame.provenance import Provenance
 
@@ -8,3 +8,8 @@ from laion_dask.frame.provenance import Provenance
 def pair(embeddings, frame):
     """Pair embeddings with the shards of a frame."""
     return embeddings.paired_with(Provenance.of(frame).shards)
+
+
+def parquet_column(array, type_, nulls=()):
+    values = [None if i in nulls else row.tolist() for i, row in enumerate(array)]
+    return pa.array(values, type_)
