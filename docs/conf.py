@@ -60,7 +60,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_persistent": ["search-field"],
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
