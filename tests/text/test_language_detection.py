@@ -1,15 +1,11 @@
-"""The language of captions: the model, its thresholds, the column and LAION's classes."""
-
+"""The language of texts: the model, its prior and thresholds, and the scripts of the text."""
 # ruff: noqa: RUF001
 
 from __future__ import annotations
 
-import json
-import pickle
 import threading
 import unicodedata
 from collections import Counter, defaultdict
-from importlib.metadata import version
 
 import dask
 import numpy as np
@@ -21,69 +17,15 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from py3langid import langid
-from support.frames import both
+from support.multilingual_captions import CAPTIONS, SENTENCES, named, plain
 from support.paths import SHARED
 from support.property_tests import examples
 
-import laion_dask as ld
-from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.grouping.base import members
-from laion_dask.aggregations.grouping.languages import CLASSES, language_class
 from laion_dask.demo.planting import plan_rows
-from laion_dask.errors import ColumnError, OptionError
-from laion_dask.io.parquet import duckdb_connection
-from laion_dask.scoring.language import language
 from laion_dask.stats import wilson
 from laion_dask.text import language_detection as kernels
-from laion_dask.text.language_detection import LANGUAGES, MAX_CHARACTERS, Detector, detect
+from laion_dask.text.language_detection import LANGUAGES, MAX_CHARACTERS
 from laion_dask.text.scripts import LATIN, NONE, letters_by_script, possible
-
-#: One sentence per language, written by us, of the kind found next to an image.
-SENTENCES = {
-    "en": "A beautiful photograph of a small dog playing in the grass",
-    "de": "Der schnelle braune Fuchs springt über den faulen Hund im Garten.",
-    "fr": "Le chien noir dort sur le canapé du salon pendant l'après-midi.",
-    "es": "La niña pequeña juega con su perro en el parque de la ciudad.",
-    "it": "Una bella vista del mare dalla finestra della camera da letto.",
-    "pt": "Uma bela vista do mar a partir da janela do quarto do hotel.",
-    "nl": "Een mooie foto van een kleine hond die in het gras speelt.",
-    "sv": "En vacker bild av en liten hund som leker i gräset.",
-    "pl": "Piękne zdjęcie małego psa bawiącego się na trawie.",
-    "cs": "Krásná fotografie malého psa, který si hraje v trávě.",
-    "tr": "Çimenlerde oynayan küçük bir köpeğin güzel bir fotoğrafı.",
-    "ru": "Красивая фотография маленькой собаки, играющей в траве.",
-    "uk": "Гарна фотографія маленького собаки, який грається у траві.",
-    "el": "Μια όμορφη φωτογραφία ενός μικρού σκύλου που παίζει στο γρασίδι.",
-    "he": "תמונה יפה של כלב קטן משחק על הדשא",
-    "ar": "صورة جميلة لكلب صغير يلعب على العشب",
-    "hi": "घास पर खेलते हुए एक छोटे कुत्ते की सुंदर तस्वीर",
-    "ja": "芝生で遊ぶ小さな犬の美しい写真",
-    "ko": "잔디밭에서 노는 작은 개의 아름다운 사진",
-    "zh": "一只小狗在草地上玩耍的美丽照片",
-    "th": "ภาพถ่ายสวยงามของสุนัขตัวเล็กที่เล่นบนหญ้า",
-    "vi": "Một bức ảnh đẹp về một chú chó nhỏ đang chơi trên cỏ",
-    "id": "Foto indah seekor anjing kecil yang sedang bermain di rumput",
-    "fi": "Kaunis kuva pienestä koirasta, joka leikkii nurmikolla",
-    "hu": "Gyönyörű fotó egy kis kutyáról, amely a fűben játszik",
-    "ro": "O fotografie frumoasă a unui câine mic care se joacă în iarbă",
-}
-HOSTILE = [
-    "\x00", "\x00A photograph of a small dog\x00 playing in the grass", "\u202egnp.exe", "\ufeff",
-    "a\u0300" * 9000, "\U0001f600" * 50, "<script>alert(1)</script>", "'; DROP TABLE x; --",
-    "\ufffe\uffff", "\u200d" * 100, "𝕬𝖇𝖈𝖉", "1234567890", "=1+1", "  \n\t ", "ꟸ" * 9,
-]  # fmt: skip
-CAPTIONS = [*SENTENCES.values(), None, "", "red", "IMG_2034.JPG", *HOSTILE]
-
-
-def named(texts, min_letters=4, min_confidence=0.4) -> list:
-    detected = detect(
-        pa.chunked_array([pa.array(texts, pa.large_string())]), plain(min_letters, min_confidence)
-    )
-    return detected.to_pylist()
-
-
-def plain(min_letters=4, min_confidence=0.4) -> Detector:
-    return Detector("text", "language", min_letters, min_confidence)
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +149,6 @@ def shared(letter: str) -> bool:
     return bool(regex.match(r"\p{Common}|\p{Inherited}|\p{Lm}", letter))
 
 
-# The model
-
-
 def test_sentences_in_26_languages_are_told_apart():
     assert dict(zip(SENTENCES, named(list(SENTENCES.values())), strict=True)) == {
         code: code for code in SENTENCES
@@ -275,9 +214,6 @@ def test_a_prior_of_shares():
     assert len(set(LANGUAGES)) == len(LANGUAGES) and all(len(code) == 2 for code in LANGUAGES)
 
 
-# Thresholds
-
-
 def test_und_below_a_length_or_a_confidence():
     assert named(["red", "Paris", "", "  ", "12345", None]) == ["und"] * 5 + [None]
     assert named(["赤色の星"] * 2, min_letters=8) == ["ja"] * 2
@@ -331,125 +267,6 @@ def test_threads_share_one_model(monkeypatch):
     for thread in work:
         thread.join()
     assert len(builds) == 1 and found == [expected] * 6
-
-
-# The verb
-
-
-@pytest.fixture
-def paths(write):
-    texts = [*CAPTIONS]
-    return [
-        write(
-            f"{i}.parquet",
-            {"URL": pa.array(["u"] * len(part)), "TEXT": pa.array(part, pa.string())},
-        )
-        for i, part in enumerate((texts, texts[:0], texts[::-1]))
-    ]
-
-
-@both
-def test_a_column_beside_each_caption(paths):
-    frame = ld.read_shards(paths)
-    detected = language(frame)
-    assert (
-        detected.columns[-1] == "language" and detected.dtypes["language"] == frame.dtypes["text"]
-    )
-    found = detected.compute()
-    codes = [None if pd.isna(c) else c for c in found["language"]]
-    assert codes == named(CAPTIONS) + named(CAPTIONS)[::-1]
-    again = language(frame.repartition(npartitions=1)).compute()
-    assert (
-        again["language"].tolist()[: len(CAPTIONS)] == found["language"].tolist()[: len(CAPTIONS)]
-    )
-    german = detected[detected["language"] == "de"].compute()
-    assert set(german["text"]) == {SENTENCES["de"]}
-
-
-@both
-def test_a_published_language_stays(write):
-    path = write("a.parquet", {"TEXT": [SENTENCES["de"]] * 2, "LANGUAGE": ["en", "de"]})
-    frame = ld.read_shards(path)
-    found = language(frame).compute()
-    assert found["language"].tolist() == ["en", "de"]
-    assert found["detected_language"].tolist() == ["de", "de"]
-    assert "spoken" in language(frame, to="spoken").columns
-    with pytest.raises(OptionError, match="already has a column 'language'"):
-        language(frame, to="language")
-    with pytest.raises(OptionError, match="already has a column 'detected_language'"):
-        language(language(frame))
-
-
-def test_it_is_lazy_and_reads_captions_alone(paths, no_compute, monkeypatch):
-    monkeypatch.setattr(kernels, "model", lambda: pytest.fail("the model was loaded"))
-    queries, plain_query = [], duckdb_connection.query
-    monkeypatch.setattr(
-        duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
-    )
-    detected = language(ld.read_shards(paths))[["language", "row"]]
-    pickle.loads(pickle.dumps(detected))
-    assert queries == []
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain_query(*a)
-    )
-    detected.compute(scheduler="sync")
-    assert len(queries) == 3 and all('"TEXT"' in sql and '"URL"' not in sql for sql in queries)
-
-
-def test_what_it_refuses(paths):
-    frame = ld.read_shards(paths)
-    for options, kind, said in [
-        ({"column": "txet"}, ColumnError, "Did you mean 'text'"),
-        ({"column": "row"}, OptionError, "holds int64"),
-        ({"to": "url"}, OptionError, "already has a column 'url'"),
-        ({"to": 3}, OptionError, "the new column's name"),
-        ({"min_letters": -1}, OptionError, "min_letters is -1"),
-        ({"min_letters": 2.5}, OptionError, "min_letters is 2.5"),
-        ({"min_letters": True}, OptionError, "min_letters is True"),
-        ({"min_confidence": 50}, OptionError, r"min_confidence is 50\. Expected a probability"),
-        ({"min_confidence": float("nan")}, OptionError, "min_confidence is nan"),
-        ({"min_confidence": "high"}, OptionError, "min_confidence is 'high'"),
-    ]:
-        with pytest.raises(kind, match=said):
-            language(frame, **options)
-    with pytest.raises(OptionError, match="a Dask DataFrame"):
-        language(frame.compute())
-
-
-def test_an_export_names_the_detector(paths, tmp_path):
-    detected = language(ld.read_shards(paths), min_confidence=0.6)
-    detected.laion.export(tmp_path / "out")
-    (entry,) = json.loads((tmp_path / "out/_recipe.json").read_text())["models"]
-    assert entry["detector"] == {"py3langid": version("py3langid")}
-    assert (entry["name"], entry["of"], entry["min_letters"]) == ("language", "text", 4)
-    assert entry["min_confidence"] == 0.6
-
-
-# LAION's three classes
-
-
-def test_three_classes():
-    codes = ["en", "EN", "en-US", "en_GB", "de", "zh-Hant", "und", "nolang", "un", "", None, "eng"]
-    part = Partition(pa.table({"spoken": pa.array(codes, pa.string())}))
-    found = members(part, language_class("spoken"))
-    assert found.labels == CLASSES and found.rows.tolist() == [*range(10), 11]
-    names = [CLASSES[c] for c in found.codes]
-    assert names == ["English"] * 4 + ["other"] * 2 + ["no language"] * 4 + ["other"]
-    for empty in (part.table[:0], part.table[10:11]):
-        assert len(members(Partition(empty), language_class("spoken")).rows) == 0
-
-
-def test_what_the_classes_refuse():
-    kinds = {"language": "string", "width": "integer"}
-    bound = language_class().bind(kinds)
-    assert bound.reads == ("language",) and pickle.loads(pickle.dumps(bound)) == bound
-    with pytest.raises(ColumnError, match=r"no column 'lang'.*'language'.*laion\.language"):
-        language_class("lang").bind(kinds)
-    with pytest.raises(OptionError, match="holds integer"):
-        language_class("width").bind(kinds)
-    with pytest.raises(OptionError, match="Expected the name of a column"):
-        language_class(3)
 
 
 def test_zero_rows_load_nothing(monkeypatch):
