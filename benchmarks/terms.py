@@ -75,11 +75,11 @@ COMPARED = ("60", "5000")
 TARGETS = (("polars loop", 25), ("pandas loop", 100))
 
 
-def child(*arguments: str, limit_s: int = 0) -> dict | None:
-    """Run `terms_ways` with one thread and return the JSON of its last line; None at the limit."""
+def child(script: str, *arguments: str, limit_s: int = 0) -> dict | None:
+    """Run a script with one thread and return the JSON of its last line; None at the limit."""
     threads = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
     completed = subprocess.run(
-        [sys.executable, str(HERE / "terms_ways.py"), *arguments],
+        [sys.executable, str(HERE / script), *arguments],
         env={**os.environ, **dict.fromkeys(threads, "1"), "TERMS_CPU_LIMIT_S": str(limit_s)},
         stdout=subprocess.PIPE,
         text=True,
@@ -87,7 +87,7 @@ def child(*arguments: str, limit_s: int = 0) -> dict | None:
     if limit_s and completed.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return None
     if completed.returncode:
-        command = f"terms_ways.py {' '.join(arguments)}"
+        command = " ".join((script, *arguments))
         raise SystemExit(f"{command} failed with exit code {completed.returncode}.")
     return json.loads(completed.stdout.splitlines()[-1])
 
@@ -102,7 +102,7 @@ def measure(data: Path, source: str, repeats: int, scratch: Path) -> dict[str, d
                     continue
                 out = str(scratch / f"{n}-{way}.npz")
                 inputs = (way, source, str(data / f"terms-{n}.json"), str(rows), out)
-                result = child(*inputs, limit_s=LIMITS_S.get((n, way), 0))
+                result = child("terms_ways.py", *inputs, limit_s=LIMITS_S.get((n, way), 0))
                 if result is None:
                     print(f"{n} terms, {way}: stopped at the limit", file=sys.stderr)
                     continue
@@ -148,7 +148,7 @@ def differences_on(source: str, data: Path, scratch: Path) -> dict[str, int]:
         keys = []
         for way in (OURS, "polars loop"):
             out = str(scratch / "real.npz")
-            child(way, source, str(data / f"terms-{n}.json"), str(rows), out)
+            child("terms_ways.py", way, source, str(data / f"terms-{n}.json"), str(rows), out)
             matches = np.load(out)
             keys.append(matches["rows"] * int(n) + matches["which"])
         differing[n] = len(np.setxor1d(*keys))
@@ -253,7 +253,7 @@ def main() -> int:
         for n, ways in ROWS.items():
             ROWS[n] = {way: rows for way, rows in ways.items() if way in LIBRARIES}
     most = max(max(ways.values()) for ways in ROWS.values())
-    source = child("prepare", args.data, str(most))["path"]
+    source = child("terms_data.py", args.data, str(most))["path"]
     with tempfile.TemporaryDirectory(dir=args.data) as folder:
         scratch = Path(folder)
         runs = measure(data, source, args.repeats, scratch)
