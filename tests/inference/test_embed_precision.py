@@ -1,13 +1,12 @@
 """``embed`` in float32 and bfloat16: close to a plain loop, resumable to the byte, never mixed."""
 
-import hashlib
 import io
 import json
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.digests import digest
 from support.small_clip import make_small_clip, picture, write_tar
 
 from laion_dask.errors import ExportError, OptionError
@@ -35,11 +34,6 @@ def source(tmp_path_factory):
             members[f"{t}_{i}.txt"] = f"caption {t} {i}".encode()
         write_tar(folder / f"{t}.tar", members)
     return folder
-
-
-def digest(folder):
-    files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def images(result):

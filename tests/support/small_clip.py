@@ -56,3 +56,19 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return path
+
+
+def captioned(folder, n_tars=3, n=7):
+    """Tar archives with captions and JSON; each has one broken image and one stray text."""
+    folder.mkdir(exist_ok=True)
+    for t in range(n_tars):
+        members = {}
+        for i in range(n):
+            members[f"{t}_{i}.png"] = b"broken" if i == 2 else picture(10 * t + i)
+            members[f"{t}_{i}.txt"] = b"" if i == 4 else f"caption {t} {i}".encode()
+            members[f"{t}_{i}.json"] = json.dumps(
+                {"url": f"http://a/{i}", "n": i if t else i + 0.5, "odd": [i] if t else "x"}
+            ).encode()
+        members["stray.txt"] = b"no image here"
+        write_tar(folder / f"{t:05d}.tar", members)
+    return folder

@@ -1,20 +1,14 @@
-"""Scores joined by key: every row once, with its score or none, and all rows counted."""
-
-import errno
-import gc
-from dataclasses import replace
-from itertools import pairwise
+"""Scores joined by key: every row once, with its score or none, and all of them counted."""
 
 import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from dask.callbacks import Callback
 from hypothesis import given
 from hypothesis import strategies as st
+from support.join_tables import N, big, by_pandas, keys_of_others, rows, write
 from support.property_tests import examples
 
 import laion_dask as ld
@@ -25,60 +19,8 @@ from laion_dask.errors import (
     OptionError,
     ProvenanceError,
     SchemaError,
-    SpillError,
 )
-from laion_dask.io.storage import spill
-from laion_dask.io.storage.folder_lock import owner
 from laion_dask.joins import join as joining
-from laion_dask.joins import size
-
-N = 60
-
-
-@pytest.fixture(params=["held by every worker", "shuffled"])
-def way(request, monkeypatch):
-    """Run a test with each join strategy."""
-    if request.param == "shuffled":
-        monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    return request.param
-
-
-def write(path, columns: dict, n_files: int = 1, **options) -> str:
-    path.mkdir(parents=True, exist_ok=True)
-    table = pa.table(columns)
-    cuts = np.linspace(0, len(table), n_files + 1).astype(int)
-    for i, (start, stop) in enumerate(pairwise(cuts)):
-        pq.write_table(table.slice(start, stop - start), path / f"{i:04d}.parquet", **options)
-    return str(path)
-
-
-def rows(hashes) -> dict:
-    n = len(hashes)
-    return {
-        "URL": [f"http://a.com/{i}" for i in range(n)],
-        "TEXT": [f"caption {i % 7}" for i in range(n)],
-        "similarity": np.linspace(0, 1, n, dtype="f4"),
-        "hash": pa.array(hashes, pa.int64()),
-    }
-
-
-def big(i: np.ndarray) -> np.ndarray:
-    """Integers too large for float64 to distinguish."""
-    return (np.asarray(i, np.int64) + 2**62).astype(np.int64)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """A data set of 60 rows, and scores for 40 of them and for 10 other keys."""
-    frame = write(tmp_path / "meta", rows(big(np.arange(N))), 3, row_group_size=8)
-    order = np.random.default_rng(0).permutation(np.r_[np.arange(20, N), np.arange(1000, 1010)])
-    scores = {"hash": big(order), "punsafe": (order % 10 / 10).astype("f4"), "n": order}
-    return frame, write(tmp_path / "scores", scores, 2)
-
-
-def by_pandas(folder: str, scores: str, how: str) -> pd.DataFrame:
-    read = [pq.read_table(f).to_pandas() for f in (folder, scores)]
-    return read[0].merge(read[1], on="hash", how=how, sort=False)
 
 
 @pytest.mark.parametrize("how", ["left", "inner"])
@@ -257,54 +199,6 @@ def test_what_does_not_fit_is_refused_immediately(folders, tmp_path, no_compute)
     frame.laion.join(folders[1], on="hash")  # lazy
 
 
-def test_nothing_stays_on_disk(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    frame, waiting = ld.read_shards(folders[0], max_rows_per_partition=10), tmp_path / "waiting"
-    waiting.mkdir()
-    right = by_pandas(*folders, "left")["punsafe"].to_numpy()
-    joined, seen = frame.laion.join(folders[1], on="hash"), []
-
-    def look(part):
-        seen.extend(waiting.iterdir())
-        return part
-
-    def stop(part):
-        raise KeyboardInterrupt
-
-    killed = waiting / f"laion_dask-spill-{replace(owner(), pid=2**22 + 1)}-0"
-    killed.mkdir()
-    with dask.config.set(temporary_directory=str(waiting)):
-        got = joined.map_partitions(look, meta=joined._meta).compute()["punsafe"]
-        np.testing.assert_array_equal(got.to_numpy(), right)
-        assert seen and killed not in seen
-        with dask.config.set(scheduler="processes", num_workers=2):
-            np.testing.assert_array_equal(joined["punsafe"].compute().to_numpy(), right)
-        with pytest.raises(KeyboardInterrupt):
-            joined.map_partitions(stop, meta=joined._meta).compute(scheduler="sync")
-        gc.collect()
-        assert not list(waiting.iterdir())
-
-
-def test_a_full_disk_is_one_clear_line(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    joined = ld.read_shards(folders[0]).laion.join(folders[1], on="hash")
-
-    class Full:
-        def __init__(self, path, mode="rb"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with dask.config.set(temporary_directory=str(tmp_path)):
-        monkeypatch.setattr(pa, "OSFile", Full)
-        with pytest.raises(SpillError, match=r"No space left.*temporary_directory"):
-            joined.compute(scheduler="sync")
-
-
-def keys_of_others(tmp_path) -> str:
-    """A table that maps the keys to those of another table."""
-    i = np.arange(N)
-    return write(tmp_path / "keys", {"hash": big(i), "other": [f"k{j}" for j in i]}, 2)
-
-
 def test_joined_twice_on_what_was_joined(folders, way, tmp_path):
     scores = {"other": [f"k{j}" for j in range(0, N, 2)], "p": np.arange(N // 2) + 0.5}
     second = write(tmp_path / "second", scores, 3)
@@ -317,37 +211,6 @@ def test_joined_twice_on_what_was_joined(folders, way, tmp_path):
     assert kept.laion.export(tmp_path / "out").rows == ld.Rows(N, 27, 3, 30, 0)
 
 
-def test_on_worker_processes(folders, tmp_path):
-    from distributed import Client, LocalCluster
-
-    right = by_pandas(*folders, "left")["punsafe"].to_numpy()
-    options = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, **options) as cluster,
-        Client(cluster),
-    ):
-        for most in (joining.MAX_LOOKUP_BYTES, 0):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(joining, "MAX_LOOKUP_BYTES", most)
-                frame = ld.read_shards(folders[0], max_rows_per_partition=10)
-                got = frame.laion.join(folders[1], on="hash").compute()["punsafe"]
-                np.testing.assert_array_equal(got.to_numpy(), right)
-                twice = frame.laion.join(keys_of_others(tmp_path), on="hash")
-                twice = twice.laion.join(keys_of_others(tmp_path), on="other", suffix="_2")
-                assert (twice["hash_2"] == twice["hash"]).compute().all()
-
-
-def test_keys_that_change_between_two_computations_are_an_error(folders, monkeypatch):
-    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    frame = ld.read_shards(folders[0])
-    meta = frame._meta
-    half = frame.map_partitions(lambda part: part.sample(frac=0.5), meta=meta)
-    with pytest.raises(JoinError, match="differ each time that it is computed"):
-        half.laion.join(folders[1], on="hash").compute()
-    same = frame.map_partitions(lambda part: part.sample(frac=0.5, random_state=0), meta=meta)
-    assert len(same.laion.join(folders[1], on="hash").compute()) == N // 2
-
-
 def test_the_first_of_many_duplicates(tmp_path, way):
     keys = np.random.default_rng(0).integers(0, 50, 20_000)
     scores = {"hash": keys, "punsafe": np.arange(20_000, dtype="f8")}
@@ -357,57 +220,6 @@ def test_the_first_of_many_duplicates(tmp_path, way):
     first = pd.DataFrame(scores).drop_duplicates("hash").set_index("hash")["punsafe"]
     assert result["punsafe"].tolist()[:50] == first.reindex(range(50)).tolist()
     assert result["punsafe"].isna().sum() == 10
-
-
-def test_the_frame_is_read_when_the_exchange_has_ended(folders, monkeypatch):
-    """Partitions that are read early would all stay in memory."""
-    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    frame = ld.read_shards(folders[0], max_rows_per_partition=10)
-    joined, begun = frame.laion.join(folders[1], on="hash"), []
-
-    def note(key, *_):
-        begun.append(str(key[0]) if isinstance(key, tuple) else str(key))
-
-    with Callback(pretask=note):
-        sums = dask.compute(joined["punsafe"].sum(), joined["similarity"].sum(), joined["n"].sum())
-    assert sums[2] == by_pandas(*folders, "left")["n"].sum()
-    written = [i for i, name in enumerate(begun) if name.startswith("write-")]
-    read = [i for i, name in enumerate(begun) if name.startswith("_readafter-")]
-    assert len(read) == frame.npartitions and min(read) > max(written)
-    begun.clear()
-    with Callback(pretask=note):  # without score columns there is no exchange
-        assert len(joined[["url"]].compute()) == len(joined) == N
-    assert not [name for name in begun if name.startswith("write-")]
-
-
-@pytest.mark.parametrize("key", ["hash", "url"])
-@pytest.mark.parametrize("cut", [7, 10**6])
-def test_a_key_that_is_repeated_on_both_sides_is_written_once_a_partition(
-    tmp_path, monkeypatch, key, cut
-):
-    """A single key fills both sides, so buckets cannot spread it."""
-    monkeypatch.setattr(joining, "MAX_LOOKUP_BYTES", 0)
-    monkeypatch.setattr(size, "_BUCKET_BYTES", 9000)
-    rng, n = np.random.default_rng(3), 800
-    numbers = np.where(rng.random(n) < 0.9, 5, rng.integers(0, 100, n))
-    left, right = numbers[: n // 2], numbers[n // 2 :]
-    urls = [f"http://a.com/{i}" for i in right]
-    frame = rows(left) | {"URL": [f"http://a.com/{i}" for i in left]}
-    frame = ld.read_shards(write(tmp_path / "m", frame, 4), max_rows_per_partition=cut * 20)
-    scores = {"hash": right, "URL": urls, "p": np.arange(len(right)) + 0.5}
-    scores = ld.read_shards(write(tmp_path / "s", scores, 3), max_rows_per_partition=cut * 15)
-    written, write_all = [], spill.write
-    monkeypatch.setattr(
-        spill, "write", lambda part, *a: written.append(part) or write_all(part, *a)
-    )
-    joined = frame.laion.join(scores, on=key, columns=["p"], duplicates="first")
-    got = joined.compute()["p"].to_numpy()
-    first = pd.Series(np.arange(len(right)) + 0.5, right).groupby(level=0).first()
-    np.testing.assert_array_equal(got, first.reindex(left).to_numpy())
-    assert all(not part.duplicated(["key_hash"]).any() for part in written if "bucket" in part)
-    assert len(written) > frame.npartitions + scores.npartitions + 2  # several buckets
-    (entry,) = joined.laion.export(tmp_path / "out").manifest["joins"]
-    assert entry["duplicates_left_out"] == len(right) - len(first)
 
 
 def test_a_table_that_no_file_holds_is_refused_by_name(folders):
