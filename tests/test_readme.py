@@ -6,13 +6,10 @@ import re
 import shlex
 import shutil
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import typer
 from support.paths import ROOT
 
-import laion_dask as ld
 from laion_dask import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,18 +82,6 @@ def test_the_ten_lines_and_the_how_to_pages_run(folder, capsys):
     plan = how_to("scale", "ld.plan(")
     run(plan.replace('ld.heads.aesthetic("ViT-L-14:openai")', "ld.heads.demo_safety()"), names)
     assert "search, 1,000 queries" in capsys.readouterr().out
-
-
-def test_scores_of_others_are_joined(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name, columns in (
-        ("meta", {"URL": ["a", "b"], "TEXT": ["c", "d"], "hash": [1, 2]}),
-        ("punsafe", {"hash": [2, 3], "punsafe": [0.1, 0.2]}),
-    ):
-        (tmp_path / name).mkdir()
-        pq.write_table(pa.table(columns), tmp_path / name / "0.parquet")
-    run(how_to("join", ".join("), {"ld": ld, "shards": ld.read_shards("meta")})
-    assert "2 read = 1 kept + 0 dropped + 1 unscored" in capsys.readouterr().out
 
 
 def test_every_block_of_python_is_tested():

@@ -1,0 +1,66 @@
+"""The how-to pages run from top to bottom, and print what they show."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+
+import pytest
+from support.paths import ROOT
+
+from laion_dask.errors import LaionDaskError
+
+PAGES = ROOT / "docs/how-to"
+#: Code, and the text block directly after it, which is its output or its error.
+STEP = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
+
+
+def steps(page: str) -> list[tuple[str, str]]:
+    """The Python blocks of a page, each with the output that the page shows."""
+    return STEP.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def names(demo_folder, tmp_path, monkeypatch) -> dict:
+    """The names that every page starts with, in a folder with the demo corpus."""
+    shutil.copytree(demo_folder, tmp_path / "demo-corpus")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    ((setup, _),) = steps("index")
+    assert printed(setup, names) == ""
+    return names
+
+
+def printed(code: str, names: dict) -> str:
+    """What a block prints, with paths relative to the working folder; errors as Python shows them.
+
+    Output lines have no trailing spaces, so that editors may remove them.
+    """
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(compile(code, "how-to page", "exec"), names)
+        except LaionDaskError as error:
+            print(f"{type(error).__name__}: {error}")
+    text = out.getvalue().replace(f"{os.getcwd()}/", "")
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def rewrapped(output: str) -> str:
+    """An error as one line: pages wrap the messages. Other output is unchanged."""
+    return " ".join(output.split()) if re.match(r"\w+Error: ", output) else output
+
+
+@pytest.mark.parametrize("page", ["read", "join"])
+def test_the_page_prints_what_it_shows(page, names):
+    for code, shown in steps(page):
+        assert rewrapped(printed(code, names)) == rewrapped(shown), code
+
+
+def test_every_output_directly_follows_its_code():
+    for path in PAGES.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("```text\n") == sum(bool(shown) for _, shown in steps(path.stem)), path
