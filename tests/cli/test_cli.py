@@ -12,21 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.command_line import run
 from typer.testing import CliRunner
 
 from laion_dask import cli
 from laion_dask.options import get_option
 
 COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "verify", "models", "demo")
-
-
-def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
-    monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    printed = capsys.readouterr()
-    return ended.value.code or 0, printed.out, printed.err
 
 
 def counts(text: str) -> dict[str, int]:

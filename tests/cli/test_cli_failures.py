@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from support.command_line import run
 
 from laion_dask import cli
 from laion_dask.cli.option_names import option_names
@@ -31,15 +32,6 @@ MORE = {
     "score": ["{out}", "--embeddings", "{source}", "--model", "demo", "--text", "a bird"],
     "export": ["{out}"],
 }
-
-
-def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
-    monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    printed = capsys.readouterr()
-    return ended.value.code or 0, printed.out, printed.err
 
 
 def refused(outcome: tuple[int, str, str], *codes: int) -> str:

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.command_line import run
 
 import laion_dask as ld
-from laion_dask import cli
 from laion_dask.cli.output import plain
 from laion_dask.formatting import printable, spreadsheet_text
 from laion_dask.reports.hit_list import write_table
 
 N = 120
-
-
-def run(monkeypatch, capsys, *words: object) -> tuple[int, str, str]:
-    """Run ``laion-dask words``; return the exit code, stdout and stderr."""
-    monkeypatch.setattr(sys, "argv", ["laion-dask", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    printed = capsys.readouterr()
-    return ended.value.code or 0, printed.out, printed.err
 
 
 @pytest.fixture

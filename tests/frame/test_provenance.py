@@ -1,26 +1,13 @@
 """Each verb computes its frame's provenance once, walking the graph once."""
 
-import dask
 import numpy as np
 import pytest
 from support.heads import linear_head
-from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame import row_path
 from laion_dask.frame.provenance import Provenance
-
-
-@pytest.fixture(scope="module")
-def c(tmp_path_factory):
-    return collection(tmp_path_factory.mktemp("set"), (40, 25))
-
-
-@pytest.fixture
-def frame(c):
-    with dask.config.set(scheduler="sync"):
-        yield ld.read_shards(c.metadata)
 
 
 @pytest.fixture
@@ -75,9 +62,9 @@ FRAMES = {
 
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_asks_once(verb, kind, frame, c, tmp_path, requested, walked):
-    emb = ld.open_embeddings(c.img_emb, model=c.model)
-    head = linear_head(tmp_path, c.model)
+def test_a_verb_asks_once(verb, kind, frame, two_shards, tmp_path, requested, walked):
+    emb = ld.open_embeddings(two_shards.img_emb, model=two_shards.model)
+    head = linear_head(tmp_path, two_shards.model)
     prepared = FRAMES[kind](frame)
     requested.clear()
     walked.clear()

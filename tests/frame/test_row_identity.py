@@ -1,28 +1,15 @@
 """Every verb refuses frames whose shard or row column was overwritten, and only those."""
 
-import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.row_set import RowSet
 
 IDS = ["shard", "row", "width", "hash"]
-
-
-@pytest.fixture(scope="module")
-def c(tmp_path_factory):
-    return collection(tmp_path_factory.mktemp("set"), (40, 25))
-
-
-@pytest.fixture
-def frame(c):
-    with dask.config.set(scheduler="sync"):
-        yield ld.read_shards(c.metadata)
 
 
 def swapped(frame):
@@ -93,15 +80,19 @@ WRITING_OVER = {
 
 
 @pytest.mark.parametrize("step", WRITING_OVER)
-def test_what_writes_over_an_identity_is_refused_by_every_verb(frame, c, tmp_path, step):
+def test_what_writes_over_an_identity_is_refused_by_every_verb(frame, two_shards, tmp_path, step):
     made = WRITING_OVER[step](frame)
-    emb = ld.open_embeddings(c.img_emb, model=c.model, like=frame)
+    emb = ld.open_embeddings(two_shards.img_emb, model=two_shards.model, like=frame)
     verbs = {
         "rows": lambda: made.laion.rows(),
         "export": lambda: made.laion.export(tmp_path / "out"),
-        "similarity": lambda: made.laion.similarity(emb, np.ones(c.model.dim, np.float32), to="s"),
-        "search": lambda: made.laion.search(emb, np.ones(c.model.dim, np.float32), k=2),
-        "open_embeddings": lambda: ld.open_embeddings(c.img_emb, model=c.model, like=made),
+        "similarity": lambda: made.laion.similarity(
+            emb, np.ones(two_shards.model.dim, np.float32), to="s"
+        ),
+        "search": lambda: made.laion.search(emb, np.ones(two_shards.model.dim, np.float32), k=2),
+        "open_embeddings": lambda: ld.open_embeddings(
+            two_shards.img_emb, model=two_shards.model, like=made
+        ),
     }
     for verb in verbs.values():
         with pytest.raises(ProvenanceError, match=r"other values|must hold|no column"):
@@ -148,10 +139,10 @@ KEEPING = {
 
 @pytest.mark.filterwarnings("ignore:Merging dataframes with merge column")
 @pytest.mark.parametrize("step", KEEPING)
-def test_what_keeps_an_identity_passes(frame, c, step):
+def test_what_keeps_an_identity_passes(frame, two_shards, step):
     made = KEEPING[step](frame)
     assert made.laion.rows() == ld.Rows(65, 65, 0, 0, 0)
-    ld.open_embeddings(c.img_emb, model=c.model, like=made)
+    ld.open_embeddings(two_shards.img_emb, model=two_shards.model, like=made)
 
 
 #: User functions, which the graph cannot describe.
