@@ -13,14 +13,18 @@ from support.paths import ROOT
 
 from laion_dask.errors import LaionDaskError
 
-PAGES = ROOT / "docs/how-to"
+FOLDER = ROOT / "docs/how-to"
+#: The pages whose every block runs on the demo corpus.
+PAGES = ["read", "join", "search", "audit", "export", "train", "embed"]
+#: Characters that fit the column of a page in a window of 1,280 pixels.
+WIDTH = 67
 #: Code, and the text block directly after it, which is its output or its error.
 STEP = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
 
 
 def steps(page: str) -> list[tuple[str, str]]:
     """The Python blocks of a page, each with the output that the page shows."""
-    return STEP.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))
+    return STEP.findall((FOLDER / f"{page}.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -54,13 +58,19 @@ def rewrapped(output: str) -> str:
     return " ".join(output.split()) if re.match(r"\w+Error: ", output) else output
 
 
-@pytest.mark.parametrize("page", ["read", "join"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_page_prints_what_it_shows(page, names):
     for code, shown in steps(page):
         assert rewrapped(printed(code, names)) == rewrapped(shown), code
 
 
 def test_every_output_directly_follows_its_code():
-    for path in PAGES.glob("*.md"):
+    for path in FOLDER.glob("*.md"):
         text = path.read_text(encoding="utf-8")
         assert text.count("```text\n") == sum(bool(shown) for _, shown in steps(path.stem)), path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_and_output_fit_the_column(page):
+    lines = [line for block in steps(page) for text in block for line in text.splitlines()]
+    assert [line for line in lines if len(line) > WIDTH] == []
