@@ -20,7 +20,7 @@ def open_embeddings(
     like: dd.DataFrame | None = None,
     field: str | None = None,
 ) -> Embeddings:
-    """Embeddings over ``.npy``, ``.npz`` or Parquet files. Eager, but reads headers only.
+    """Embeddings over ``.npy``, ``.npz``, safetensors or Parquet files. Eager; reads only headers.
 
     Parameters
     ----------

@@ -39,8 +39,8 @@ class ClipModel:
     ----------
     arch : str
         ``"demo"`` (the small model that ships with the package), an architecture of open_clip
-        (``"ViT-L-14"``, also written ``"ViT-L/14"``), or the path of a ``.json`` configuration in
-        open_clip's format.
+        (``"ViT-L-14"``, also written ``"ViT-L/14"``), a name with both (``"ViT-L-14:openai"``), or
+        the path of a ``.json`` configuration in open_clip's format.
     pretrained : str or path, optional
         A tag of open_clip (``"openai"``, ``"laion2b_s32b_b82k"``) or the path of a weight file.
         Without it, the spec stands for any model of that architecture: it can be compared, but not
@@ -69,6 +69,8 @@ class ClipModel:
 
     def __init__(self, arch, pretrained=None, *, device=None) -> None:
         # Written out because the generated __init__ would accept the device by position.
+        if pretrained is None and isinstance(arch, str) and not arch.endswith(".json"):
+            arch, pretrained = split_name(arch)
         object.__setattr__(self, "arch", clean_arch(arch))
         object.__setattr__(self, "pretrained", clean_tag(pretrained))
         object.__setattr__(self, "device", None if device is None else str(device))

@@ -94,7 +94,8 @@ def train(
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
     >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
-    >>> labeled = frame.assign(unsafe=frame["punsafe"] >= 0.5)
+    >>> known = frame.laion.where("punsafe is not None")  # null >= 0.5 would be a negative label
+    >>> labeled = known.assign(unsafe=known["punsafe"] >= 0.5)
     >>> head = ld.heads.train(images, labeled, label="unsafe")
     >>> print(head.report)
     ROC-AUC 1.0000, ECE ... on ... held-out rows (... positive); fitted on ...

@@ -74,6 +74,12 @@ def test_a_spec_loads_nothing():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["ViT-L-14:openai", "ViT-L/14:openai", "ViT-L-14/openai"])
+def test_one_name_may_have_both_parts(name):
+    assert ClipModel(name) == ClipModel("ViT-L-14", "openai")
+    assert ClipModel(ClipModel(name).name) == ClipModel(name)
+
+
 def test_wrong_names_are_refused_at_once():
     with pytest.raises(OptionError, match="Did you mean 'ViT-L-14'"):
         ClipModel("ViT-L14")

@@ -147,8 +147,9 @@ def _check_count(shard: Source, file: File) -> None:
     if file.n_rows != shard.n_rows:
         raise PairingError(
             f"{file.path} has {file.n_rows:,} rows, but {shard.path} has {shard.n_rows:,}. "
-            "Fetch both again; rows that do not pair one to one cannot be scored. A subset written "
-            "by export pairs with the embeddings of its source."
+            "Rows that do not pair one to one cannot be scored. Open the shards whose images were "
+            "embedded (embed writes them beside the embeddings, as metadata), or fetch both again. "
+            "A subset written by export pairs with the embeddings of its source."
         )
 
 
