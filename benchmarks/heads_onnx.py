@@ -41,7 +41,7 @@ def _value(name: str, width: int) -> bytes:
 
 
 def folded_model(detector) -> bytes:
-    """The detector without its look-ups, with the normalisation folded into the first layer."""
+    """The detector without its look-ups, with the normalization folded into the first layer."""
     deviation = np.maximum(np.sqrt(detector.variance.astype(np.float64)), 1e-7)
     (kernel, bias), *others = detector.layers
     kernel = kernel / deviation[:, None]

@@ -129,7 +129,7 @@ def torch_blocks() -> Score:
 
 
 def onnx_blocks() -> Score:
-    """onnxruntime in batches, with the normalisation folded into the first layer."""
+    """onnxruntime in batches, with the normalization folded into the first layer."""
     import onnxruntime
     import torch
     from heads_onnx import folded_model

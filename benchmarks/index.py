@@ -27,7 +27,7 @@ PACKAGES = ("faiss-cpu", "numpy", "torch", "dask", "laion_dask")
 
 
 def recall(truth: np.ndarray, returned: np.ndarray) -> float:
-    """The share of the true neighbours that were returned."""
+    """The share of the true neighbors that were returned."""
     hits = sum(np.isin(t, f).sum() for t, f in zip(truth, returned, strict=True))
     return round(float(hits / truth.size), 4)
 

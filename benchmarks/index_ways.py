@@ -2,8 +2,8 @@
 
     python benchmarks/index_ways.py WAY DATA [OUT]
 
-The data are clustered unit vectors: 2,000 centres, the first with many more rows than the last;
-each row is its centre plus noise of the same length. As in model embeddings, the noise has a
+The data are clustered unit vectors: 2,000 centers, the first with many more rows than the last;
+each row is its center plus noise of the same length. As in model embeddings, the noise has a
 decaying spectrum; it is rotated at random so that its large directions do not fall into a single
 code.
 """

@@ -92,7 +92,7 @@ def agreement_table(shares: dict[str, dict[str, float]]) -> str:
 
 
 def accuracy(labels: dict[str, list]) -> dict[str, dict[str, list[float]]]:
-    """Shares of the demo captions in each language labelled correctly and incorrectly."""
+    """Shares of the demo captions in each language labeled correctly and incorrectly."""
     from laion_dask.demo.planting import plan_rows
 
     true = [row.language for row in plan_rows(PLANTED, SEED)]

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 DIM, SHARDS, QUERIES, SEED = 768, 8, 1000, 7
-#: Number of clusters, and the distance of a row from its centre: neighbours have cosines of 0.4 to
+#: Number of clusters, and the distance of a row from its center: neighbors have cosines of 0.4 to
 #: 0.7, as in CLIP's embedding space.
 CLUSTERS, SPREAD = 1000, 0.8
 
@@ -42,7 +42,7 @@ def write(folder: Path, rows: int) -> None:
 
 
 def _draw_rows(draw, centres, n: int):
-    """Rows near randomly drawn centres."""
+    """Rows near randomly drawn centers."""
     import numpy as np
 
     noise = draw.standard_normal((n, DIM), dtype=np.float32) * np.float32(SPREAD / DIM**0.5)

@@ -41,10 +41,10 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def lacks_for_cudf() -> str:
+def why_no_cudf() -> str:
     """The reason why this process cannot create cuDF frames; empty if it can.
 
-    Cheap if cuDF is not installed: torch is queried only if a GPU device file exists.
+    Fast if cuDF is not installed: torch is only queried if a GPU device file exists.
     """
     if importlib.util.find_spec("cudf") is not None:
         return "" if gpu_count() else NO_GPU
@@ -72,7 +72,7 @@ def resolve_backend(backend: str) -> str:
     """
     if backend not in ("auto", *BACKENDS):
         raise one_of("backend", backend, ["auto", *BACKENDS])
-    lacks = lacks_for_cudf() if backend != "pandas" else ""
+    lacks = why_no_cudf() if backend != "pandas" else ""
     if backend == "auto":
         if lacks == GPU_WITHOUT_CUDF:
             warn_of_pandas(f"Here {lacks}. {installation('gpu')}", depth=5)

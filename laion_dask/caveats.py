@@ -7,9 +7,10 @@ import pandas as pd
 #: Caveats by the words that trigger them: any table whose text contains the words shows the caveat.
 CAVEATS = {
     "model-assigned": (
-        "Perceived, model-assigned: what a CLIP model finds nearest among the prompts it was "
-        "given. It is not who anybody is or says to be, and it errs more on some people than on "
-        "others. It describes a collection; no decision about a person can rest on it."
+        "Perceived, model-assigned: the prompt that a CLIP model finds nearest among those it was "
+        "given. This is not who a person is or says they are, and the model errs more for some "
+        "people than for others. It describes a collection; do not base a decision about a "
+        "person on it."
     ),
 }
 _MARKED = ("statistic", "term", "axis", "group", "method")

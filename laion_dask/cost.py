@@ -27,7 +27,7 @@ class Cost:
     shared : tuple of str
         Rates of work that the statistics of one pass share.
     reads : {"columns", "embeddings", "images"}
-        The input of a row that is read besides ``columns``.
+        The input that is read for each row besides ``columns``.
     columns : tuple of str
         The frame columns that are read.
     embeddings : tuple of Embeddings
@@ -42,12 +42,12 @@ class Cost:
         Bytes that a process needs per query, results included.
     other_bytes : int
         Bytes read from other files, such as the table of a join.
-    most_rows : int or None
+    max_rows : int or None
         An upper bound on the rows read, regardless of the size of the frame.
     is_pass : bool
         Whether the partitions of the frame are computed; False for work on other files.
     notes : tuple of str
-        What the estimate omits, as sentences for the reader of a plan.
+        Sentences for the reader of a plan on what the estimate omits.
     """
 
     rates: tuple[str, ...]
@@ -60,7 +60,7 @@ class Cost:
     queries: int = 1
     query_bytes: float = 0.0
     other_bytes: int = 0
-    most_rows: int | None = None
+    max_rows: int | None = None
     is_pass: bool = True
     notes: tuple[str, ...] = ()
 

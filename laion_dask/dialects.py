@@ -1,7 +1,7 @@
-"""How each published release spells the canonical columns; a dialect is one entry of `DIALECTS`.
+"""Dialects: the names of the canonical columns in each published release.
 
-A dialect is recognized by its column names and maps them to canonical names. Columns that are not
-part of the dialect keep their names.
+A dialect is one entry of `DIALECTS`, recognized by its column names, which it maps to canonical
+names. Columns that are not part of the dialect keep their names.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _CARRIED = {
 DIALECTS: tuple[Dialect, ...] = (
     _dialect(
         "coyo-700m",
-        "COYO-700M (Byeon et al. 2022); similarity is the ViT-B/32 one, as in LAION",
+        "COYO-700M (Byeon et al. 2022); similarity is computed with ViT-B/32, as in LAION",
         "url text image_phash clip_similarity_vitb32",
         {
             "clip_similarity_vitb32": "similarity",
@@ -92,7 +92,7 @@ DIALECTS: tuple[Dialect, ...] = (
     ),
     _dialect(
         "datacomp",
-        "DataComp metadata (Gadre et al. 2023); similarity is the ViT-B/32 one, as in LAION",
+        "DataComp metadata (Gadre et al. 2023); similarity is computed with ViT-B/32, as in LAION",
         "uid url text clip_b32_similarity_score",
         {
             "original_width": "width",

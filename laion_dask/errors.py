@@ -23,7 +23,7 @@ class _Message:
     """The message of an error or a warning, spelled for Python or for the command line."""
 
     args: tuple  # of `BaseException`
-    #: How the command that was run spells parameters, if set; see `laion_dask.cli`.
+    #: The spelling of parameters in the command that was run, if set; see `laion_dask.cli`.
     called: dict[str, str]
 
     def __init__(self, *args: object) -> None:
@@ -87,7 +87,7 @@ class ProvenanceError(LaionDaskError, ValueError):
 
 
 class JoinError(LaionDaskError, ValueError):
-    """A table cannot be joined: its keys are not unique, or have another type."""
+    """A table cannot be joined: its keys are not unique, or are of a different type."""
 
 
 class SpillError(LaionDaskError, OSError):
@@ -115,11 +115,11 @@ class ImageError(LaionDaskError, ValueError):
 
 
 class ExportError(LaionDaskError, OSError):
-    """A target folder is not writable, or holds files of somebody else."""
+    """A target folder is not writable, or contains files that this package did not write."""
 
 
 class ExportConflictError(ExportError):
-    """Another export has changed the target folder since this one began, or is changing it now."""
+    """Another export changed the target folder since this export began, or is changing it now."""
 
 
 class IndexFileError(LaionDaskError, OSError):
@@ -149,7 +149,7 @@ class DiscoveryWarning(UserWarning):
 
 
 class QueryWarning(UserWarning):
-    """A text query looks like the path or URL of an image; the message says which."""
+    """A text query looks like the path or URL of an image."""
 
 
 class BackendWarning(_Message, UserWarning):

@@ -18,10 +18,10 @@ _SPANS = ((172800, 86400, "days"), (5400, 3600, "h"), (90, 60, "min"), (1, 1, "s
 
 def printable(text: str) -> str:
     """Escape control, format and bidirectional characters, so that text is safe to display."""
-    return "".join(f"\\u{ord(c):04x}" if _steers(c) else c for c in text)
+    return "".join(f"\\u{ord(c):04x}" if _is_unsafe(c) else c for c in text)
 
 
-def _steers(character: str) -> bool:
+def _is_unsafe(character: str) -> bool:
     return category(character) in _STEERS and character not in _JOINERS
 
 

@@ -13,12 +13,12 @@ from laion_dask.extras import installation
 
 
 def require_dask_cuda():
-    """The ``dask_cuda`` module.
+    """Import and return the ``dask_cuda`` module.
 
     Raises
     ------
     MissingExtraError
-        When it is not installed.
+        When dask-cuda is not installed.
     """
     try:
         return importlib.import_module("dask_cuda")
@@ -50,7 +50,7 @@ def require_cuvs():
     Raises
     ------
     MissingExtraError
-        When it is not installed, or no CUDA device is visible.
+        When cuVS is not installed, or no CUDA device is visible.
     """
     if not gpu_count():
         raise MissingExtraError(

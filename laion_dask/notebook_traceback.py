@@ -1,4 +1,4 @@
-"""How IPython and Jupyter display errors of this package: the message, then the user's own lines.
+"""Display errors of this package in IPython and Jupyter: the message, then the user's own lines.
 
 Frames inside the package, and frames that an interrupt hits, do not help the user fix the call and
 are hidden. An unexpected error, which is not a `LaionDaskError`, is displayed in full. ``%debug``

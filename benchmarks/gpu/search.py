@@ -28,7 +28,7 @@ SHARD = 1_000_000
 MOST, GPU_SHARE = 16_000_000, 0.3
 #: Rows and queries per block for torch, and the number of queries checked.
 BLOCK, QUERY_BATCH, CHECKED = 1 << 20, 1000, 16
-#: A row is wrong if its cosine is below that of the last true neighbour by more than this.
+#: A row is wrong if its cosine is below that of the last true neighbor by more than this.
 NEAR = 1e-6
 VERB, HALF, NARROW = f"{OURS}, df.laion.search", "torch float16, topk", "torch bfloat16, topk"
 READ, CPU = "read only", f"{OURS}, no GPU"
@@ -143,7 +143,7 @@ def true_cosines(x, queries, returned):
 
 
 def wrong_rows(x, queries, returned) -> int:
-    """Number of returned rows that are not nearest neighbours, for the first `CHECKED` queries.
+    """Number of returned rows that are not nearest neighbors, for the first `CHECKED` queries.
 
     Ties within `NEAR` are accepted. Duplicate and missing rows count as wrong.
     """

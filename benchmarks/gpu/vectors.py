@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 DIM, SEED = 768, 7
-#: Number of clusters, and the distance of a row from its centre, as in `benchmarks/search_data.py`.
+#: Number of clusters, and the distance of a row from its center, as in `benchmarks/search_data.py`.
 CLUSTERS, SPREAD = 1000, 0.8
 #: Rows drawn at a time.
 BLOCK = 1 << 18
 
 
 class Clustered:
-    """Float16 unit vectors around centres, on a device; the same seed gives the same rows there."""
+    """Float16 unit vectors around centers, on a device; the same seed gives the same rows there."""
 
     def __init__(self, device, seed: int = SEED) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""WEAT, SEAT and iEAT with a CLIP model: are two sets of texts or images closer to two others?"""
+"""WEAT, SEAT and iEAT: the association of two sets of texts or images with two others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laion_dask.stats.table import Table, table
 
 _LETTERS = ("X", "Y", "A", "B")
 #: Name of the test for each kind of target.
-_TEST = {"texts": "WEAT", "pictures": "iEAT", "vectors": "WEAT"}
+_TEST = {"texts": "WEAT", "images": "iEAT", "vectors": "WEAT"}
 
 
 def association(
@@ -125,9 +125,9 @@ def _names(value) -> tuple[str, ...]:
 
 
 def _kind(name: str, value) -> str:
-    """``"texts"``, ``"pictures"`` or ``"vectors"``."""
-    expected = "Expected a list of str, a list of pictures, or an array of vectors (n, dim)."
-    if isinstance(value, (dict, set, frozenset)):  # not ordered sequences
+    """``"texts"``, ``"images"`` or ``"vectors"``."""
+    expected = "Expected a list of str, a list of images, or an array of vectors (n, dim)."
+    if isinstance(value, (dict, set, frozenset)):  # these are not sequences of items
         raise OptionError(f"{name} is a {type(value).__name__}. {expected}")
     if getattr(getattr(value, "dtype", None), "kind", None) in ("f", "i", "u"):
         return "vectors"
@@ -145,7 +145,7 @@ def _kind_of_one(item) -> str | None:
     if isinstance(item, str):
         return "texts"
     if hasattr(item, "convert") or isinstance(item, (os.PathLike, bytes, bytearray, memoryview)):
-        return "pictures"
+        return "images"
     numbers = isinstance(item, (int, float, np.number)) and not isinstance(item, bool)
     return "vectors" if numbers or isinstance(item, (list, tuple)) or _is_array(item) else None
 
@@ -170,7 +170,7 @@ def _check_pairs(names: Sequence[str], kinds: Sequence[str]) -> None:
             raise OptionError(
                 f"{names[one]} holds {kinds[one]} and {names[two]} {kinds[two]}, which every CLIP "
                 "model embeds in separate regions; their distance would look like an association. "
-                "Give both as texts, or both as pictures."
+                "Give both as texts, or both as images."
             )
 
 
@@ -193,7 +193,7 @@ def _vectors(
     if kind == "texts":
         texts = [s.replace("{}", text) for text in _items(value) for s in sentences]
         return model.text(texts)
-    if kind == "pictures":
+    if kind == "images":
         return model.image(_items(value))
     for item in (value, *(value if isinstance(value, (list, tuple)) else ())):
         item_model = getattr(item, "model", None)
@@ -202,8 +202,8 @@ def _vectors(
     rows = tests.as_rows(name, value)
     if rows.shape[1] != model.dim:
         raise OptionError(
-            f"{name} has vectors of {rows.shape[1]} numbers; {model.name} makes {model.dim}. Embed "
-            "them with that model, or name the model that made them."
+            f"{name} has vectors of length {rows.shape[1]}, but {model.name} has {model.dim}. "
+            "Embed them with that model, or name the model that made them."
         )
     return rows
 

@@ -16,7 +16,7 @@ from laion_dask.aggregations.grouping.base import ByColumn, Grouping, axes
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.overlap import (
     Overlap,
-    as_narrowing,
+    as_filter_counts,
     by_marks,
     inside_and_undecided,
     sizes,
@@ -25,7 +25,7 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import measured_kind_of
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.narrowing import filter_between
+from laion_dask.frame.filter_difference import filter_between
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.repeated_rows import rows_in_both
 from laion_dask.frame.subset_membership import IN_ONE, IN_OTHER, mark_membership
@@ -54,7 +54,7 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
 
 
 def check_axes(frame: dd.DataFrame, by: str | Grouping | Sequence[str | Grouping]) -> None:
-    """Raise if `audit` could not group the frame by these.
+    """Raise if `audit` cannot group the frame by the given axes.
 
     Raises
     ------
@@ -149,17 +149,17 @@ def audit(
     >>> table["group"][0]
     '(all)'
     """
-    must_be("after", after, (dd.DataFrame, str), "a narrowed frame, or an expression")
+    must_be("after", after, (dd.DataFrame, str), "a filtered frame, or an expression")
     options, expected = report_options(level, min_n), references(by, reference)
-    unfiltered, narrowed = Provenance.of(before), None
+    unfiltered, filtered = Provenance.of(before), None
     where: str | Predicate | None
     if isinstance(after, str):
         where = after
     else:
-        narrowed = Provenance.of(after)
-        where = filter_between(unfiltered, narrowed, passes)
+        filtered = Provenance.of(after)
+        where = filter_between(unfiltered, filtered, passes)
     exclusion = Exclusion(where, axes(by), expected)
-    counts, rows_before, rows_after, caveats = _counted(unfiltered, narrowed, exclusion)
+    counts, rows_before, rows_after, caveats = _counted(unfiltered, filtered, exclusion)
     measure: Exclusion | Overlap = Overlap(IN_ONE, IN_OTHER, exclusion.by, expected)
     if isinstance(counts, ExclusionCounts):
         (measure,) = bind(unfiltered, [exclusion])
@@ -174,12 +174,12 @@ def audit(
 
 
 def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -> tuple:
-    """Counts of a narrowing or of two subsets, the accounts of both frames, and caveats."""
+    """Counts of one subset or two overlapping ones, the accounts of both frames, and caveats."""
     bound = bind(before, [measure])
     if measure.where is not None:
         (counted,), rows = collect(before, bound)
         return counted, rows, _beyond(rows, counted), ()
-    assert after is not None  # an expression is a filter
+    assert after is not None  # without a filter, `after` is a frame
     left = bind(after, bound)
     marked = mark_membership(before.frame, after.frame, bound[0].reads)
     if marked is not None:
@@ -198,18 +198,18 @@ def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -
 def _compared(tallies, rows: Rows | None) -> tuple:
     """The result of `_counted` for rows that are marked with the subsets they are in."""
     everyone = by_marks(tallies[0])[ALL]
-    accounts = [_narrowed(rows, everyone, side) for side in (0, 1)]
+    accounts = [_account_of_side(rows, everyone, side) for side in (0, 1)]
     n_before, n_after, n_both = sizes(everyone)
     if n_both == n_after:
-        return as_narrowing(tallies), *accounts, ()
+        return as_filter_counts(tallies), *accounts, ()
     caveat = (
         f"{n_before:,} rows before, {n_after:,} after, {n_both:,} of them in both: a comparison of "
-        "two subsets, not of what a filter leaves."
+        "two subsets, not of a frame and its filtered rows."
     )
     return tallies, *accounts, (caveat,)
 
 
-def _narrowed(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
+def _account_of_side(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
     """The account of one of two subsets, from the account of the rows they were selected from."""
     if rows is None:
         return None
@@ -250,7 +250,7 @@ def _check_narrower(before: ExclusionCounts, after: ExclusionCounts, in_both: in
         overlap = "" if in_both is None else f", {in_both:,} of them in both"
         raise OptionError(
             f"before has {n:,} rows and after {m:,}{overlap}: after is not a subset of before. "
-            "Expected a narrowing, audit(frame, frame.laion.where(...), by=...); or, to compare "
+            "Expected a subset of it, audit(frame, frame.laion.where(...), by=...); or, to compare "
             "two subsets, both filtered from one frame by expressions or masks."
         )
 
@@ -265,7 +265,7 @@ def audit_cost(
     OptionError, ColumnError
         As for `audit`.
     """
-    note = "audit: one pass, as of a filter; two frames that are filtered otherwise take two"
+    note = "audit: assumes one pass, as for a filter; two separately filtered frames take two"
     groupings = default_axes(frame.frame) if by is None else axes(by)
     cost = pass_cost(frame, [Exclusion(None, groupings)], label="audit")
     return replace(cost, notes=(note,))

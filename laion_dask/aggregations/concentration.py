@@ -1,4 +1,4 @@
-"""How unevenly rows are distributed over domains, or over the values of a column."""
+"""The concentration of rows in domains, or in the values of a column."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Concentration(Statistic):
     capacity: int
     private: bool = False
     name = "concentration"
-    place = 1
+    section_position = 1
     method = (
         "Domains are registered domains by the public suffix list packaged with tldextract. Gini: "
-        "half the mean absolute difference over the mean (0 equal, towards 1 all in one). "
+        "half the mean absolute difference over the mean (0 if equal, close to 1 if all in one). "
         "Herfindahl: the sum of squared shares, the probability that two rows share a domain. "
         "Entropy is divided by the logarithm of the number of domains.",
     )
@@ -112,7 +112,7 @@ def concentration(
     ``"label"`` have a label in ``term`` and its count in ``k``. Rows with ``group`` ``"all"`` have
     in ``term`` ``"distinct"`` (the number of labels), ``"top 10"`` and so on (rows of the 10 most
     frequent labels together), ``"gini"``, ``"herfindahl"``, ``"effective number"`` (its inverse),
-    ``"entropy"`` (normalised by the logarithm of the number of labels that occur), ``"theil"``, and
+    ``"entropy"`` (normalized by the logarithm of the number of labels that occur), ``"theil"``, and
     ``"none"`` (the share of all rows without a label).
 
     With at most ``capacity`` labels, all results are exact. With more, ``method`` says "count-min":
@@ -222,7 +222,7 @@ def _rate(count, sketch: HeavyHitters):
 
 
 def _sketch_note(sketch: HeavyHitters) -> str:
-    return f"count-min, at most {sketch.error:,.0f} too high but for 1 in {1 / FAILURE:,.0f}"
+    return f"count-min, at most {sketch.error:,.0f} too high, except for 1 in {1 / FAILURE:,.0f}"
 
 
 def _indices(sketch: HeavyHitters) -> Iterator[dict]:
@@ -246,7 +246,7 @@ def _indices(sketch: HeavyHitters) -> Iterator[dict]:
         "term": "herfindahl", **common, "value": (lower + upper) / 2, "lo": lower, "hi": upper,
         "method": f"bounds, {_sketch_note(sketch)}",
     }  # fmt: skip
-    why = f"left out: over {sketch.capacity:,} labels, most of them forgotten"
+    why = f"omitted: more than {sketch.capacity:,} labels, most of them discarded"
     yield {
         "term": "effective number", **common, "value": 2 / (lower + upper), "lo": 1 / upper,
         "hi": 1 / lower if lower else float("inf"), "method": f"bounds, {_sketch_note(sketch)}",

@@ -78,7 +78,7 @@ def check_pairs(one: Grouping, other: Grouping, n_one: int, n_other: int) -> Non
     if n_one * n_other > MAX_CELLS:
         raise OptionError(
             f"{one.axis!r} with {n_one:,} groups and {other.axis!r} with {n_other:,} make more "
-            f"than {MAX_CELLS:,} pairs. Group one of them by something coarser."
+            f"than {MAX_CELLS:,} pairs. Use a coarser grouping for one of them."
         )
 
 

@@ -48,7 +48,7 @@ class Cooccurrence(Statistic):
     by: Grouping
     pairs: tuple[tuple[str, str], ...] | None
     name = "cooccurrence"
-    place = 5
+    section_position = 5
     method = (
         "nPMI(w, g) = ln[p(w,g) / (p(w) p(g))] / -ln p(w,g), p being shares of captions that "
         "mention them (Bouma 2009). The PMI bias of w is PMI(w, a) - PMI(w, b), with the interval "
@@ -197,7 +197,7 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _members_of_pairs(groups: Members, pairs: tuple[tuple[str, str], ...] | None) -> Members:
-    """The rows in two groups at once, labelled by the sorted pair of groups."""
+    """The rows in two groups at once, labeled by the sorted pair of groups."""
     if pairs is not None:
         paired = {label for pair in pairs for label in pair}
         numbers = [i for i, label in enumerate(groups.labels) if label in paired]

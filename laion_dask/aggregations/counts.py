@@ -1,4 +1,4 @@
-"""Labelled integer counts, which can be added although partitions have seen different labels."""
+"""Labeled integer counts, which can be added although partitions have seen different labels."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """An integer array whose leading axes are labelled.
+    """An integer array whose leading axes are labeled.
 
     Attributes
     ----------
     labels : tuple of tuple
-        Labels of each labelled axis; unique.
+        Labels of each labeled axis; unique.
     values : int64 array
         One number, or an array of numbers, per combination of labels.
     """
@@ -38,7 +38,7 @@ class Counts:
     values: np.ndarray
 
     def ordered(self, *labels: Sequence) -> np.ndarray:
-        """The values with the labelled axes in the given order, and zeros for unseen labels."""
+        """The values with the labeled axes in the given order, and zeros for unseen labels."""
         return _reordered(self, tuple(map(tuple, labels)))
 
 
@@ -184,12 +184,12 @@ def _check_size(by: Grouping | None, size: int) -> None:
         return
     if by is None:
         raise OptionError(
-            f"The thresholds make {size:,} numbers that would be kept, but at most "
+            f"The thresholds require {size:,} counts in memory, but at most "
             f"{MAX_NUMBERS:,} are allowed. Give fewer thresholds."
         )
     raise OptionError(
-        f"{by.axis!r} makes so many groups that {size:,} numbers would be kept, but at most "
-        f"{MAX_NUMBERS:,} are allowed. Group by something coarser, or give fewer thresholds."
+        f"{by.axis!r} has so many groups that {size:,} counts are required in memory, but at most "
+        f"{MAX_NUMBERS:,} are allowed. Use a coarser grouping, or give fewer thresholds."
     )
 
 

@@ -32,7 +32,7 @@ class Curve(Statistic):
     above: bool
     top: int | None = None
     name = "curve"
-    place = 4
+    section_position = 4
     method = ("The share of a group's scored rows above each threshold, with Wilson's interval.",)
 
     @property
@@ -124,7 +124,7 @@ def curve(
     thresholds : sequence of float
         In any order; by default 0.05, 0.10, …, 0.95. Integers beyond 2**53 are exact.
     above : bool
-        False for the share below each threshold. A value equal to the threshold is neither.
+        False for the share below each threshold. A value equal to the threshold is on neither side.
     top : int, optional
         As for `rates`.
 
@@ -139,8 +139,8 @@ def curve(
     Raises
     ------
     OptionError
-        If there is no threshold, or one is not a number. When bound, ColumnError or OptionError if
-        the column does not exist or is not numeric.
+        If ``thresholds`` is empty, or contains anything but numbers. When bound, ColumnError or
+        OptionError if the column does not exist or is not numeric.
 
     Examples
     --------

@@ -107,7 +107,7 @@ class Describe(Statistic):
     columns: tuple[str, ...] = ()
     everything: bool = False
     name = "describe"
-    place = 0
+    section_position = 0
     method = (
         "Quantile at q: the smallest value such that at least a share q of the values do not "
         "exceed it; exact while a column has at most 10,000 distinct values, else from a sketch "

@@ -117,7 +117,7 @@ class Distributions(Statistic):
     verb = "distributions"
     method = (
         "Shares of all rows below each threshold, with Wilson's interval (1927). An unscored row "
-        "counts as not below.",
+        "does not count as below.",
     )
 
     @property
@@ -217,7 +217,9 @@ def distributions(
     if not columns:
         raise OptionError("No column was named. Name one or more, such as 'punsafe'.")
     for name in columns:
-        must_be("A column", name, str, "a name, such as 'punsafe'; several are given one by one")
+        must_be(
+            "A column", name, str, "a name, such as 'punsafe'; pass several as separate arguments"
+        )
         if name not in frame.columns:
             raise no_column(name, frame.columns)
         if kind_of(frame.dtypes[name]) in ("string", "other"):
@@ -262,5 +264,5 @@ def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None 
             )
         if frame.kinds[name] in ("string", "other"):
             raise OptionError(f"distributions needs numbers, but the column {name!r} holds none.")
-    note = "distributions: a core was measured with three columns"
+    note = "distributions: the rate was measured with three columns"
     return Cost(("distributions",), columns=columns, notes=(note,) if len(columns) != 3 else ())

@@ -25,7 +25,7 @@ class DuplicateShare(Statistic):
     column: str
     capacity: int
     name = "duplicate_share"
-    place = 2
+    section_position = 2
     method = (
         "Repeats: rows minus distinct values. Exact for at most 65,536 distinct values; beyond "
         "that, estimated from the values with that many smallest hashes, to about 1 % (Bar-Yossef "
@@ -86,8 +86,8 @@ class DuplicateShare(Statistic):
 def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> DuplicateShare:
     """Share of rows that repeat the URL or caption of another row.
 
-    Values are compared byte by byte: another case, an extra space, or the same URL with ``www.`` is
-    a different value. Missing values are counted separately and are not repeats.
+    Values are compared byte by byte: different case, an extra space, or the same URL with ``www.``
+    is a different value. Missing values are counted separately and are not repeats.
 
     All results are exact for at most ``capacity`` distinct values. With more, the ``capacity``
     values with the smallest 64-bit hashes are counted exactly, and the rest is estimated from them:
@@ -112,8 +112,8 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
         ``distinct``
             ``value``: the number of distinct values in ``n`` rows.
         ``repeats``
-            ``k`` and ``rate``: rows minus distinct values, which are dropped if one row per value
-            is kept.
+            ``k`` and ``rate``: the number of rows minus the number of distinct values, that is, the
+            rows that are dropped if one row per value is kept.
         ``rows whose value repeats``
             ``k`` and ``rate``: rows whose value also occurs in another row.
         ``most frequent``
@@ -128,7 +128,7 @@ def duplicate_share(column: str = "url", *, capacity: int = CAPACITY) -> Duplica
     ------
     OptionError
         If an argument has the wrong type or is out of range. When bound, ColumnError or OptionError
-        if the column does not exist or has another kind.
+        if the column does not exist or is not of text or integers.
 
     References
     ----------

@@ -34,14 +34,14 @@ _OF_GROUPS = ("share_before", "share_after", "share_expected")
 class ExclusionCounts:
     """Counts for all rows, and on each axis for every group and for the rows in no group.
 
-    ``tells_undecided`` is False if rows were counted separately before and after a filter, which
+    ``has_undecided`` is False if rows were counted separately before and after a filter, which
     does not show which rows the filter could not decide.
     """
 
     everyone: Count
     groups: tuple[dict[str, Count], ...]
     none: tuple[Count, ...]
-    tells_undecided: bool = True
+    has_undecided: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Exclusion(Statistic):
             reference = dict(by_axis[axis.axis]) if axis.axis in by_axis else None
             results.append(_axis_rows(axis, groups, none, state.everyone, reference, options))
         combined = pd.concat(results, ignore_index=True)
-        return combined if state.tells_undecided else combined.drop(columns="undecided")
+        return combined if state.has_undecided else combined.drop(columns="undecided")
 
 
 def excluded_by(
@@ -136,7 +136,7 @@ def references(by, reference: Mapping | None) -> tuple:
     Raises
     ------
     OptionError
-        If it is not a distribution, or names an unknown axis.
+        If the reference is not a distribution, or names an unknown axis.
     """
     if reference is None:
         return ()
@@ -179,7 +179,7 @@ def with_kept(before: ExclusionCounts, after: ExclusionCounts) -> ExclusionCount
     )
     none = tuple(map(kept, before.none, after.none))
     everyone = kept(before.everyone, after.everyone)
-    return ExclusionCounts(everyone, groups, none, tells_undecided=False)
+    return ExclusionCounts(everyone, groups, none, has_undecided=False)
 
 
 def _axis_rows(

@@ -19,7 +19,7 @@ from laion_dask.predicate.nodes import Compare, Constant, Name
 from laion_dask.stats.checks import probability
 from laion_dask.stats.intervals import wilson
 
-#: Label of all rows; files are labelled by their number.
+#: Label of all rows; files are labeled by their number.
 _ALL = ""
 
 
@@ -46,7 +46,7 @@ class HateContentRate(Statistic):
     def bind(self, kinds: Mapping[str, str]) -> Self:
         for column in self.columns:
             if column not in kinds:
-                hint = "Probabilities come with df.laion.score_captions(...)."
+                hint = "df.laion.score_captions(...) adds probabilities."
                 raise no_column(column, kinds, hint)
             if kinds[column] not in ("float32", "float64"):
                 raise OptionError(
@@ -184,7 +184,7 @@ def _above(column: str, kind: str, threshold: float) -> Predicate:
 
 
 def _masks(partition: Partition, row: Sequence[Predicate]) -> list[tuple[np.ndarray, ...]]:
-    """For each class, and last for any: masks of the rows over the threshold, decided, and all."""
+    """Masks of the rows over the threshold, decided, and all: for each class, then for any."""
     masks = [partition.evaluate(predicate) for predicate in row]
     any_over = np.logical_or.reduce([over for over, _ in masks])
     all_known = np.logical_and.reduce([known for _, known in masks])

@@ -32,7 +32,7 @@ class Intersections(Statistic):
 
     axes: tuple[Grouping, ...]
     name = "intersections"
-    place = 6
+    section_position = 6
     method = (
         "Observed captions that mention both, divided by the number expected if the two mentions "
         "were independent (interval: log of the observed share, delta method). A word in both "

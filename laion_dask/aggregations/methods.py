@@ -42,4 +42,4 @@ def methods() -> dict[str, tuple[str, ...]]:
 
 def section_positions() -> dict[str, float]:
     """The position of each statistic's section in a datasheet, by name."""
-    return {each.name: each.place for each in STATISTICS}
+    return {each.name: each.section_position for each in STATISTICS}

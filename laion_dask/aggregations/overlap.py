@@ -91,7 +91,7 @@ def sizes(everyone: np.ndarray) -> tuple[int, int, int]:
     return first, second, int(everyone[_INSIDE, _INSIDE])
 
 
-def as_narrowing(state: Sequence[Tally]) -> ExclusionCounts:
+def as_filter_counts(state: Sequence[Tally]) -> ExclusionCounts:
     """Counts of a filter, for a second subset that is contained in the first."""
 
     def kept(counts: np.ndarray) -> tuple[int, int, int]:

@@ -106,7 +106,7 @@ def perceived(
     ColumnError
         If ``by`` names an unknown column.
     ModelMismatchError
-        If vectors are known to come from another model than the embeddings.
+        If vectors are known to come from a different model than the embeddings.
     PairingError, ProvenanceError
         If the embeddings do not belong to the frame's shards. All of these are raised immediately.
     ProvenanceError
@@ -171,10 +171,10 @@ class Perceived(Statistic):
     is_shared = True
     verb = "perceived"
     method = (
-        "Each picture gets the label whose prompt is nearest by the softmax of cosines times the "
+        "Each image gets the label whose prompt is nearest by the softmax of cosines times the "
         "model's logit scale (Radford et al. 2021, section 3.1.4), if its probability leads by the "
         "margin (Scheffer, Decomain and Wrobel 2001); else it is not assigned. Shares are of the "
-        "pictures with an embedding, with Wilson's interval.",
+        "images with an embedding, with Wilson's interval.",
     )
 
     @property
@@ -280,10 +280,15 @@ def perceived_cost(
     OptionError, ColumnError
         If ``prompts`` is not a mapping, or ``by`` names an unknown column.
     """
-    must_be("prompts", prompts, (Mapping, type(None)), "a mapping, as ld.perceived takes it")
+    must_be(
+        "prompts",
+        prompts,
+        (Mapping, type(None)),
+        "a mapping of labels to prompts, as for ld.perceived",
+    )
     each = (prompts or {"one": "", "other": ""}).values()
     n = sum(len(labels) if isinstance(labels, Mapping) else 1 for labels in each)
-    notes = () if n == 2 else (f"perceived: of {n} labels, and the rate was measured with 2",)
+    notes = () if n == 2 else (f"perceived: it has {n} labels, but the rate was measured with 2",)
     axis = None if by is None else grouping(by).bind(frame.kinds)
     grouped = Cost(()) if axis is None else axis.cost
     return Cost(

@@ -75,7 +75,12 @@ def _direction(model: ClipModel | EmbeddingSpace, label: str, prompt) -> np.ndar
     if _is_text(prompt):
         prompt = [prompt] if isinstance(prompt, str) else list(prompt)
         for each in prompt:
-            must_be(f"A prompt of {label!r}", each, str, "a str; vectors are given by themselves")
+            must_be(
+                f"A prompt of {label!r}",
+                each,
+                str,
+                "a str; vectors are passed alone, not in a list",
+            )
         prompt = model.text(prompt)
     for each in (prompt, *(prompt if isinstance(prompt, (list, tuple)) else ())):
         other = getattr(each, "model", None)
@@ -84,7 +89,7 @@ def _direction(model: ClipModel | EmbeddingSpace, label: str, prompt) -> np.ndar
     rows = as_rows(f"The label {label!r}", prompt)
     if rows.shape[1] != model.dim:
         raise OptionError(
-            f"The label {label!r} has vectors of {rows.shape[1]} numbers; {model.name} makes "
+            f"The label {label!r} has vectors of length {rows.shape[1]}, but {model.name} has "
             f"{model.dim}."
         )
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -55,7 +55,7 @@ class Rates(Statistic):
     by_shard: bool = False
     top: int | None = None
     name = "rates"
-    place = 3
+    section_position = 3
     method = (
         "A rate is k / n, where n is the number of rows for which the expression can be decided. "
         "Its interval is Wilson's (1927): (p + z2 / 2n ± z sqrt(p (1 - p) / n + z2 / 4n2)) / "
@@ -193,7 +193,7 @@ def resolve_by(by: str | Grouping | Sequence[str | Grouping] | None) -> tuple[Gr
     Raises
     ------
     OptionError
-        If it is not a name, a grouping or a sequence of them.
+        If ``by`` is not a name, a grouping or a sequence of these.
     """
     return (None,) if by is None else axes(by)
 

@@ -167,7 +167,7 @@ def representation_cost(frame: PlannedFrame, by: str | Grouping | None = None) -
     OptionError, ColumnError
         As for `representation`.
     """
-    note = "representation: the groups of the frame, as the reference; hits are already in memory"
+    note = "representation: counts the groups of the reference frame; hits are already in memory"
     groupings = default_axes(frame.frame) if by is None else (grouping(by),)
     cost = pass_cost(frame, [Exclusion(None, groupings)], label="representation")
     return replace(cost, notes=(note,))

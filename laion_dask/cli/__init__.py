@@ -1,7 +1,7 @@
 """The command ``laion-dask``: one-line forwards to the package, with progress and exit codes.
 
 Exit codes: 0 success, 1 invalid data or folder (the message explains), 2 invalid arguments, 130
-cancelled. Commands import their dependencies when they run.
+canceled. Commands import their dependencies when they run.
 """
 
 from laion_dask.cli import analyze, embeddings, export, models

@@ -154,11 +154,15 @@ def plan(
     field: Field = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Number of workers; by default, this machine's."),
+        typer.Option(
+            min=1, metavar="N", help="Number of workers; by default, those of this machine."
+        ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Device of each worker: cpu, or a GPU: 'NVIDIA H200'."),
+        typer.Option(
+            metavar="NAME", help="Device of each worker: cpu, or a GPU such as 'NVIDIA H200'."
+        ),
     ] = None,
     storage: Annotated[
         float | None,

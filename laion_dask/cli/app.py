@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from laion_dask._version import __version__
 from laion_dask.cli.option_names import option_names
-from laion_dask.cli.output import complain, say, status
+from laion_dask.cli.output import print_error, say, status
 from laion_dask.errors import ColumnError, LaionDaskError, OptionError, PredicateError
 from laion_dask.options import set_options
 
@@ -20,20 +20,20 @@ class Commands(TyperGroup):
     """The command group; an error of the package ends in one line that names command options."""
 
     def invoke(self, context):
-        def in_its_words(message) -> str:
+        def with_option_names(message) -> str:
             names = option_names(self, context.invoked_subcommand)
             return message.worded((names | getattr(message, "called", {})).get)
 
         def show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-            worded = in_its_words(message) if hasattr(message, "worded") else message
-            complain(f"warning: {worded}")
+            worded = with_option_names(message) if hasattr(message, "worded") else message
+            print_error(f"warning: {worded}")
 
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             try:
                 return super().invoke(context)
             except LaionDaskError as error:
-                complain(in_its_words(error))
+                print_error(with_option_names(error))
                 wrong_call = isinstance(error, (OptionError, PredicateError, ColumnError))
                 context.exit(2 if wrong_call else 1)
 
@@ -107,7 +107,7 @@ def main() -> None:
                 sys.stdout.flush()
     except OSError as error:
         _give_up_output()
-        complain(f"{error}. Check the disk, the folder and the permissions.")
+        print_error(f"{error}. Check the disk, the folder and the permissions.")
         sys.exit(1)
 
 

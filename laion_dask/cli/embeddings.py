@@ -53,7 +53,7 @@ def embed(
 ) -> None:
     """Embed images with CLIP, shard by shard; run again to resume.
 
-    Each --head adds a column of its name. Here it can also be watermark, which needs images.
+    Each --head adds a column with its name. --head watermark, which needs images, works only here.
     """
     from laion_dask.inference.embed import embed as run
     from laion_dask.models.heads import by_name
@@ -162,4 +162,7 @@ def search(
         say(account, err=on_stderr)
         return
     short, n = hits.attrs["short"], len(queries)
-    say(f"by the index {index}; {short:,} of {n:,} with fewer than {k:,} results", err=on_stderr)
+    say(
+        f"searched the index {index}; {short:,} of {n:,} queries have fewer than {k:,} results",
+        err=on_stderr,
+    )

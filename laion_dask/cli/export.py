@@ -50,7 +50,7 @@ def score(
 ) -> None:
     """Add scores from embeddings, and export the rows.
 
-    --text adds the column named by --to. Each --head adds a column of its name; demo_safety adds
+    --text adds the column named by --to. Each --head adds a column with its name; demo_safety adds
     punsafe_demo. --where selects the rows to export, and may use these columns.
     """
     import laion_dask as ld

@@ -1,4 +1,4 @@
-"""What the command prints: escaped text, tables as JSON or CSV, and a status line."""
+"""Output of the command: escaped text, tables as JSON or CSV, and a status line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def say(text: object, *, err: bool = False) -> None:
         typer.echo(printable_lines(str(text)), err=err)
 
 
-def complain(text: object) -> None:
+def print_error(text: object) -> None:
     """Print a line to standard error, prefixed with the name of the command."""
     say(f"laion-dask: {text}", err=True)
 

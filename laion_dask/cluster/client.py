@@ -12,7 +12,7 @@ import distributed
 from dask.utils import format_bytes
 
 from laion_dask.cluster import dask_config as held
-from laion_dask.cluster.worker_recovery import NAME, ReplaceSpoiled
+from laion_dask.cluster.worker_recovery import NAME, ReplaceLostGpuWorker
 from laion_dask.errors import MissingExtraError
 from laion_dask.runtime.workers import is_import_error
 
@@ -24,8 +24,8 @@ class Client(distributed.Client):
     """A `distributed` client whose repr shows the settings of its cluster. Eager.
 
     While it is open, it sets three Dask options in this process, where graphs are built. Of several
-    such clients, the newest decides. When the last one closes, the previous values are restored,
-    except those that were changed in the meantime:
+    such clients, the newest takes precedence. When the last one closes, the previous values are
+    restored, except those that were changed in the meantime:
 
     - ``dataframe.convert-string`` is off: cuDF does not have pandas' Arrow strings, and a column
       keeps the dtype that it was read with;
@@ -35,12 +35,12 @@ class Client(distributed.Client):
       more data than fits in the workers' memory. No verb of this package shuffles, but a merge by
       the user may;
     - ``distributed.deploy.lost-worker-timeout`` is longer than its default of 15 s. After this
-      time a cluster object ends the nanny of a lost worker, but a worker that is being replaced
-      needs some of it for its imports and its pool.
+      time a cluster object ends the nanny of a lost worker, but the replacement of a worker
+      spends part of that time on its imports and its memory pool.
 
     If a client cannot be created, no default client and no setting remains.
 
-    Workers are replaced when they can no longer use their GPU: see `ReplaceSpoiled`.
+    Workers are replaced when they can no longer use their GPU: see `ReplaceLostGpuWorker`.
 
     Parameters
     ----------
@@ -68,18 +68,18 @@ class Client(distributed.Client):
                 "shuffle": dask.config.get("dataframe.shuffle.method"),
                 "dashboard": str(self.dashboard_link),
             }
-            self._replace_spoiled()
+            self._register_recovery()
         except BaseException:
             self._abandon()
             raise
 
-    def _replace_spoiled(self) -> None:
+    def _register_recovery(self) -> None:
         try:
-            self.register_plugin(ReplaceSpoiled())
+            self.register_plugin(ReplaceLostGpuWorker())
         except Exception as error:
             if not is_import_error(error):
                 raise
-            with suppress(KeyError):  # workers that cannot import it do not have it
+            with suppress(KeyError):  # workers without this package have no such plugin
                 self.unregister_worker_plugin(NAME)
             raise MissingExtraError(
                 f"A worker cannot import a requirement of this package ({error}). Install the same "
@@ -91,7 +91,7 @@ class Client(distributed.Client):
         with suppress(Exception):
             self.close(timeout=_ABANDONED)
         self.status = "closed"  # so that it is not the default client
-        held.let_go(self)
+        held.release(self)
         held.leave_scheduler()
         runner = getattr(self, "_loop_runner", None)  # missing if the constructor failed earlier
         if runner is not None:
@@ -100,24 +100,24 @@ class Client(distributed.Client):
     def _host_memory(self) -> str:
         for worker in self.scheduler_info(n_workers=1)["workers"].values():
             limit = worker["memory_limit"]
-            return f"{format_bytes(limit)} a worker" if limit else "no limit"
+            return f"{format_bytes(limit)} per worker" if limit else "no limit"
         return "no worker has joined yet"
 
     async def _ensure_connected(self, timeout: float | None = None) -> None:
-        """As in `distributed`, which would wait forever for a listener that never answers."""
+        """As in `distributed`, but with a timeout for a listener that never answers."""
         patience = None if timeout is None else 2 * timeout  # to connect, and to get an answer
         address = getattr(self.scheduler, "address", None)
         try:
             await asyncio.wait_for(super()._ensure_connected(timeout=timeout), patience)
         except TimeoutError as error:
             raise OSError(
-                f"The program listening at {address} did not answer like a scheduler "
+                f"The program listening at {address} did not respond like a scheduler "
                 f"within {patience} s. Is it the dashboard's port?"
             ) from error
 
     async def _close(self, *args, **kwargs) -> None:
         """Called by `close` and `shutdown`, and when the cluster ends by itself."""
-        held.let_go(self)
+        held.release(self)
         await super()._close(*args, **kwargs)
         held.leave_scheduler()
 

@@ -31,7 +31,7 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
 
     Raises
     ------
-        When it is not the address of a scheduler, such as the dashboard's link; when the file is
+        When ``address`` is not that of a scheduler, such as the dashboard's link; when the file is
         not a scheduler file; when certificates are needed but not configured. No client remains
         open in these cases.
     MissingExtraError
@@ -133,7 +133,7 @@ def _address_in_file(path: str) -> str:
 def _no_scheduler_file(path: str, why: str) -> OptionError:
     return OptionError(
         f'{path!r} is not a scheduler file: {why}. Expected JSON with an "address", as '
-        "'dask scheduler --scheduler-file' writes it once it runs."
+        "'dask scheduler --scheduler-file' writes it when it starts."
     )
 
 

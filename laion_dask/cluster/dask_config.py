@@ -35,7 +35,7 @@ def of_cluster(gpu: bool | None) -> dict[str, object]:
 
 
 def hold(client, settings: Mapping[str, object]) -> None:
-    """Apply a client's settings until `let_go`; of several clients the newest decides.
+    """Apply a client's settings until `release`; the newest of several clients takes precedence.
 
     A shuffle method set by the user is kept. Call this before the client sets anything.
     """
@@ -51,7 +51,7 @@ def hold(client, settings: Mapping[str, object]) -> None:
         _apply()
 
 
-def let_go(client) -> None:
+def release(client) -> None:
     """Apply the settings of the remaining clients, or restore the original ones after the last.
 
     Settings changed elsewhere in the meantime are kept. Does nothing for an unknown client.

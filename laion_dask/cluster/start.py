@@ -69,12 +69,12 @@ def start_cluster(
     dashboard_port : int
         0 chooses a free port.
     torch_share : float
-        Share of each GPU, from 0.05 to 0.95, default 0.25; use more for large models. This much is
-        left by the pool at the start, and by results that workers keep between tasks (the excess is
-        moved to host memory), so it is available to the running tasks: for models, blocks of
-        embeddings, workspaces. It is not reserved for torch: the pool grows into four fifths of it
-        when necessary, for any library. One fifth stays outside the pool, for CUDA contexts and
-        the allocations of cuBLAS and cuDNN. Only for GPU workers.
+        Share of each GPU that is available to running tasks, for models, blocks of embeddings and
+        workspaces: from 0.05 to 0.95, default 0.25; use more for large models. The pool starts
+        without this share, and results that workers keep between tasks are moved to host memory
+        if they would occupy it. It is not reserved for torch: the pool grows into four fifths of
+        it when necessary, for any library. One fifth stays outside the pool, for CUDA contexts
+        and the allocations of cuBLAS and cuDNN. Only for GPU workers.
     protocol : {"tcp", "ucx"}
         UCX moves frames between GPUs over NVLink or InfiniBand if there are several. It needs
         distributed-ucxx, which listens on all network interfaces of the machine. Only for GPU
@@ -100,7 +100,7 @@ def start_cluster(
     stream must be kept until an event shows that the work is done.
 
     The result of ``frame.compute()`` is stored on the client's own first GPU, in the memory that
-    the pool leaves: search, summarise or export large data, and compute only small results.
+    the pool leaves: search, summarize or export large data, and compute only small results.
     """
     _check_importing()
     n_workers, dashboard_port = _check(
@@ -116,7 +116,9 @@ def start_cluster(
     common |= {"memory_limit": memory_limit, "threads_per_worker": 1, "protocol": protocol}
     gpu = gpu_count() > 0 if gpu is None else gpu
     if protocol != "tcp" and not gpu:
-        raise OptionError(f"protocol={protocol!r} is for GPU workers, and there are none.")
+        raise OptionError(
+            f"protocol={protocol!r} applies to GPU workers only, and no GPU worker is started."
+        )
     with _uninterrupted():
         if gpu:
             cluster, settings = _gpu_cluster(n_workers, torch_share, common)
@@ -183,7 +185,7 @@ def _gpu_cluster(n_workers: int | None, torch_share: float, common: dict) -> tup
         ) from error
     return cluster, {
         "pool": f"{format_bytes(pool)} of each GPU, grows to {format_bytes(max_pool)}; "
-        "of cuDF, CuPy and torch",
+        "shared by cuDF, CuPy and torch",
         "torch share": f"{torch_share:.0%} of each GPU",
         "spill": "cuDF frames to host memory when the pool is full",
     }
@@ -201,7 +203,7 @@ def _cpu_cluster(n_workers: int | None, common: dict) -> tuple:
         raise OptionError(
             f"The CPU workers did not start ({error}). See their output for the reason. {_SCRIPT}"
         ) from error
-    return cluster, {"spill": "results to disk, as distributed.worker.memory says"}
+    return cluster, {"spill": "results to disk, as configured in distributed.worker.memory"}
 
 
 class _PatientNanny(distributed.Nanny):
@@ -238,8 +240,8 @@ def _check(n_workers, gpu, memory_limit, dashboard_port, torch_share, protocol) 
         limit = -1
     if limit is not None and limit < 0:
         raise OptionError(
-            f"memory_limit is {memory_limit!r}. Expected, for example, '4GB', bytes, 'auto', "
-            "or None for no limit."
+            f"memory_limit is {memory_limit!r}. Expected a number of bytes, a text such as '4GB', "
+            "'auto', or None for no limit."
         )
     dashboard_port = _integer("dashboard_port", dashboard_port, "a port, or 0 for a free one")
     if not 0 <= dashboard_port < 2**16:

@@ -13,9 +13,9 @@ _LEFT_AT_CLOSE = "ended with CancelledError"
 def dask_setup(worker) -> None:
     """Called by Dask when a worker starts, as a preload."""
     for name in ("distributed.worker", "distributed.worker.state_machine"):
-        logging.getLogger(name).addFilter(_is_news)
+        logging.getLogger(name).addFilter(_should_log)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _should_log(record: logging.LogRecord) -> bool:
     message = str(record.msg)
     return not (message.startswith(_FAILED) or message.endswith(_LEFT_AT_CLOSE))

@@ -16,20 +16,20 @@ from laion_dask.cuda_errors import corrupting_error, is_context_corrupted
 from laion_dask.runtime.workers import LOST
 
 #: The plugin's name on the scheduler.
-NAME = "laion-dask-replace-spoiled"
+NAME = "laion-dask-replace-lost-gpu-worker"
 #: The exit status of such a worker: EX_SOFTWARE in BSD's sysexits.h.
 EXIT_STATUS = 70
 #: Timeout for reporting the reason to the scheduler before the worker ends, in seconds.
-_LAST_WORDS = 5
-#: The least age of a worker before it ends, in seconds: a nanny does not replace a worker that ends
-#: before its greeting, which the nanny polls 20 times a second (`distributed.nanny`,
-#: ``WorkerProcess._wait_until_connected``).
-_GREETED = 2
+_REPORT_TIMEOUT = 5
+#: The minimum age of a worker before it ends, in seconds: a nanny does not replace a worker that
+#: ends before the nanny has received its first message, for which it polls 20 times a second
+#: (`distributed.nanny`, ``WorkerProcess._wait_until_connected``).
+_MIN_AGE = 2
 
 logger = logging.getLogger(__name__)
 
 
-class ReplaceSpoiled(distributed.WorkerPlugin):
+class ReplaceLostGpuWorker(distributed.WorkerPlugin):
     """End a worker's process when a task fails with an error that corrupts its CUDA context.
 
     In such a process, all later calls to its GPU also fail (CUDA Runtime API, ``cudaError``), so
@@ -57,7 +57,9 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
         if finish != "error" or self._worker.nanny is None:
             return
         task = self._worker.state.tasks.get(key)
-        error = spoiling(task) if task is not None and task.exception is not None else None
+        error = (
+            corrupting_error_text(task) if task is not None and task.exception is not None else None
+        )
         if error is not None:
             logger.error(
                 "This process can no longer use its GPU and ends; its nanny starts another. "
@@ -66,7 +68,7 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
                 error,
             )
             self._tell(str(key), error)
-            time.sleep(max(0, self._since + _GREETED - time.monotonic()))
+            time.sleep(max(0, self._since + _MIN_AGE - time.monotonic()))
             logging.shutdown()
             os._exit(EXIT_STATUS)
 
@@ -83,13 +85,13 @@ class ReplaceSpoiled(distributed.WorkerPlugin):
         # Block the worker's own loop, so that it cannot report the error as a failed task.
         words = threading.Thread(target=asyncio.run, args=(tell(),), daemon=True)
         words.start()
-        words.join(_LAST_WORDS)
+        words.join(_REPORT_TIMEOUT)
 
 
-def spoiling(task) -> str | None:
+def corrupting_error_text(task) -> str | None:
     """The error of a worker's failed task as text, if it corrupts the context, or None.
 
-    If it was caused by another error that does, that error is also named.
+    If the error was caused by a corrupting error, the text names both.
     """
     text = task.exception_text
     try:

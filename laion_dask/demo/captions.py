@@ -52,7 +52,7 @@ class Caption:
 
 
 def claims_of(picture: Picture) -> tuple[int, ...]:
-    """All true attributes of a picture: colour, object, occupation, count, scene, mark, hazard.
+    """All true attributes of a picture: color, object, occupation, count, scene, mark, hazard.
 
     Each is an index into the corresponding tuple of `concepts` (0 or 1 for the last two), or -1 if
     the picture has no such attribute.
@@ -141,7 +141,7 @@ def caption(
     gender_word : {"she", "he"}, optional
         The pronoun used for a person.
     p_partial, p_detail, p_overlay : float
-        The probability of naming only the colour or only the object; of naming the scene; and of
+        The probability of naming only the color or only the object; of naming the scene; and of
         naming a watermark or hazard disc if there is one.
     """
     if language != "en" and picture.object is not None:

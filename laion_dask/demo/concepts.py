@@ -1,7 +1,7 @@
-"""The content of the demo's pictures: objects, colours, counts, scenes, people at work.
+"""The content of the demo's pictures: objects, colors, counts, scenes, people at work.
 
 A `Picture` fully describes an image before it is drawn: equal pictures render to equal bytes.
-`draw_pictures` samples them, with or without the combinations of colour and object that the demo
+`draw_pictures` samples them, with or without the combinations of color and object that the demo
 model never saw in training.
 """
 
@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (30, 30, 34),
     "white": (248, 248, 248),
 }
-"""RGB values by colour word, each 0 to 255, before the small jitter of the renderer."""
+"""RGB values by color word, each 0 to 255, before the small jitter of the renderer."""
 
 OBJECTS: tuple[str, ...] = (
     "circle", "square", "triangle", "star", "heart", "house", "tree", "car",
@@ -41,11 +41,11 @@ OCCUPATIONS: tuple[str, ...] = (
 MAX_COUNT = 4
 
 CONCEPTS: tuple[tuple[str, str], ...] = tuple((c, o) for o in OBJECTS for c in COLOURS)
-"""All 240 pairs of (colour, object), object by object."""
+"""All 240 pairs of (color, object), object by object."""
 
 
 def _held_out() -> frozenset[tuple[str, str]]:
-    # 40 pairs: each colour four times, each object once or twice.
+    # 40 pairs: each color four times, each object once or twice.
     colours = tuple(COLOURS)
     return frozenset((colours[7 * k % len(colours)], OBJECTS[k % len(OBJECTS)]) for k in range(40))
 
@@ -59,7 +59,7 @@ _POOLS = {"all": CONCEPTS, "seen": SEEN, "held_out": tuple(p for p in CONCEPTS i
 
 @dataclass(frozen=True)
 class Picture:
-    """The description of an image: ``count`` objects of one colour, or one person at work.
+    """The description of an image: ``count`` objects of one color, or one person at work.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def draw_pictures(
     n : int
         Number of pictures.
     pairs : {"all", "seen", "held_out"}
-        Which (colour, object) pairs may occur.
+        The (color, object) pairs that may occur.
     p_person, p_watermarked, p_unsafe, p_several, p_plain : float
         The independent probabilities of a person, a watermark, the hazard disc, more than one
         object, and the plain scene; other counts and scenes are equally likely.

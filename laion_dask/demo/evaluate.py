@@ -84,7 +84,7 @@ def zero_shot_top1(model: torch.nn.Module, pairs: str, n: int, *, seed: int) -> 
     model : torch.nn.Module
         An open_clip model in eval mode.
     pairs : {"all", "seen", "held_out"}
-        The (colour, object) pairs that the images show.
+        The (color, object) pairs that the images show.
     n : int
         Number of images.
     seed : int

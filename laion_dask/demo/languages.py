@@ -1,4 +1,4 @@
-"""The demo's words for colours and objects in six languages besides English.
+"""The demo's words for colors and objects in six languages besides English.
 
 Each language has a phrase that takes the words without inflection: "étoile de couleur rouge",
 "звезда красного цвета", "赤色の星".
@@ -45,7 +45,7 @@ LANGUAGES: tuple[str, ...] = tuple(_PHRASES)
 
 
 def phrase(language: str, colour: str, object_name: str, choice: int) -> str:
-    """A caption for a colour and an object in one of `LANGUAGES`; ``choice`` picks the wording."""
+    """A caption for a color and an object in one of `LANGUAGES`; ``choice`` picks the wording."""
     phrases = _PHRASES[language]
     return phrases[choice % len(phrases)].format(
         c=_COLOUR_WORDS[language].split()[list(COLOURS).index(colour)],

@@ -1,4 +1,4 @@
-"""A pen that draws shapes in unit coordinates, and rasterised sprites of such drawings.
+"""A pen that draws shapes in unit coordinates, and rasterized sprites of such drawings.
 
 A drawing is a list of strokes: a polygon and the role of its paint. Every curve is a polygon, so a
 drawing is rotated by rotating its points.
@@ -67,7 +67,7 @@ class Sprite:
 
 
 def make_sprite(pen: Pen, size: int, turn_deg: float = 0.0) -> Sprite:
-    """Rasterise a drawing to ``size`` x ``size`` pixels, antialiased.
+    """Rasterize a drawing to ``size`` x ``size`` pixels, antialiased.
 
     The paint "cut" erases what is below it.
     """

@@ -1,6 +1,6 @@
 """Neutral figures at work: one body for everyone, and the tools of twelve occupations.
 
-The figures show no skin tone, face or gender: a cool grey head and a plain body. Only captions say
+The figures show no skin tone, face or gender: a cool gray head and a plain body. Only captions say
 "she" or "he".
 """
 

@@ -29,7 +29,7 @@ _PAPERS: tuple[RGB, ...] = (
     (255, 255, 255), (236, 240, 246), (250, 240, 224), (228, 242, 232), (246, 230, 238),
     (224, 224, 230), (206, 222, 238),
 )  # fmt: skip
-# Positions of the centres of one to four objects, and their sizes, as shares of the side.
+# Positions of the centers of one to four objects, and their sizes, as shares of the side.
 _PLACES = {
     1: (((0.5, 0.5),), 0.74),
     2: (((0.28, 0.5), (0.72, 0.5)), 0.45),
@@ -106,7 +106,7 @@ def _paste_at(canvas: Image.Image, sprite: Sprite, x: float, y: float, paints: d
 
 def _place_objects(canvas: Image.Image, picture: Picture, rng: np.random.Generator) -> None:
     side = canvas.width
-    assert picture.colour is not None  # of a picture of objects
+    assert picture.colour is not None  # the picture shows objects
     centres, share = _PLACES[picture.count]
     paints = _paints(picture.colour, rng.integers(-9, 10, 3))
     grow = rng.integers(0, 6)

@@ -21,7 +21,7 @@ _PENALTY = 1e-6
 
 
 def fit_head(embeddings: torch.Tensor, is_unsafe: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Fit ``weight`` (1, dim) and ``bias`` (1,), float32, by penalised maximum likelihood. Eager.
+    """Fit ``weight`` (1, dim) and ``bias`` (1,), float32, by penalized maximum likelihood. Eager.
 
     Parameters
     ----------

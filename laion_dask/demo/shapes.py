@@ -1,6 +1,6 @@
 """The twenty-four objects and the hazard disc as drawings in unit coordinates.
 
-Paints: "main" is the colour of the object, "shade" a darker and "light" a lighter tone of it.
+Paints: "main" is the color of the object, "shade" a darker and "light" a lighter tone of it.
 """
 
 from __future__ import annotations

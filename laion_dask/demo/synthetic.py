@@ -52,7 +52,8 @@ def write_laion_like(
     subset : {"laion2B-en", "laion2B-multi", "laion1B-nolang"}
         The subset whose published statistics are used.
     dim : int, optional
-        Width of the embeddings: 512 for ViT-B/32, 768 for ViT-L/14. None writes none.
+        Width of the embeddings: 512 for ViT-B/32, 768 for ViT-L/14. With None, no embeddings are
+        written.
     progress : bool
         Show a progress bar over shards.
 
@@ -86,7 +87,7 @@ def write_laion_like(
     3.4 % for 57.6, 21.2 and 3.3 published, laion2B-multi to 57.2, 21.5 and 3.4 % for 59.0, 21.8
     and 2.6. laion1B-nolang has no such counts and borrows the correlation.
 
-    Modelled, because nothing is published: similarity is the threshold of the collection plus a
+    Modeled, because nothing is published: similarity is the threshold of the collection plus a
     half-normal of scale 0.05; the shapes of punsafe and pwatermark around the published shares;
     words and domains follow Zipf's law (`zipf_text`), with English words first and invented words
     after them, in every language; only width and height depend on each other.

@@ -1,7 +1,7 @@
 """LAION-shaped rows, generated in blocks from the statistics that LAION published.
 
 A block of 25,000 rows depends only on (seed, subset, block number). `synthetic` slices the endless
-sequence of blocks into shards; its docstring says what is published and what is modelled.
+sequence of blocks into shards; its docstring says what is published and what is modeled.
 """
 
 from __future__ import annotations

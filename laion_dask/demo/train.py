@@ -2,7 +2,7 @@
 
 A caption counts as a positive of every image in the batch that it is true of, so equal captions are
 positives of each other, and "a photo of a star" is not a negative of a red star. A third of the
-captions name only the colour or only the object, which teaches the model to separate the two. In
+captions name only the color or only the object, which teaches the model to separate the two. In
 addition to the contrastive loss, one linear map predicts the attributes from image and text
 embeddings alike; it speeds up training and is discarded afterwards.
 """
@@ -201,7 +201,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="safetensors file to write")
     parser.add_argument("--samples", type=int, default=540_000, help="images to train on")
     parser.add_argument("--pool", type=int, default=60_000, help="distinct images to render")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="end by this wall time")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="maximum duration in minutes"
+    )
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)

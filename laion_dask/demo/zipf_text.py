@@ -84,7 +84,7 @@ def captions(rng: np.random.Generator, lengths: np.ndarray) -> pa.StringArray:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=offsets[1:])
     text, starts = _word_run(rng, int(offsets[-1]) + 32)
-    _mend_cuts(rng, text, starts, offsets)
+    _replace_partial_words(rng, text, starts, offsets)
     return pa.StringArray.from_buffers(len(lengths), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
@@ -94,14 +94,14 @@ def _word_run(rng: np.random.Generator, n_bytes: int) -> tuple[np.ndarray, np.nd
     n_words = n_bytes // 6 + 200
     while True:
         ids = slots[rng.integers(0, _SLOTS, size=n_words, dtype=np.uint16)]
-        _, starts, text = words.take(pa.array(ids)).buffers()  # taken strings are contiguous
+        _, starts, text = words.take(pa.array(ids)).buffers()  # take() returns contiguous strings
         starts = np.frombuffer(starts, dtype=np.int32, count=n_words + 1)
         if starts[-1] >= n_bytes:
             return np.frombuffer(text, dtype=np.uint8).copy(), starts
         n_words += n_words // 10
 
 
-def _mend_cuts(
+def _replace_partial_words(
     rng: np.random.Generator, text: np.ndarray, starts: np.ndarray, offsets: np.ndarray
 ) -> None:
     """Replace, in place, each partial word at a caption's ends by a whole word of its length."""

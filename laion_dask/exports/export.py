@@ -32,10 +32,10 @@ def export(
 ) -> Export:
     """Write the frame's rows and a manifest; the folder changes atomically. Eager.
 
-    Rows are written in order of shard and row, whatever the workers did; if the frame was shuffled
-    or sorted by another column, this order holds within each part. Each nonempty partition becomes
-    one part. The manifest ``_recipe.json`` is written last. It lists the inputs with size and
-    digest; the filters, models and weights; versions and schema; the number of rows read, kept,
+    Rows are written in order of shard and row, however the tasks are scheduled; if the frame was
+    shuffled or sorted by another column, this order holds within each part. Each nonempty partition
+    becomes one part. The manifest ``_recipe.json`` is written last. It lists the inputs with size
+    and digest; the filters, models and weights; versions and schema; the number of rows read, kept,
     dropped, unscored and rejected; and the sha256 of each part. The result's ``audit()`` shows
     which groups the filters excluded; ``ld.write_report(exported, "report.html")`` writes it as a
     page. The folder can be opened by name with pandas, pyarrow and DuckDB's ``**/*.parquet``, and
@@ -105,7 +105,7 @@ def export(
 
 def export_cost(frame: PlannedFrame) -> Cost:
     """The cost of `export`, which reads and writes every column."""
-    note = "export: as if every row were kept and written; what is written is not in the bytes read"
+    note = "export: assumes that every row is kept; the bytes read do not include those written"
     return Cost(("export",), columns=frame.columns, notes=(note,))
 
 

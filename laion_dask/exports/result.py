@@ -49,7 +49,7 @@ class Export:
         pandas_steps = (filter_text.MASK, filter_text.STEP)
         unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]
         if unnamed:
-            lines.append(f"By steps of pandas too: {'; '.join(unnamed)}")
+            lines.append(f"Rows were also dropped by pandas steps: {'; '.join(unnamed)}")
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
 
@@ -73,7 +73,7 @@ class Export:
         level: float = 0.95,
         min_n: int = 30,
     ) -> Table:
-        """Which groups the filters of the export excluded; see `laion_dask.audit`. Eager.
+        """Audit which groups the filters of the export excluded; see `laion_dask.audit`. Eager.
 
         Compares the export with the frame before every filter, sample and removal of nulls or
         duplicates. Rows that other steps dropped, such as an inner merge, are not included;
@@ -107,13 +107,15 @@ def _funnel_lines(funnel: list[dict[str, Any]]) -> str:
         f"{one['after']:,} left"
         for one in funnel
     ]
-    return "\n".join(["Nothing was kept. In order:", *lines] if lines else ["Nothing was kept."])
+    return "\n".join(
+        ["No row was kept. Rows excluded, in order:", *lines] if lines else ["No row was kept."]
+    )
 
 
 def _join_line(join: dict[str, Any]) -> str:
-    """A line with the joined table, its key, and the number of duplicates left out."""
+    """A line with the joined table, its key, and the number of omitted duplicates."""
     rows = sum(one["rows"] for one in join["inputs"])
     left_out = join["duplicates_left_out"]
-    duplicates = f", {counted(left_out, 'duplicate')} of a key left out" if left_out else ""
+    duplicates = f", {counted(left_out, 'duplicate')} of a key omitted" if left_out else ""
     inputs = counted(len(join["inputs"]), "shard")
     return f"joined on {', '.join(join['join'])} with {rows:,} rows of {inputs}{duplicates}"

@@ -37,6 +37,6 @@ def _is_abandoned(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
 
 def remove_staging(fs: fsspec.AbstractFileSystem, staging: str) -> None:
     """Remove a staging folder; the next export removes whatever cannot be removed now."""
-    for _ in range(3):  # a task that was not cancelled in time may still be writing
+    for _ in range(3):  # a task that was not canceled in time may still be writing
         with suppress(failures(fs)):
             fs.rm(staging, recursive=True)

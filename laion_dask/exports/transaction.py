@@ -11,8 +11,8 @@ Object stores cannot rename. There, parts are copied to names that contain their
 never overwrite a part of another state. Then the manifest is replaced atomically, and the parts
 that it no longer lists are deleted. A reader that uses the manifest sees one state or the other.
 
-Once a new manifest may be visible, none of the files that it lists is removed, whatever fails. The
-next export removes the hidden folder of a killed export.
+Once a new manifest may be visible, none of the files that it lists is removed, whichever step
+fails. The next export removes the hidden folder of a killed export.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ class ExportTransaction:
             ) from error
         if now != self._base:
             raise ExportConflictError(
-                f"{self.path} was written by another export since this one began. Nothing from "
-                "this one was made visible. Export again, or name another folder."
+                f"{self.path} was written by another export since this export began. Nothing from "
+                "this export was made visible. Export again, or name another folder."
             )
 
     def _switch_folder(self, staged: dict[str, str], content: bytes) -> None:
@@ -225,7 +225,7 @@ class ExportTransaction:
                     raise ExportError(
                         f"{self.path} holds the new rows, but their manifest could not be renamed "
                         f"from {NEXT_MANIFEST} to {MANIFEST} ({error}). Rename it, or export there "
-                        "again; until then it is read under its present name."
+                        "again; until then it is read under its current name."
                     ) from error
 
     def _switch_manifest(self, staged: dict[str, str], content: bytes) -> None:

@@ -14,7 +14,7 @@ from laion_dask.backend import Frame
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance, with_identity
 from laion_dask.frame.repeated_rows import repeated_rows
-from laion_dask.frame.row_path import may_be_narrowed, walk
+from laion_dask.frame.row_path import can_drop_columns, walk
 from laion_dask.frame.scans import Sources, check_shard_numbers
 from laion_dask.frame.undecided_rows import undecided_rows
 from laion_dask.io.parquet.scan import Scan
@@ -135,7 +135,7 @@ class AccountingInputs:
         dropped = self.read - kept - unscored - rejected
         if dropped < 0:
             raise ProvenanceError(
-                f"{self.read:,} rows were read, but the frame has {kept:,}, besides "
+                f"{self.read:,} rows were read, but the frame has {kept:,}, in addition to "
                 f"{unscored:,} unscored and {rejected:,} rejected: a step duplicated rows, so they "
                 f"cannot be accounted for. {_ADVICE}"
             )
@@ -198,7 +198,7 @@ def _number(undecided: dd.DataFrame, provenance: Provenance) -> dd.DataFrame:
     """The number of rows in a frame of undecided rows. Lazy."""
     reads = list(undecided.columns)
     # Undecided rows bypass some steps, so columns can be dropped here even if not in the frame.
-    if provenance.may_be_narrowed or may_be_narrowed(walk(undecided.expr)):
+    if provenance.can_drop_columns or can_drop_columns(walk(undecided.expr)):
         reads = ["row"] if "row" in reads else reads[-1:]
     number: dd.DataFrame = graph.map_columns(undecided, _count, reads=reads, meta=_META)
     return number

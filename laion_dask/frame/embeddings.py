@@ -46,7 +46,7 @@ def open_embeddings(
     ShardNotFoundError
         When a path matches no file.
     EmbeddingsError
-        When a file is empty, truncated, or has another dtype or rank, or when widths differ.
+        When a file is empty, truncated, has an unsupported dtype or rank, or when widths differ.
     PairingError
         When the files do not pair with ``like``.
 

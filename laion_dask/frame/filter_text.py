@@ -51,7 +51,7 @@ def of_mask(mask: object) -> str:
         return f"({mask.left!r} to {mask.right!r} has {of_mask(mask.frame)})"
     if isinstance(mask, Isin):
         return f"({of_mask(mask.frame)} in a list)"
-    return f"{type(mask).__name__} of {', '.join(sorted(_reads(mask))) or 'what cannot be named'}"
+    return f"{type(mask).__name__} of {', '.join(sorted(_reads(mask))) or 'unknown columns'}"
 
 
 def _reads(mask: object) -> set[str]:
@@ -66,7 +66,7 @@ def _reads(mask: object) -> set[str]:
 
 
 def of_selection(step: Expr) -> str | None:
-    """The text of a step that selects rows; None for a step that drops none by itself."""
+    """The text of a step that selects rows; None for a step that does not drop rows."""
     if step.ndim != 2:
         return None
     if isinstance(step, Sample):
@@ -81,14 +81,14 @@ def of_selection(step: Expr) -> str | None:
     if isinstance(step, DropDuplicates):
         return f"drop_duplicates({_argument('subset', step.operand('subset'))})"
     if isinstance(step, (GroupByApplyConcatApply, GroupByReduction)):
-        return "groupby, one row a group"
+        return "groupby, one row per group"
     if isinstance(step, (Loc, LocBase, LocUnknown)):
         return _loc(getattr(step, "iindexer", []))
     if isinstance(step, Merge):
         return _merge(step)
     if isinstance(step, MapPartitions) and not is_verb(step):
         name = getattr(step.func, "__name__", type(step.func).__name__)
-        return f"map_partitions({name}), whatever rows it leaves out"
+        return f"map_partitions({name}), which may drop rows"
     return None
 
 

@@ -29,7 +29,7 @@ from laion_dask.runtime.dask_expressions import (
 )
 
 #: Steps that drop rows and change nothing else.
-_NARROWING = (Filter, DropnaFrame, Sample, DropDuplicates)
+_ROW_DROPPING = (Filter, DropnaFrame, Sample, DropDuplicates)
 #: Steps that do not reorder rows, and drop rows only as filters.
 _IN_PLACE = (Elemwise, Filter, FromMap, Partitions)
 
@@ -129,7 +129,7 @@ def without_filters(expr: Expr, steps: Steps) -> Expr:
         The path of ``expr``.
     """
     path = list(steps)
-    while (step := next((s for s, _ in path if isinstance(s, _NARROWING)), None)) is not None:
+    while (step := next((s for s, _ in path if isinstance(s, _ROW_DROPPING)), None)) is not None:
         expr = replace_step(expr, step, step.frame)
         path = list(walk(expr))
     for scan, _ in path:
@@ -141,7 +141,7 @@ def without_filters(expr: Expr, steps: Steps) -> Expr:
 def replace_step(expr: Expr, step: Expr, by: Expr) -> Expr:
     """The expression with every occurrence of a step replaced."""
     replaced = expr.substitute(step, by)
-    assert isinstance(replaced, Expr)  # of frames, like all three
+    assert isinstance(replaced, Expr)  # all three are expressions of frames
     return replaced
 
 

@@ -27,7 +27,7 @@ BY, WHY = "excluded_by", "excluded_why"
 #: Greater than any clause number; also the base for packing two clause numbers into one code.
 _NONE = 1 << 14
 #: Label for rows that no clause excluded.
-OTHER = "(a step that is no filter)"
+OTHER = "(a step that is not a filter)"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     """
     filters = _Filters.of(Provenance.of(frame))
     meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
-    rows: dd.DataFrame = graph.map_beside(
+    rows: dd.DataFrame = graph.map_aligned(
         filters.before, _excluded, filters.codes, filters.texts, meta=meta
     )
     return rows
@@ -163,7 +163,9 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
         meta = pd.DataFrame({name: np.empty(0, np.int64) for name in names})
         first, *other_codes = filters.codes
         n = len(filters.texts)
-        per_partition = graph.map_beside(first.to_frame("code"), _counts, other_codes, n, meta=meta)
+        per_partition = graph.map_aligned(
+            first.to_frame("code"), _counts, other_codes, n, meta=meta
+        )
         (computed,) = graph.compute(per_partition, label="funnel")
         counts = computed[list(names)].to_numpy().reshape(-1, n, 2).sum(axis=0)
     lines, remaining = [], account.read - account.rejected

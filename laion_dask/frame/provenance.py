@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """Where a frame's rows come from and which steps they went through. Lazy; create with `of`.
+    """The origin of a frame's rows, and the steps that they went through. Lazy; create with `of`.
 
     The graph is walked once, at the first access. A property that cannot be determined raises a
     `ProvenanceError` when it is accessed.
@@ -135,7 +135,7 @@ class Provenance:
         Raises
         ------
         ProvenanceError
-            When there is none, because the frame was not created by ``read_shards`` or was
+            When the frame has no scan, because it was not created by ``read_shards`` or was
             persisted; when a step overwrites ``shard`` or ``row``; when branches of the same rows
             are concatenated.
         """
@@ -208,9 +208,9 @@ class Provenance:
     # Selecting columns.
 
     @cached_property
-    def may_be_narrowed(self) -> bool:
+    def can_drop_columns(self) -> bool:
         """Whether selecting columns leaves the rows unchanged."""
-        return row_path.may_be_narrowed(self.steps)
+        return row_path.can_drop_columns(self.steps)
 
     @cached_property
     def is_cut_by_size(self) -> bool:

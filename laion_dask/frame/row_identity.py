@@ -75,7 +75,7 @@ _COMPUTING = (
     *(Shift, Diff, CumulativeAggregations, GroupByCumulative, GroupByShift, UFuncElemwise),
     *(UFuncAlign, OpAlignPartitions, MethodOperatorAlign, CombineFirst, CombineFirstAlign),
 )
-#: Steps that put other values where a mask says so.
+#: Steps that replace values where a mask is set.
 _REPLACES_MASKED: tuple[type[Expr], ...] = (Where, WhereAlign, MaskStep, MaskAlignStep)
 #: Steps that return non-negative integers unchanged.
 _SAME = (Fillna, Round, Abs, ToBackend, _DeepCopy)
@@ -145,7 +145,7 @@ def _written_over(step: Expr) -> Iterator[str]:
     elif isinstance(step, (GroupByApplyConcatApply, GroupByReduction)):
         yield from (name for name in names if not _takes_one(step, name))
     elif isinstance(step, Concat) and step.axis == 1:
-        yield from (name for name in names if not _is_beside(step, name))
+        yield from (name for name in names if not _keeps_column(step, name))
     elif isinstance(step, Fillna):
         yield from (name for name in names if _fills(step, name))
     elif isinstance(step, Round):
@@ -214,7 +214,7 @@ def _is_blank(value: object) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and isnan(value))
 
 
-def _is_beside(step: Concat, name: str) -> bool:
+def _keeps_column(step: Concat, name: str) -> bool:
     """Whether a column of a horizontal concat is the original column of that name."""
     side = next(expr for expr in step.dependencies() if name in expr.columns)
     return side.ndim == 2 or _is_unchanged(side, name, side)

@@ -160,7 +160,7 @@ def is_verb(step: MapPartitions) -> bool:
     return made_by.startswith("laion_dask.")
 
 
-def may_be_narrowed(steps: Steps) -> bool:
+def can_drop_columns(steps: Steps) -> bool:
     """Whether columns may be dropped; Dask loses the columns that some steps sort or encode by."""
     return not any(isinstance(step, (NLargest, Categorize)) for step, _ in steps)
 

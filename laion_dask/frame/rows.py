@@ -42,7 +42,7 @@ def rows_of(provenance: Provenance) -> Rows:
     """
     _ = provenance.sources  # raises errors that selecting columns would hide
     columns = provenance.frame.columns
-    if len(columns) and provenance.may_be_narrowed:
+    if len(columns) and provenance.can_drop_columns:
         provenance = provenance.select(columns[-1:])
     label = "count rows"
     _, account = map_with_accounting(provenance, _nothing, meta={}, label=label, must_account=True)

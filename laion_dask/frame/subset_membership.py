@@ -58,7 +58,7 @@ def mark_membership(
     kept = list(dict.fromkeys(columns)) or list(one.columns[-1:])
     base = new_collection(_unfiltered(one.expr, trunk))[kept]
     meta = _mark(base._meta, *(np.empty(0, bool) for _ in series), counts)
-    marked: dd.DataFrame = graph.map_beside(base, _mark, series, counts, meta=meta)
+    marked: dd.DataFrame = graph.map_aligned(base, _mark, series, counts, meta=meta)
     return marked
 
 

@@ -1,8 +1,8 @@
 """Frames of the rows for which a filter is unknown.
 
 A later filter may still decide such a row. With two filters, a row is unscored if one is unknown
-and neither is false, whatever the steps between them. The rows for which a filter is unknown are
-therefore sent through the steps above it, and the later filters drop those for which they are
+and neither is false, regardless of the steps between them. The rows for which a filter is unknown
+are therefore sent through the steps above it, and the later filters drop those for which they are
 false.
 """
 
@@ -55,7 +55,7 @@ _BYPASSED = (Sample, DropDuplicates, Head, Tail, NLargest, Repartition, SortValu
 
 
 def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
-    """Masks of where a mask is true whatever its missing values are, and where it may be true."""
+    """Masks of where a mask is true regardless of its missing values, and where it may be true."""
     if isinstance(mask, (And, Or)):
         certain, possible = _certain_and_possible(mask.left)
         also_certain, also_possible = _certain_and_possible(mask.right)
@@ -67,7 +67,7 @@ def _certain_and_possible(mask: Expr) -> tuple[Expr, Expr]:
     if isinstance(mask, (IsNa, NotNull)):
         return mask, mask
     columns = list(_columns_of(mask))
-    if isinstance(mask, Eval):  # the text of a query
+    if isinstance(mask, Eval):  # DataFrame.query stores its condition as text
         words = set(re.findall(r"\w+", mask.operand("_expr")))
         columns = [Projection(mask.frame, name) for name in mask.frame.columns if name in words]
     if not columns:

@@ -56,7 +56,9 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
 
 def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:
     """The cost of `where`; without an expression, of the filters that the frame has."""
-    note = "where: a core was measured with a filter over six columns that keeps 0.4 % of the rows"
+    note = (
+        "where: the rate was measured with a filter over six columns that keeps 0.4 % of the rows"
+    )
     if expression is not None:
         must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")
         return Cost(("where",), columns=parse(expression, frame.kinds).columns, notes=(note,))

@@ -66,8 +66,8 @@ def embed(
     A broken image costs one row, which is counted; the reason is recorded in ``out/_rejects``. If a
     run is killed, the same call resumes it by shard; on the same kind of CPU or GPU the result is
     byte-identical to an uninterrupted run, for any number of workers. A run cannot be resumed with
-    another ``batch_size`` or other library versions. Runs on this process's distributed client if
-    there is one, otherwise on threads.
+    a different ``batch_size`` or other library versions. Runs on this process's distributed client
+    if there is one, otherwise on threads.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def embed(
     precision : str, optional
         ``"float32"`` or ``"bfloat16"``. The default is bfloat16 if the CPUs or GPUs of all workers
         support it in hardware; it is several times faster, and its embeddings have a cosine of at
-        least 0.999 with those of float32. A run can be resumed only with its own precision.
+        least 0.999 with those of float32. A run can only be resumed with the same precision.
     heads : head or iterable of heads, optional
         Heads over embeddings, applied to the float16 values as written, or heads over images, such
         as ``ld.heads.watermark``; each adds a column to the metadata.
@@ -166,7 +166,7 @@ def embed_cost(
     if isinstance(model, Head):
         return costs
     name = as_clip(model).name.partition(":")[0]
-    note = "embed: the images' bytes are not in a frame, and are not counted"
+    note = "embed: the bytes of the images are not in a frame, and are not counted"
     rate, label = f"embed {name}", f"embed, {name}"
     return [Cost((rate,), reads=IMAGES, label=label, is_pass=False, notes=(note,)), *costs]
 

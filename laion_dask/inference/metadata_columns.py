@@ -73,7 +73,7 @@ def plan_columns(
     for name, who, how in rename:
         if name in taken:
             raise OptionError(
-                f"{who} the column {name!r}, which the samples have already. Rename it with {how}."
+                f"{who} the column {name!r}, which the samples already have. Rename it with {how}."
             )
         taken.add(name)
         columns.append([name, "float"])

@@ -49,7 +49,7 @@ _ABANDONED_S = 3600
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """The result of ``embed``; prints as its counts.
+    """The result of ``embed``; printing it shows its counts.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class EmbedFolder:
         ------
         ExportError
             When the folder contains other files, the run of another plan, or an incomplete run with
-            another batch size or other library versions.
+            a different batch size or other library versions.
         """
         existing = _read_plan(self.path)
         if existing is None:

@@ -164,7 +164,9 @@ def _by_position(
         numbers = frame.groupby(list(frame.columns), sort=False).ngroup().to_numpy()
         if numbers.max() >= len(positions):
             return None
-        at[rows] = np.argsort(positions)[numbers]  # both in the order of each key's first row
+        at[rows] = np.argsort(positions)[
+            numbers
+        ]  # both sides follow the order of each key's first row
     requested = answered[KEY_HASH].to_numpy()
     return at if np.array_equal(requested[at[rows]], hashes[rows]) else None
 
@@ -175,7 +177,7 @@ def _by_key(keys: pa.Table, valid: np.ndarray, answered: pa.Table, spec: JoinSpe
     matches = lookup.match(keys, valid)
     if matches.null_count > np.count_nonzero(~valid):
         raise JoinError(
-            "The keys of the frame differ each time that it is computed, but a join through the "
+            "The keys of the frame differ each time it is computed, but a join through the "
             "disk computes them twice. Sample rows with frame.sample(…, random_state=0) instead "
             "of a function without a seed, or export the frame first."
         )

@@ -141,8 +141,8 @@ def join_cost(
     """
     if scores is None:
         note = (
-            "join: with a table that fits in memory, and without its bytes and the key's. Give "
-            "('join', table, key) to count them"
+            "join: assumes a table that fits in memory, and omits its bytes and those of the key. "
+            "Give ('join', table, key) to count them"
         )
         return Cost(("join",), notes=(note,))
     joined = Provenance.of(join(frame.frame, scores, on, how, suffix="_joined"))
@@ -169,7 +169,7 @@ def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.Dat
         answers = _answers(requester, scores, spec, shared)
         frame = graph.read_after(frame, answers)
         keys = frame[list(spec.on)]
-        values = graph.map_beside(keys, buckets.join_answers, [answers], shared, meta=gained)
+        values = graph.map_aligned(keys, buckets.join_answers, [answers], shared, meta=gained)
     joined = frame.assign(**{name: values[name] for name in gained.columns})
     if spec.how == "left":
         return joined
@@ -202,7 +202,7 @@ def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) 
     requests = graph.exchange(requests, buckets.BUCKET, n_buckets)
     rows = graph.exchange(rows, buckets.BUCKET, n_buckets)
     meta = buckets.empty(buckets.answer_schema(spec))
-    answers = graph.map_beside(requests, buckets.answer_requests, [rows], shared, meta=meta)
+    answers = graph.map_aligned(requests, buckets.answer_requests, [rows], shared, meta=meta)
     return graph.exchange(answers, buckets.PARTITION, frame.npartitions)
 
 
@@ -214,7 +214,7 @@ def duplicates_left_out(provenance: Provenance) -> list[dict]:
     specs, counts = [], []
     for kernel in (lookup.join_partition, buckets.answer_requests):
         for arguments in provenance.arguments_of(kernel):
-            table, shared = map(graph.beside, arguments)
+            table, shared = map(graph.as_kernel_argument, arguments)
             (spec,) = arguments_of_type([shared], JoinSpec)
             specs.append(spec)
             is_counted = spec.duplicates == "first"

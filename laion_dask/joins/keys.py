@@ -66,7 +66,7 @@ def to_key_type(column: pa.ChunkedArray, type_: pa.DataType, name: str) -> pa.Ch
     Raises
     ------
     JoinError
-        When a value is a float that is not an integer up to 2^53, or has another type.
+        When a value is a float that is not an integer up to 2^53, or has a different type.
     """
     column = column.cast(_plain(column.type))
     if pa.types.is_floating(column.type) and pa.types.is_integer(type_):

@@ -234,7 +234,7 @@ def as_model(model: ClipModel | EmbeddingSpace | str) -> ClipModel | EmbeddingSp
     Raises
     ------
     OptionError
-        When it is neither, or no architecture has this name.
+        When ``model`` is neither a spec nor a name, or no architecture has this name.
     """
     if isinstance(model, (ClipModel, EmbeddingSpace)):
         return model

@@ -147,8 +147,8 @@ def _missing(arch: str, pretrained: str | None) -> WeightsError:
     address = f"https://huggingface.co/{hub}" if hub else published["url"]
     return WeightsError(
         f"The weights {arch!r}, {pretrained!r} are not on this machine, and nothing is downloaded "
-        f"unasked. Save the file from {address} as {arch}-{pretrained}.safetensors (or .pt) in "
-        f"{weights.folders()[0]}; or let open_clip download it once, with "
+        f"unless requested. Save the file from {address} as {arch}-{pretrained}.safetensors (or "
+        f".pt) in {weights.folders()[0]}; or let open_clip download it once, with "
         f"`open_clip.create_model({arch!r}, {pretrained!r})`, and it will be found in its cache."
     )
 
@@ -208,7 +208,7 @@ def _load(arch: str, pretrained: str | None, device: str, precision: str) -> Loa
             return LoadedClip(_registered(arch), file, device, precision, settings)
     except (OptionError, WeightsError):
         raise
-    except Exception as error:  # unpickling, missing keys, shapes, an optional tokenizer
+    except Exception as error:  # of pickle, torch or a tokenizer: any type
         raise WeightsError(
             f"{file} cannot be loaded into {arch} ({type(error).__name__}: {str(error)[:300]}). "
             "Expected the state dict of that architecture as safetensors or a weights-only "

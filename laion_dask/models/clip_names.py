@@ -1,4 +1,4 @@
-"""Normalise the names of CLIP models."""
+"""Normalize the names of CLIP models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clean_arch(arch) -> str:
     Raises
     ------
     OptionError
-        When it is neither.
+        When ``arch`` is neither.
     """
     if not isinstance(arch, (str, os.PathLike)):
         raise OptionError(

@@ -71,7 +71,7 @@ class LoadedClip:
 
     @property
     def logit_scale(self) -> float:
-        """The learnt factor by which this model multiplies cosines before a softmax."""
+        """The learned factor by which this model multiplies cosines before a softmax."""
         return float(self._model.logit_scale.exp())
 
     def decode(self, data: bytes) -> Image.Image:

@@ -63,6 +63,6 @@ def _missing(arch: str, name: str, files: str) -> WeightsError:
 
     return WeightsError(
         f"{arch} reads texts with {name}, whose {files} are not on this machine, and nothing is "
-        f"downloaded unasked. Download them once into {constants.HF_HUB_CACHE}, with "
-        f"`hf download {name} --include '*.json' '*.model' '*.txt'`."
+        f"downloaded unless requested. Download them once into {constants.HF_HUB_CACHE}, with `hf "
+        f"download {name} --include '*.json' '*.model' '*.txt'`."
     )

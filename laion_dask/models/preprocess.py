@@ -45,13 +45,13 @@ class Preprocess:
     def pixels(self, picture: Image.Image) -> np.ndarray:
         """An image as the model sees it, (height, width, 3) uint8.
 
-        If the transform scales the short side and then crops the centre, only the centre is
+        If the transform scales the short side and then crops the center, only the center is
         computed, with the same filter at the same positions. Pillow filters rows first or columns
         first, whichever is less work, and rounds between the two; if that choice differs, a pixel
         can differ by a few of its 255 steps.
 
         As in open_clip, an image is resized in its own mode and converted to RGB afterwards:
-        colours under transparent pixels do not bleed, and palettes and single bits use the nearest
+        colors under transparent pixels do not bleed, and palettes and single bits use the nearest
         pixel.
         """
         picture = with_range(picture)

@@ -68,7 +68,7 @@ def _common_model(ufunc, arrays):
         if not models[0].same_space(other):
             raise ModelMismatchError(
                 f"{ufunc.__name__} was given vectors of {models[0].name} and of {other.name}, "
-                "which share no space. Make both with one model, or pass np.asarray(vectors) "
-                "to mix them deliberately."
+                "which do not share an embedding space. Make both with one model, or pass "
+                "np.asarray(vectors) to mix them deliberately."
             )
     return models[0] if models else None

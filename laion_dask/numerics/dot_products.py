@@ -15,7 +15,7 @@ from laion_dask.numerics.row_checks import check_rows, check_rows_and_vector, ch
 
 #: Bytes of rows that stay in a core's cache while several products are computed.
 _CACHED = 3 << 18
-#: Largest deviation of a row's length from 1 for the row to count as normalised. Storing normalised
+#: Largest deviation of a row's length from 1 for the row to count as normalized. Storing normalized
 #: rows as float16 changes their length by less than half of this, with few exceptions.
 NEAR = 2.0**-12
 #: Scale of the second half of a split vector, so that it keeps its digits in float16.

@@ -1,4 +1,4 @@
-"""Normalise rows to length one."""
+"""Normalize rows to length one."""
 
 from __future__ import annotations
 

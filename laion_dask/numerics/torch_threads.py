@@ -16,9 +16,9 @@ _state = {"inside": 0, "before": 1}
 
 
 def _in_new_thread(call: Callable, *args) -> Any:
-    # torch keeps one setting for the process and another in each thread's own pool. A new thread
-    # reads or sets the first, and does not change the caller's own pool, whose setting may date
-    # from a time when another caller was inside.
+    # torch keeps one setting for the process, and another one in the pool of each thread. A new
+    # thread reads or sets that of the process, and leaves the pool of this thread unchanged, whose
+    # setting may be that of an earlier caller.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(call, *args).result()
 
@@ -54,7 +54,7 @@ def one_torch_thread() -> Iterator[None]:
 def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:
     """Call a function for every item, each with torch on one thread, on all of torch's threads.
 
-    Concurrent callers, such as Dask tasks, share these threads. When the calling task is cancelled,
+    Concurrent callers, such as Dask tasks, share these threads. When the calling task is canceled,
     the remaining items are not started.
 
     Parameters
@@ -62,9 +62,9 @@ def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = 
     work : callable
     items : sequence
     lanes : int, optional
-        The most items processed concurrently. With 1, the work runs in the caller's thread;
-        otherwise in new threads, even if one suffices, since torch may use several threads in the
-        caller's thread.
+        Maximum number of items processed concurrently. With 1, the work runs in the caller's
+        thread; otherwise in new threads, even if one suffices, since torch may use several threads
+        in the caller's thread.
     """
     each = cancellation.carried(partial(_unless_cancelled, work))
     if lanes == 1:

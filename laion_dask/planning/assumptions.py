@@ -53,8 +53,8 @@ def assumptions(
 def _about_gpus(data: Data, lines: list[Line], workers: Workers) -> list[str]:
     memory = max(line.step.row_memory for line in lines) * data.partition_rows
     notes = [
-        f"Memory is the host's; on the GPU a partition takes about {in_bytes(memory)}, "
-        "besides blocks of embeddings, which are halved if they do not fit."
+        f"Memory is host memory; on the GPU a partition takes about {in_bytes(memory)}, "
+        "in addition to blocks of embeddings, which are halved if they do not fit."
     ]
     gpus = dict.fromkeys(line.gpu for line in lines if line.gpu)
     peaks = [f"Peaks of {gpu.name}: {gpu.source}." for gpu in gpus]
@@ -63,7 +63,7 @@ def _about_gpus(data: Data, lines: list[Line], workers: Workers) -> list[str]:
     if peaks:
         notes.append(
             "At best is the lower bound by the peaks, with perfect overlap: not a "
-            "projection. No step marked so has been measured on such a GPU."
+            "projection. No step with such a bound has been measured on such a GPU."
         )
     return [*notes, *peaks]
 

@@ -27,17 +27,17 @@ class Line:
     gpu : Gpu or None
         The GPU whose peaks bound the step, if it was not measured.
     seconds, low, high : float
-        By the rate; NaN without one.
+        According to the rate; NaN without a rate.
     at_best : float
-        By the GPU's peaks; NaN without them.
+        According to the GPU's peaks; NaN without peaks.
     needs : float
         Bytes per second that the storage must deliver so as not to be the bottleneck.
     seconds, low, high : float
-        By the rate; NaN without.
+        According to the rate; NaN without a rate.
     at_best : float
-        By the GPU's peaks; NaN without.
+        According to the GPU's peaks; NaN without peaks.
     needs : float
-        Bytes a second that the storage has to give so as not to be the limit.
+        Bytes per second that the storage must deliver so as not to be the bottleneck.
     limit : str
     memory_bytes : int
     notes : tuple of str
@@ -91,7 +91,7 @@ class Line:
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """The rates of the step that have not been measured on such a device."""
+        """The rates of the step that have not been measured on the workers' device."""
         names = {rate.step for rate in self.measured}
         return tuple(name for name in self.step.rates if name not in names)
 
@@ -218,8 +218,8 @@ def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None
     if not exact and len(candidates) > 1:
         rate = _between(candidates[0], candidates[-1], step.queries)
         notes = (
-            f"{step.name}: linear in queries, through the times of {candidates[0].queries:,} and "
-            f"{candidates[-1].queries:,}.",
+            f"{step.name}: linear in the number of queries, from the times of "
+            f"{candidates[0].queries:,} and {candidates[-1].queries:,} queries.",
         )
     rate = replace(rate, process_bytes=round(rate.process_bytes + n_more * step.query_bytes))
     if rate.device != device:
@@ -251,7 +251,7 @@ def _between(one: Rate, many: Rate, queries: int) -> Rate:
 
 
 def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dict[str, float]]:
-    """Lower bounds of a step's seconds by a GPU's peaks: of its link, memory and arithmetic."""
+    """Lower bounds of a step's seconds, from the peaks of a GPU's link, memory and arithmetic."""
     gpu = rates.gpu(workers.device)
     if gpu is None:
         return None, {}
@@ -271,8 +271,8 @@ def measured(lines: list[Line]) -> list[str]:
         notes.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
     if rates:
         notes.append(
-            "Between is the spread of the benchmark's own runs. It does not include another CPU, "
-            "cores that share one memory, or a slow network; nor starting workers, loading "
-            "models and scheduling, which dominate the time of a small job."
+            "The column 'between' is the spread of the benchmark's own runs. It does not include "
+            "another CPU, cores that share one memory, or a slow network; nor starting workers, "
+            "loading models and scheduling, which dominate the time of a small job."
         )
     return notes

@@ -21,7 +21,7 @@ from laion_dask.schema import PROVENANCE
 
 #: Above this number of shards, column sizes are read from this many evenly spread footers.
 MAX_FOOTERS = 64
-#: The most bytes of local embeddings that a process keeps mapped, except for one larger file
+#: Maximum bytes of local embeddings that a process keeps mapped, except for one larger file
 #: (io.embeddings.mmap_cache).
 _MAX_MAPPED = 1 << 31
 #: Bytes of remote embeddings fetched at once: 16 runs of 16 MiB (io.embeddings.stored_rows).
@@ -42,7 +42,7 @@ class Data:
     filtered : frozenset of str
         Columns that the frame's filters read.
     sizes : dict of path to the columns' sizes
-        By column name in the frame; if there are many shards, only of some.
+        By column name in the frame; read from some of the footers if there are many shards.
     fixed : dict of str to float
         Bytes per value in memory, for fixed-width columns.
     kinds : dict of str to str
@@ -159,9 +159,9 @@ def embeddings_of(provenance: Provenance, embeddings: Embeddings | None) -> Embe
     Raises
     ------
     OptionError
-        When none are given, and the frame was computed with several.
+        When ``embeddings`` is None, and the frame was computed with several sets.
     PairingError
-        When they are not the embeddings of the frame's shards.
+        When ``embeddings`` do not belong to the frame's shards.
     """
     if embeddings is None:
         sets = provenance.objects_of_type(Embeddings)
@@ -198,13 +198,13 @@ class Vectors:
         return round(n_bytes)
 
     @property
-    def held(self) -> int:
+    def resident_bytes(self) -> int:
         """Bytes of all rows in memory."""
         return sum(file.n_rows * file.dim * _item(file) for file, _ in self.files)
 
     @property
-    def most_held(self) -> int:
-        """The most bytes of them that a process holds, however many there are."""
+    def max_resident_bytes(self) -> int:
+        """Maximum bytes of the embeddings that a process holds at a time."""
         files = stored_files(file for file, _ in self.files)
         largest = max((file.n_rows * file.dim * _item(file) for file in files), default=0)
         n_bytes = 0

@@ -64,9 +64,17 @@ def _pending_steps(
             passes[name] = None
         if position is not None:
             i, j = position
-            held = own_steps[i][j].held + sum(step.held for step in pending)
-            most_held = max(step.most_held for step in (own_steps[i][j], *pending))
-            own_steps[i][j] = replace(own_steps[i][j], held=held, most_held=most_held)
+            resident_bytes = own_steps[i][j].resident_bytes + sum(
+                step.resident_bytes for step in pending
+            )
+            max_resident_bytes = max(
+                step.max_resident_bytes for step in (own_steps[i][j], *pending)
+            )
+            own_steps[i][j] = replace(
+                own_steps[i][j],
+                resident_bytes=resident_bytes,
+                max_resident_bytes=max_resident_bytes,
+            )
     return [_combined_step(name, several, list(passes)) for name, several in by_name.items()]
 
 

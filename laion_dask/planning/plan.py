@@ -98,7 +98,7 @@ class Plan:
         memory_limit: str | int | None = None,
         storage: float | None = None,
     ) -> Plan:
-        """The same job for another number of rows, or on other workers.
+        """The same job for a different number of rows, or on other workers.
 
         Rows are assumed to be like those of the frame, in partitions of the same size. Omitted
         arguments keep their values: other workers have the same GPU and memory. Given workers have
@@ -247,4 +247,4 @@ def plan(
 
 
 def _storage(bytes_per_s: float) -> float:
-    return number("storage", bytes_per_s, "bytes a second, such as 2e9")
+    return number("storage", bytes_per_s, "bytes per second, such as 2e9")

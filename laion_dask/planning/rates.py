@@ -156,13 +156,13 @@ def open_rates(rates: Mapping | str | os.PathLike | None) -> Rates:
     Parameters
     ----------
     rates : mapping, path of a JSON file, or None
-        ``{"rates": [...], "gpus": [...]}``, either may be missing, with the fields of `Rate` and
-        `Gpu`. A given rate of a step on a device replaces the package's.
+        ``{"rates": [...], "gpus": [...]}`` with the fields of `Rate` and `Gpu`; either key may be
+        missing. A given rate of a step on a device replaces the package's.
 
     Raises
     ------
     OptionError
-        When it has another form.
+        When ``rates`` does not have this form.
     """
     packaged = _read(_PACKAGED)
     if rates is None:

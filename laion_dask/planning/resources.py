@@ -51,12 +51,12 @@ class Workers:
 
 
 def with_limit(workers: Workers, memory_limit: str | int) -> Workers:
-    """The same workers with another memory limit each.
+    """The same workers with a different memory limit each.
 
     Raises
     ------
     OptionError
-        When it is not a number of bytes.
+        When ``memory_limit`` is not a number of bytes.
     """
     try:
         memory_limit = (
@@ -69,7 +69,8 @@ def with_limit(workers: Workers, memory_limit: str | int) -> Workers:
         limit = 0
     if limit < 1:
         raise OptionError(
-            f"memory_limit is {memory_limit!r}. Expected a number of bytes, or '4GB'."
+            f"memory_limit is {memory_limit!r}. Expected a number of bytes, or a text such as "
+            "'4GB'."
         )
     return replace(workers, memory_limit=limit)
 

@@ -34,19 +34,19 @@ class Step:
         A lower bound of the floating-point operations per row.
     row_memory : float
         Bytes per row while its partition is in memory.
-    held, most_held : int
+    resident_bytes, max_resident_bytes : int
         Bytes of all embeddings, and the most of them that a process holds.
     queries : int
     query_bytes : float
         Bytes that a process holds for each query and its results.
     columns : tuple of str
         The columns of the frame that it reads.
-    most_rows : int or None
-        The most rows that it reads, however large the frame is.
+    max_rows : int or None
+        Maximum number of rows that it reads, however large the frame is.
     is_pass : bool
         Whether it computes the partitions of the frame.
     notes : tuple of str
-        What the numbers do not include.
+        Sentences on what the numbers do not include.
     """
 
     name: str
@@ -57,29 +57,29 @@ class Step:
     row_bytes: float = 0.0
     flop: float = 0.0
     row_memory: float = 0.0
-    held: int = 0
-    most_held: int = 0
+    resident_bytes: int = 0
+    max_resident_bytes: int = 0
     queries: int = 1
     query_bytes: float = 0.0
     columns: tuple[str, ...] = ()
-    most_rows: int | None = None
+    max_rows: int | None = None
     is_pass: bool = True
     notes: tuple[str, ...] = ()
 
     @property
     def resident(self) -> int:
         """Bytes of embeddings that a process holds."""
-        return min(self.held, self.most_held)
+        return min(self.resident_bytes, self.max_resident_bytes)
 
     @property
     def bytes_read(self) -> int:
         return self.metadata_bytes + self.embedding_bytes
 
     def times(self, factor: float) -> Step:
-        """The same step over ``factor`` times the rows, up to ``most_rows``."""
-        if self.most_rows is not None and self.rows:
-            factor = min(factor, self.most_rows / self.rows)
-        numbers = ("rows", "metadata_bytes", "embedding_bytes", "held")
+        """The same step over ``factor`` times the rows, up to ``max_rows``."""
+        if self.max_rows is not None and self.rows:
+            factor = min(factor, self.max_rows / self.rows)
+        numbers = ("rows", "metadata_bytes", "embedding_bytes", "resident_bytes")
         return replace(self, **{name: round(getattr(self, name) * factor) for name in numbers})
 
 
@@ -126,7 +126,7 @@ class FrameFacts:
         Raises
         ------
         OptionError
-            When there are none, or several.
+            When the frame has none, or several.
         """
         embeddings = self.embeddings
         if embeddings is None:
@@ -146,7 +146,7 @@ class FrameFacts:
             cost.rates,
             self.data.rows,
             flop=cost.flop,
-            most_rows=cost.most_rows,
+            max_rows=cost.max_rows,
             is_pass=cost.is_pass,
             notes=cost.notes,
         )
@@ -171,7 +171,7 @@ class FrameFacts:
             step,
             embedding_bytes=sum(vectors.stored for vectors in sets),
             row_bytes=sets[0].row_bytes,
-            held=sum(vectors.held for vectors in sets),
-            most_held=max(vectors.most_held for vectors in sets),
+            resident_bytes=sum(vectors.resident_bytes for vectors in sets),
+            max_resident_bytes=max(vectors.max_resident_bytes for vectors in sets),
             columns=(*PROVENANCE, *cost.columns),
         )

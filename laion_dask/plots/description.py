@@ -75,7 +75,7 @@ class Point:
     value, lo, hi : float
         A NaN value is not drawn; an end beyond the axis is drawn as continuing.
     series : str
-        Points of one series share a colour.
+        Points of one series share a color.
     is_marked : bool
         Whether the point is highlighted.
     expected : float
@@ -126,7 +126,7 @@ class PointPanel:
 
     @property
     def series(self) -> list[str]:
-        """The series, in colour order."""
+        """The series, in color order."""
         return list(dict.fromkeys(point.series for point in self.points))
 
     @property
@@ -135,7 +135,7 @@ class PointPanel:
         return any(isfinite(point.expected) for point in self.points)
 
     def colour(self, point: Point) -> str:
-        """The colour of a point: that of its series, unless the point is highlighted."""
+        """The color of a point: that of its series, unless the point is highlighted."""
         if point.is_marked:
             return ORANGE
         series = self.series
@@ -231,5 +231,5 @@ class Plot:
 
 
 def series_colour(number: int) -> str:
-    """The colour of the series with this index, from 0."""
+    """The color of the series with this index, from 0."""
     return SERIES[number % len(SERIES)]

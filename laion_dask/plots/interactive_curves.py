@@ -90,7 +90,7 @@ def bars(hv, panel: BarPanel):
 
 
 def _marks(hv, marks: Sequence[Mark], y: float, *, align: str):
-    """Dashed lines labelled along their length, upwards from y or (right-aligned) up to y."""
+    """Dashed lines labeled along their length, upwards from y or (right-aligned) up to y."""
     at = np.array([mark.value for mark in marks], dtype=float)
     labels = [plain_text(mark.label, None) for mark in marks]
     lines = hv.VLines(at).opts(color=DARK_ORANGE, line_dash="dashed", **TOOLS)

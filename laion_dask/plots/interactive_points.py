@@ -61,7 +61,7 @@ def points(hv, panel: PointPanel):
 def _points(
     hv, panel: PointPanel, points_drawn: Sequence[Point], y: np.ndarray, legend: str
 ) -> list:
-    """Points of one colour with their intervals; points outside the axis are drawn at its end."""
+    """Points of one color with their intervals; points outside the axis are drawn at its end."""
     colour = panel.colour(points_drawn[0])
     tips = {
         name: [dict(point.tips)[name] for point in points_drawn] for name, _ in points_drawn[0].tips

@@ -47,7 +47,7 @@ def interval_plot(
 
     Groups are listed from top to bottom in the order of the table, with a dashed line at the
     overall rate. Results at several thresholds are curves with bands. Each statistic, term and
-    grouping axis has its own panel; many terms share one panel, with one colour per group. Groups
+    grouping axis has its own panel; many terms share one panel, with one color per group. Groups
     that a filter amplifies (``verdict``) are orange. Tooltips show the numbers. Text from the data
     is escaped. The caveats of the table are shown below.
 

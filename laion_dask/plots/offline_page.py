@@ -34,7 +34,7 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
-#: Notebook style: a dark theme inverts lightness and keeps hues. An iframe whose colour scheme
+#: Notebook style: a dark theme inverts lightness and keeps hues. An iframe whose color scheme
 #: differs from that of its page would get an opaque background.
 _STYLE = """
 .ld-plot{border:0;color-scheme:light;display:block}

@@ -11,12 +11,12 @@ from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.plots.table_panel import BY_METHOD, COUNTS, TablePanel
 from laion_dask.reserved_labels import AMPLIFIED
 
-#: Maximum number of lines or colours per panel.
+#: Maximum number of lines or colors per panel.
 MAX_SERIES = 8
 #: Maximum number of terms with a panel each; with more, terms become the labels of one panel.
 MAX_TERMS = 6
 _KEYS = ("statistic", "term", "axis", "group", "measure", "side", "axis_2", "group_2", "method")
-#: The label of all rows among the groups.
+#: The group label for all rows.
 _ALL = ("(all)", "all")
 
 
@@ -177,7 +177,7 @@ def _lines(
     labels, shared = _without_shared_end(rows[label].where(rows[label] != "", axis))
     rows = rows.assign(label=labels, series="" if series is None else rows[series])
     subject = subject or shared
-    if rows["series"].nunique() > MAX_SERIES:  # more series than colours
+    if rows["series"].nunique() > MAX_SERIES:  # more series than colors
         rows = rows.assign(label=labels + " · " + rows["series"], series="")
     names = rows["label"].unique()
     title = _title(rows, subject, axis, len(names), limit, label + "s")

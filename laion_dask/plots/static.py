@@ -10,7 +10,7 @@ from laion_dask.plots.static_points import points
 def render(panel: Panel) -> str:
     """A panel as an SVG element; an empty string if there is nothing to draw. Eager.
 
-    Text is escaped, including control and bidirectional characters. Ink and greys follow the light
+    Text is escaped, including control and bidirectional characters. Ink and grays follow the light
     or dark scheme of the page through ``--ink``, ``--grey`` and ``--faint``.
     """
     if isinstance(panel, BarPanel):

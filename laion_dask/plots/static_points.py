@@ -67,7 +67,7 @@ class _PointPicture:
         return picture.finish(width, self.bottom + _BELOW + _NOTE * len(notes))
 
     def _middle(self, label: str) -> float:
-        """The vertical centre of a line, from the top."""
+        """The vertical center of a line, from the top."""
         return self.top + self.step * (self.numbers[label] + 0.5)
 
     def _height(self, point: Point) -> float:
@@ -77,16 +77,16 @@ class _PointPicture:
 
     def _ticks(self) -> None:
         for value in self.scale.ticks():
-            x = self.left + self.scale.at(value)
+            x = self.left + self.scale.pixels(value)
             self.picture.line(x, self.top, x, self.bottom, FAINT)
             label = self.tell(value)
             self.picture.text(x, self.bottom + 16.0, label, anchor="middle", colour=GREY)
 
     def _line(self) -> None:
         line = self.panel.line
-        if line is None or not self.scale.holds(line.value):
+        if line is None or not self.scale.contains(line.value):
             return
-        x = self.left + self.scale.at(line.value)
+        x = self.left + self.scale.pixels(line.value)
         self.picture.line(x, self.top - 4, x, self.bottom, GREY, stroke_dasharray="4 3")
         near_end = x > self.left + 0.6 * _AXIS
         anchor, offset = ("end", 4) if near_end else ("start", -4)
@@ -97,19 +97,19 @@ class _PointPicture:
             return
         colour, scale, picture = self.panel.colour(point), self.scale, self.picture
         if not isnan(point.lo) and not isnan(point.hi):
-            start, end = self.left + scale.at(point.lo), self.left + scale.at(point.hi)
+            start, end = self.left + scale.pixels(point.lo), self.left + scale.pixels(point.hi)
             picture.line(start, y, end, y, colour, stroke_width=2)
             for value, x, towards in ((point.lo, start, -1), (point.hi, end, 1)):
-                if scale.holds(value):
+                if scale.contains(value):
                     picture.line(x, y - 4, x, y + 4, colour, stroke_width=2)
                 else:  # the interval continues beyond the axis
                     tip, base = x + 5 * towards, x - 2 * towards
                     path = f"M{tip:.1f},{y}L{base:.1f},{y - 4}L{base:.1f},{y + 4}Z"
                     picture.add("path", colour, d=path)
-        if scale.holds(point.value):
-            picture.add("circle", colour, cx=self.left + scale.at(point.value), cy=y, r=4.5)
-        if isfinite(point.expected) and scale.holds(point.expected):
-            x = self.left + scale.at(point.expected)
+        if scale.contains(point.value):
+            picture.add("circle", colour, cx=self.left + scale.pixels(point.value), cy=y, r=4.5)
+        if isfinite(point.expected) and scale.contains(point.expected):
+            x = self.left + scale.pixels(point.expected)
             path = f"M{x - 5:.1f},{y}L{x:.1f},{y - 5}L{x + 5:.1f},{y}L{x:.1f},{y + 5}Z"
             diamond = picture.add("path", d=path, stroke_width=1.5)
             diamond.attrib |= {"fill": "none", "stroke": GREY}
@@ -122,7 +122,7 @@ class _PointPicture:
         return f"{self.tell(point.value)}  [{self.tell(point.lo)}, {self.tell(point.hi)}]"
 
     def _notes(self) -> list[tuple[str, str]]:
-        """The notes below: the meaning of the colours, and the number of points not drawn."""
+        """The notes below: the meaning of the colors, and the number of points not drawn."""
         notes = [("◇ expected by chance", GREY)] if self.panel.has_expected else []
         if self.has_series:
             for number, name in enumerate(self.panel.series):
@@ -159,10 +159,10 @@ class _Scale:
         low = lo - edge if is_logarithmic or lo < 0 else max(0.0, lo - edge)
         return cls(low, hi + edge, is_logarithmic)
 
-    def holds(self, value: float) -> bool:
+    def contains(self, value: float) -> bool:
         return self.lo <= self._scaled(value) <= self.hi
 
-    def at(self, value: float) -> float:
+    def pixels(self, value: float) -> float:
         """The position of a value in pixels, clipped to the axis."""
         share = (self._scaled(value) - self.lo) / (self.hi - self.lo)
         return _AXIS * max(0.0, min(1.0, share))

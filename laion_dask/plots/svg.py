@@ -11,7 +11,7 @@ from laion_dask.formatting import printable, share_text
 from laion_dask.plots.description import Form
 from laion_dask.plots.palette import FAINT, GREY, INK
 
-#: Colours that follow the light or dark scheme of the page; light outside of a page.
+#: Colors that follow the light or dark scheme of the page; light outside of a page.
 INK_OF_PAGE, GREY_OF_PAGE, FAINT_OF_PAGE = (
     f"var(--{name},{colour})" for name, colour in (("ink", INK), ("grey", GREY), ("faint", FAINT))
 )
@@ -87,7 +87,7 @@ def _number(value: object) -> str:
 
 
 def of_page(colour: str) -> str:
-    """A colour, with ink and greys replaced by those of the page's scheme."""
+    """A color, with ink and grays replaced by those of the page's scheme."""
     return _OF_PAGE.get(colour, colour)
 
 

@@ -32,7 +32,7 @@ class TablePanel:
     measure : str
         The column to plot, such as rate or value.
     frame : pandas.DataFrame
-        One row per result: ``label`` (a line of the panel, or empty), ``series`` (a colour),
+        One row per result: ``label`` (a line of the panel, or empty), ``series`` (a color),
         ``threshold``, ``value, lo, hi, n, marked``.
     curves : bool
         Whether values are plotted over the threshold, one curve per series.

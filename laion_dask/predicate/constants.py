@@ -8,15 +8,15 @@ from typing import TypeAlias
 import numpy as np
 
 from laion_dask.predicate.nodes import (
-    Among,
+    And,
     Compare,
     Condition,
     Constant,
-    Every,
+    In,
     Name,
     Not,
     Operand,
-    Some,
+    Or,
 )
 
 _Width: TypeAlias = type[np.float32] | type[np.float16]
@@ -34,7 +34,7 @@ def number(value: int | float) -> Constant:
         return Constant(math.inf if value > 0 else -math.inf, "float64")
 
 
-def beside_integers(value: int | float) -> Constant:
+def for_integers(value: int | float) -> Constant:
     """A constant for comparison with integers, which is exact: whole numbers are never floats."""
     if not -(2.0**63) <= value < 2.0**64:
         return Constant(math.copysign(math.inf, value), "float64")
@@ -42,7 +42,7 @@ def beside_integers(value: int | float) -> Constant:
     return Constant(int(value), "integer") if is_integer else Constant(value, "float64")
 
 
-def beside_floats(value: int | float, kind: str) -> Constant:
+def for_floats(value: int | float, kind: str) -> Constant:
     """A constant for comparison with floats, rounded to float32 if they are float32.
 
     A constant outside the range of float32 is unchanged: if 1e-50 were rounded to 0, 0 would no
@@ -98,7 +98,7 @@ def of_any_width(test: Compare) -> Condition:
     if not equals:
         return test
     if op in ("==", "!="):
-        membership = Among(column, in_any_width(column, (constant,)))
+        membership = In(column, in_any_width(column, (constant,)))
         return membership if op == "==" else Not(membership)
     above, strict = op in (">", "<="), op in ("<", ">")
     equal = tuple(
@@ -108,7 +108,7 @@ def of_any_width(test: Compare) -> Condition:
     )
     if not equal:
         return test
-    return Every((test, *equal)) if strict else Some((test, *equal))
+    return And((test, *equal)) if strict else Or((test, *equal))
 
 
 def in_any_width(operand: Operand, values: tuple[Constant, ...]) -> tuple[Constant, ...]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from laion_dask.errors import parameter
 
-#: Only this many characters of an expression are examined.
+#: Maximum number of characters of an expression that are examined.
 _LONGEST = 2_000
 #: Possibly two adjacent string literals, separated by spaces, line breaks and comments.
 _SIDE_BY_SIDE = re.compile(r"""['"](?:\s|#[^\n]*\n)*[rRuU]?['"]""")
@@ -75,7 +75,7 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
 def joined_texts(text: str) -> str | None:
     """Two adjacent string literals, as written, which Python would concatenate; or None.
 
-    A missing comma, or SQL's quote in ``'it''s'``, would silently produce another string.
+    A missing comma, or SQL's quote in ``'it''s'``, would silently produce a different string.
     """
     if not _SIDE_BY_SIDE.search(text):
         return None
@@ -90,7 +90,7 @@ def joined_texts(text: str) -> str | None:
 
 
 def without_call(function: str, arguments: list[str]) -> str | None:
-    """How to write a comparison without a function that the language does not have.
+    """A comparison rewritten without a function that the language does not have.
 
     Parameters
     ----------

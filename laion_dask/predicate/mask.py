@@ -15,18 +15,18 @@ import numpy as np
 from laion_dask.backend import Column, Frame, column_like, is_cudf
 from laion_dask.predicate.lower_case import lowered
 from laion_dask.predicate.nodes import (
-    Among,
+    And,
     Arithmetic,
     Compare,
     Condition,
     Constant,
-    Every,
+    In,
     IsNone,
     Name,
     Not,
     Operand,
+    Or,
     Predicate,
-    Some,
     Test,
     TextTest,
     TextValue,
@@ -77,8 +77,8 @@ class _Masks:
         if isinstance(node, Not):
             certain, possible = self.of(node.of)
             return ~possible, ~certain
-        if isinstance(node, (Every, Some)):
-            join = operator.and_ if isinstance(node, Every) else operator.or_
+        if isinstance(node, (And, Or)):
+            join = operator.and_ if isinstance(node, And) else operator.or_
             certain, possible = self.of(node.parts[0])
             for child in node.parts[1:]:
                 more_certain, more_possible = self.of(child)
@@ -100,7 +100,7 @@ class _Masks:
             left, right = self.value(node.left), self.value(node.right)
             return _compared(_OPS[node.op], left, right), (left, right)
         of = self.value(node.of)
-        if isinstance(node, Among):
+        if isinstance(node, In):
             lists: dict[type, list[Any]] = {}
             for value in node.values:
                 lists.setdefault(type(value.value), []).append(self.value(value))
@@ -158,8 +158,9 @@ def _compared(compare: Callable[[Any, Any], Column], left: Value, right: Value) 
 def _is_in(column: Column, values: list[Any]) -> Column:
     """Mask of rows whose value is in a list of values of one Python type.
 
-    cuDF compares values of the column's own dtype; for others it may cast or find nothing. No
-    integer can equal a listed float, because the parser converts whole floats to integers.
+    cuDF compares values of the column's own dtype; values of other dtypes may be cast or never
+    match. No integer can equal a listed float, because the parser converts whole floats to
+    integers.
     """
     if is_cudf(column) and column.dtype.kind in "iuf":
         types = int if column.dtype.kind in "iu" else (float, np.floating)

@@ -57,7 +57,7 @@ class Compare(Node):
 
 
 @dataclass(frozen=True)
-class Among(Node):
+class In(Node):
     """``of in values``."""
 
     of: Operand
@@ -91,23 +91,23 @@ class Not(Node):
 
 
 @dataclass(frozen=True)
-class Every(Node):
+class And(Node):
     """Conjunction: ``and``."""
 
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
-class Some(Node):
+class Or(Node):
     """Disjunction: ``or``."""
 
     parts: tuple[Condition, ...]
 
 
 Operand: TypeAlias = Name | Constant | Arithmetic | TextValue
-#: A condition that is neither made of others nor tests for null.
-Test: TypeAlias = Compare | Among | TextTest | Truth
-Condition: TypeAlias = Test | IsNone | Not | Every | Some
+#: A condition that is neither compound nor a test for null.
+Test: TypeAlias = Compare | In | TextTest | Truth
+Condition: TypeAlias = Test | IsNone | Not | And | Or
 
 
 def operands_of(test: Test) -> tuple[Operand, ...]:
@@ -138,15 +138,15 @@ class Predicate:
     def __and__(self, other: Predicate) -> Predicate:
         columns = tuple(dict.fromkeys(self.columns + other.columns))
         text = f"({self.text}) and ({other.text})"
-        first = self.root.parts if isinstance(self.root, Every) else (self.root,)
-        return Predicate(text, Every((*first, other.root)), columns)
+        first = self.root.parts if isinstance(self.root, And) else (self.root,)
+        return Predicate(text, And((*first, other.root)), columns)
 
     def beyond(self, other: Predicate) -> Predicate | None:
         """The remaining condition if this predicate is ``other & something``; else None."""
-        operands = self.root.parts if isinstance(self.root, Every) else (self.root,)
-        others = other.root.parts if isinstance(other.root, Every) else (other.root,)
+        operands = self.root.parts if isinstance(self.root, And) else (self.root,)
+        others = other.root.parts if isinstance(other.root, And) else (other.root,)
         remaining = operands[len(others) :]
         if operands[: len(others)] != others or not remaining:
             return None
-        root = remaining[0] if len(remaining) == 1 else Every(remaining)
+        root = remaining[0] if len(remaining) == 1 else And(remaining)
         return Predicate(f"beyond ({other.text}): {self.text}", root, self.columns)

@@ -63,7 +63,7 @@ class OperandParser:
     def method(self, node: ast.Call) -> str | None:
         return node.func.attr if isinstance(node.func, ast.Attribute) else None
 
-    def only_text(self, node: ast.Call) -> str | None:
+    def string_argument(self, node: ast.Call) -> str | None:
         """The only positional argument of a call, if it is a string literal."""
         return self.text_of(node.args[0]) if len(node.args) == 1 else None
 
@@ -107,7 +107,7 @@ class OperandParser:
 
     def call(self, node: ast.Call) -> Operand:
         is_col = isinstance(node.func, ast.Name) and node.func.id == "col"
-        if is_col and (column := self.only_text(node)) is not None:
+        if is_col and (column := self.string_argument(node)) is not None:
             return self.column(column)
         method = self.method(node)
         if method in TEXT_VALUES and not node.args and not node.keywords:
@@ -123,7 +123,7 @@ class OperandParser:
         raise self.refuse(node, f"is a call, which is not supported.{hint}")
 
     def written(self, name: str) -> str:
-        """How to write a column's name in an expression."""
+        """A column's name as written in an expression."""
         return f"col({name!r})" if needs_col(name) else name
 
     def as_written(self, node: ast.Name) -> str:

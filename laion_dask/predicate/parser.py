@@ -10,16 +10,16 @@ from laion_dask.errors import PredicateError, argument, parameter
 from laion_dask.predicate import constants
 from laion_dask.predicate.hints import how_to_write, joined_texts, not_an_expression
 from laion_dask.predicate.nodes import (
-    Among,
+    And,
     Compare,
     Condition,
     Constant,
-    Every,
+    In,
     IsNone,
     Not,
     Operand,
+    Or,
     Predicate,
-    Some,
     TextTest,
     Truth,
 )
@@ -53,9 +53,9 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     Raises
     ------
     PredicateError
-        If it is not valid in this language, or compares a string with a number.
+        If the text is not valid in this language, or compares a string with a number.
     ColumnError
-        If it names an unknown column; the message suggests the nearest name.
+        If the text names an unknown column; the message suggests the nearest name.
     """
     if not isinstance(text, str) or not text.strip():
         raise PredicateError(not_an_expression(text))
@@ -108,7 +108,7 @@ class _Parser(OperandParser):
     def condition(self, node: ast.expr) -> Condition:
         if isinstance(node, ast.BoolOp):
             parts = tuple(self.condition(v) for v in node.values)
-            return Every(parts) if isinstance(node.op, ast.And) else Some(parts)
+            return And(parts) if isinstance(node.op, ast.And) else Or(parts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return Not(self.condition(node.operand))
         self.count(tests=len(node.ops) if isinstance(node, ast.Compare) else 1)
@@ -126,7 +126,7 @@ class _Parser(OperandParser):
         parts = tuple(
             self.comparison(node, op, operands[i], operands[i + 1]) for i, op in enumerate(node.ops)
         )
-        return parts[0] if len(parts) == 1 else Every(parts)
+        return parts[0] if len(parts) == 1 else And(parts)
 
     def comparison(
         self, node: ast.Compare, op: ast.cmpop, left: ast.expr, right: ast.expr
@@ -152,7 +152,7 @@ class _Parser(OperandParser):
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
         return constants.of_any_width(Compare(COMPARISONS[type(op)], one, two))
 
-    def among(self, left: ast.expr, right: ast.expr) -> Among:
+    def among(self, left: ast.expr, right: ast.expr) -> In:
         if isinstance(right, ast.Name) and (text := self.text_of(left)) is not None:
             raise self.refuse(right, f"is a column. Write {right.id}.contains({text!r}).")
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
@@ -163,7 +163,7 @@ class _Parser(OperandParser):
         if len(values) < len(operands):
             raise self.refuse(right, "holds something other than constants.")
         fitted = tuple(self.fitted(right, v, variable.kind) for v in values)
-        return Among(variable, constants.in_any_width(variable, fitted))
+        return In(variable, constants.in_any_width(variable, fitted))
 
     def variable(self, node: ast.expr) -> Operand:
         of = self.value(node)
@@ -187,12 +187,12 @@ class _Parser(OperandParser):
         if not (isinstance(operand, Constant) and both_numbers) or isinstance(operand.value, str):
             return operand
         if other == "integer":
-            return constants.beside_integers(operand.value)
-        return constants.beside_floats(operand.value, other)
+            return constants.for_integers(operand.value)
+        return constants.for_floats(operand.value, other)
 
     def text_test(self, node: ast.Call, method: str) -> TextTest:
         of = self.string(node)
-        pattern = self.only_text(node)
+        pattern = self.string_argument(node)
         if pattern is None or node.keywords:
             raise self.refuse(node, "takes one string, as in text.contains('bird').")
         pattern.encode()  # raises for a lone surrogate, like any other constant

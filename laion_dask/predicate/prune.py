@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from laion_dask.predicate.nodes import (
-    Among,
+    And,
     Compare,
     Condition,
     Constant,
-    Every,
+    In,
     IsNone,
     Name,
     Not,
+    Or,
     Predicate,
-    Some,
     Truth,
 )
 
@@ -59,12 +59,12 @@ def _may(node: Condition, ranges: Mapping[str, Range], outcome: bool) -> bool:
     """Whether a row may exist for which a node is certainly true (or false, if not wanted)."""
     if isinstance(node, Not):
         return _may(node.of, ranges, not outcome)
-    if isinstance(node, (Every, Some)):
-        join = all if isinstance(node, Every) == outcome else any
+    if isinstance(node, (And, Or)):
+        join = all if isinstance(node, And) == outcome else any
         return join(_may(operand, ranges, outcome) for operand in node.parts)
     if isinstance(node, Compare):
         return _may_compare(node, ranges, outcome)
-    if isinstance(node, (Among, Truth)) and isinstance(node.of, Name):
+    if isinstance(node, (In, Truth)) and isinstance(node.of, Name):
         value_range = ranges.get(node.of.name, Range())
         if value_range.only_null:
             return False

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 from laion_dask.predicate.lower_case import lower_sql
 from laion_dask.predicate.nodes import (
-    Among,
+    And,
     Arithmetic,
     Compare,
     Condition,
     Constant,
-    Every,
+    In,
     IsNone,
     Name,
     Not,
     Operand,
+    Or,
     Predicate,
-    Some,
     Test,
     TextTest,
     TextValue,
@@ -93,9 +93,9 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
 
 def _all_must_hold(node: Condition) -> bool:
     """Whether one test that is not true suffices to make the expression not true."""
-    if isinstance(node, Every):
+    if isinstance(node, And):
         return all(_all_must_hold(operand) for operand in node.parts)
-    return not isinstance(node, (Some, Not))
+    return not isinstance(node, (Or, Not))
 
 
 class _Writer:
@@ -109,8 +109,8 @@ class _Writer:
         """SQL that is true where the node is certainly (or possibly) true."""
         if isinstance(node, Not):
             return f"NOT ({self.condition(node.of, certain=not certain)})"
-        if isinstance(node, (Every, Some)):
-            word = " AND " if isinstance(node, Every) else " OR "
+        if isinstance(node, (And, Or)):
+            word = " AND " if isinstance(node, And) else " OR "
             return word.join(f"({self.condition(p, certain=certain)})" for p in node.parts)
         if isinstance(node, IsNone):
             return " OR ".join(self.null(node.of) + self.nan(node.of)) or "FALSE"
@@ -147,7 +147,7 @@ class _Writer:
         if isinstance(node, Compare):
             sides = self.sides(node)
             return f"{sides[0]} {_OPS[node.op]} {sides[1]}"
-        if isinstance(node, Among):
+        if isinstance(node, In):
             return self.among(node)
         if isinstance(node, TextTest):
             return f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
@@ -163,7 +163,7 @@ class _Writer:
             return f"({left})::DOUBLE", f"({right})::DOUBLE"
         return left, right
 
-    def among(self, node: Among) -> str:
+    def among(self, node: In) -> str:
         """One list per type of constant: in a mixed list, integers would become floats."""
         lists: dict[type, list[str]] = {}
         for value in node.values:

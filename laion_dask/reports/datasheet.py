@@ -31,8 +31,8 @@ from laion_dask.text import term_lists
 CAVEATS = (
     "A group is the set of captions that mention certain words, from versioned English lists; it "
     "says nothing about who is in an image, or about anybody's identity.",
-    "A caption that mentions nobody may well show somebody; words have more than one meaning; "
-    "captions in other languages match only if they share the word.",
+    "The image of a caption that mentions nobody may still show a person; words have more than one "
+    "meaning; captions in other languages match only if they share the word.",
     "Scores are the output of published models, which are wrong in known ways, and not equally "
     "for all groups.",
     "A share of all rows is shown even if few rows have it, since it is based on all of them; a "
@@ -120,7 +120,7 @@ def datasheet_page(
         "datasheet",
         title=title,
         counts=results.attrs.get("rows", {}),
-        left_out=f"{counted(n_suppressed, 'result')} on fewer than {min_n:,} rows left out."
+        left_out=f"{counted(n_suppressed, 'result')} based on fewer than {min_n:,} rows suppressed."
         if n_suppressed
         else "",
         origin=tuple(origin),

@@ -206,7 +206,7 @@ def _cooccurrence(results: Table) -> dict:
         "biases": biases,
         "bias_table": _table(bias, columns),
         "shared": _table(shared, columns, limit=_LISTED),
-        "shared_heading": f"{results['axis'].iloc[0]}: normalised PMI" if len(results) else "",
+        "shared_heading": f"{results['axis'].iloc[0]}: normalized PMI" if len(results) else "",
     }
 
 

@@ -138,7 +138,7 @@ def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
     notes = []
     if n := matches[Match.OTHER]:
         notes.append(
-            f"For {n} of these {n_rows} rows, the image of that name in {images!r} has another "
+            f"For {n} of these {n_rows} rows, the image of that name in {images!r} has a different "
             "digest or url: it belongs to another row or has changed since, and is not shown. Open "
             "every source that the rows come from: ld.open_images([…, …])."
         )

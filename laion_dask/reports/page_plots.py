@@ -21,7 +21,7 @@ from laion_dask.plots.description import (
 from laion_dask.plots.palette import GREY, SERIES
 from laion_dask.plots.static import render
 
-#: The label of all rows among the groups.
+#: The group label for all rows.
 _ALL = "(all)"
 #: Columns whose quantiles share one plot.
 _SIZES = ("width", "height", "text_length")
@@ -103,7 +103,7 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
 def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> CurvePanel:
     """Rates over the threshold: a curve with its band for each group, and all rows dashed.
 
-    Only the first groups are drawn, up to the number of colours.
+    Only the first groups are drawn, up to the number of colors.
     """
     curves, n_coloured = [], 0
     for name, rows in groups[: len(SERIES)]:

@@ -150,8 +150,9 @@ def _left_out(table: pd.DataFrame, limit: int) -> Iterable[str]:
     yield from getattr(table, "caveats", ())
     n = int(table.attrs.get("suppressed", 0))
     if n:
-        subject, verb = ("result rests", "is") if n == 1 else ("results rest", "are")
-        yield f"{n:,} {subject} on fewer than {table.attrs['min_n']:,} rows and {verb} left out."
+        subject, verb = ("result", "is") if n == 1 else ("results", "are")
+        min_n = table.attrs["min_n"]
+        yield f"{n:,} {subject} based on fewer than {min_n:,} rows {verb} suppressed."
 
 
 def _cell(value: object, write: Callable[[float], str]) -> Cell:

@@ -76,7 +76,7 @@ def write_report(
         audited = None
         if by:
             audited = subject.audit(by, reference=reference, level=level, min_n=min_n)
-        title = title or "What was kept, and whom it left out"
+        title = title or "What was kept, and who was excluded"
         view = export_view(subject, audited, level)
         return write_page(path, "export_report", title=title, **view)
     counts = {"rows": subject.n_rows}
@@ -85,7 +85,7 @@ def write_report(
     return write_page(
         path,
         "summary",
-        title=title or "What is in this frame",
+        title=title or "Contents of this frame",
         counts=counts,
         sizes=_sizes(subject),
         tables={heading: _table(table) for heading, table in subject.tables().items()},

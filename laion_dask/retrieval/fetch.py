@@ -12,7 +12,7 @@ from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.predicate import Predicate
-from laion_dask.predicate.nodes import Among, Constant, Name
+from laion_dask.predicate.nodes import Constant, In, Name
 from laion_dask.retrieval.exact.pairs import Pairs
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
@@ -166,4 +166,4 @@ def _positions(pairs: Pairs, shards: np.ndarray, rows: np.ndarray) -> np.ndarray
 def _rows(rows: np.ndarray) -> Predicate:
     """The predicate that a row number is one of ``rows``."""
     values = tuple(Constant(row, "integer") for row in rows.tolist())
-    return Predicate(f"row in {len(rows):,} rows", Among(Name("row", "integer"), values), ("row",))
+    return Predicate(f"row in {len(rows):,} rows", In(Name("row", "integer"), values), ("row",))

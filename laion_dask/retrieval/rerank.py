@@ -59,7 +59,7 @@ def embeddings_and_vectors(
     vectors = as_vectors(rerank.query, paired)
     if len(vectors) not in (1, m):
         raise OptionError(
-            f"There are {m:,} queries, and {len(vectors):,} to rerank by. Give one, or as many."
+            f"{m:,} queries were given, but {len(vectors):,} to rerank by. Give one, or one each."
         )
     return paired, vectors if len(vectors) == m else np.repeat(vectors, m, axis=0)
 

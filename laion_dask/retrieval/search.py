@@ -36,7 +36,7 @@ from laion_dask.validation import whole_number
 
 #: Number of queries that one task ranks.
 _QUERIES_PER_TASK = 64
-#: The most results of one search: they are all in memory at once.
+#: Maximum number of results of one search: they are all in memory at once.
 _MAX_RESULTS = 50_000_000
 #: Memory per query besides its vector, in bytes, for ten results: up to 80 candidates of 20 bytes
 #: and ten cosines.
@@ -57,13 +57,13 @@ def search(
 ) -> pd.DataFrame:
     """The k rows of a frame nearest to each query, by cosine. Eager.
 
-    The search is exact. Every row's embedding is read once, whatever the number of queries; the few
-    rows that may be among the nearest are read once or twice more. The answer equals that of a loop
-    in float64, with queries normalised in float32. Ties go to the smaller (shard, row), so it does
-    not depend on partitions, the order of shards, workers or GPUs. A row whose embedding is NaN,
-    infinite or zero is never a result. For a frame as `read_shards` returned it, Parquet is only
-    read for the columns of the results. On a GPU, searched rows stay in GPU memory for the next
-    search, using at most half of the free memory.
+    The search is exact. Every row's embedding is read once, regardless of the number of queries;
+    the few rows that may be among the nearest are read once or twice more. The answer equals that
+    of a loop in float64, with queries normalized in float32. Ties go to the smaller (shard, row),
+    so it does not depend on partitions, the order of shards, workers or GPUs. A row whose embedding
+    is NaN, infinite or zero is never a result. For a frame as `read_shards` returned it, Parquet is
+    only read for the columns of the results. On a GPU, searched rows stay in GPU memory for the
+    next search, using at most half of the free memory.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def _checked(provenance: Provenance, embeddings, k, columns, to, rerank) -> list
 def _check_count(name: str, n) -> None:
     is_integer = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
     if not is_integer or n < 1:
-        raise OptionError(f"{name} is {n!r}. Expected a whole number of rows, from 1 on.")
+        raise OptionError(f"{name} is {n!r}. Expected a whole number of rows, at least 1.")
 
 
 def _nearest(

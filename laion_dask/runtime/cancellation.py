@@ -37,12 +37,12 @@ _current: ContextVar[_Cancellable | None] = ContextVar("laion_dask_computation",
 
 
 class Computation:
-    """One computation on threads of this process, and whether it was cancelled.
+    """One computation on threads of this process, and whether it was canceled.
 
     Parameters
     ----------
     within : Computation or _WorkerTask, optional
-        The computation that contains this one; cancelling it cancels this one.
+        The computation that contains this one; canceling it cancels this one.
     before : Computation or _WorkerTask, optional
         The computation of the thread after this one has ended.
     """

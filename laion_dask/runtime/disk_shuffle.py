@@ -197,7 +197,7 @@ class _WhenWritten(Expr):
 class _ReadAfter(BlockwiseIO):
     """A scan whose tasks wait until the rows of exchanges have been written."""
 
-    _parameters = ["scan"]  # and the exchanges
+    _parameters = ["scan"]  # further operands are the exchanges
 
     @property
     def _meta(self):

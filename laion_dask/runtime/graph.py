@@ -67,7 +67,7 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
     return frame[list(reads)].map_partitions(kernel, *args, meta=meta)
 
 
-def map_beside(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
+def map_aligned(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
     """``kernel(part, *other_parts, *args)`` for aligned partitions. Lazy."""
     parts = [new_collection(Beside(other.expr)) for other in others]
     return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
@@ -109,7 +109,7 @@ def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
     return dd.concat(list(frames)) if len(frames) > 1 else frames[0]
 
 
-def beside(argument):
+def as_kernel_argument(argument):
     """Prepare an argument from `Provenance.arguments_of` for a kernel: a frame or delayed value."""
     if isinstance(argument, Beside):
         return new_collection(argument.frame)
@@ -217,12 +217,12 @@ def _compute_on(client, collections, label: str):
                 bar.update()
             return tuple(client.gather(client.compute(persisted)))
     finally:
-        for future in futures:  # not cancelled: another thread may wait for the same futures
+        for future in futures:  # not canceled: another thread may wait for the same futures
             future.release()
 
 
-class _UsersOwn(Callback):
-    """Tracks computations that the user starts on Dask's threads, so that they can be cancelled."""
+class _UserComputations(Callback):
+    """Tracks computations that the user starts on Dask's threads, so that they can be canceled."""
 
     def _start(self, graph) -> None:
         cancellation.begin()
@@ -232,4 +232,4 @@ class _UsersOwn(Callback):
 
 
 #: A singleton, since every registered callback is called.
-_users_own = _UsersOwn()
+_users_own = _UserComputations()

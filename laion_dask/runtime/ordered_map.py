@@ -22,7 +22,7 @@ def in_order(
     """``function(item)`` for every item, in order, computed on ``lanes`` threads.
 
     At most ``lanes + 1`` items are in progress. The first error, or a consumer that stops early,
-    cancels items that have not started and waits for the others, as does a cancelled computation.
+    cancels items that have not started and waits for the others, as does a canceled computation.
 
     Parameters
     ----------

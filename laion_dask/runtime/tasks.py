@@ -34,7 +34,7 @@ class Run:
         return (Run, ())
 
     def advance(self, n: int) -> None:
-        """Count n items of progress; raise ``Cancelled`` if the run has been cancelled."""
+        """Count n items of progress; raise ``Cancelled`` if the run has been canceled."""
         self._check()
         if self._bar is not None:
             with self._idle:

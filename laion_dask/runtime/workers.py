@@ -13,9 +13,9 @@ from dask.utils import parse_timedelta
 
 from laion_dask.backend import (
     GPU_WITHOUT_CUDF,
-    lacks_for_cudf,
     resolve_backend,
     warn_of_pandas,
+    why_no_cudf,
 )
 from laion_dask.cuda_errors import corrupting_error, is_out_of_device_memory
 from laion_dask.errors import (
@@ -90,7 +90,7 @@ def slot_released() -> Iterator[None]:
             rejoin()
 
 
-#: How distributed represents an error whose type cannot be unpickled in this process.
+#: The form of an error in distributed whose type cannot be unpickled in this process.
 _NO_IMPORT = re.compile(r"(ModuleNotFoundError|ImportError)\(")
 
 
@@ -157,7 +157,7 @@ def choose_backend(backend: str) -> str:
     OptionError
         For an unknown name, and for ``"auto"`` if the workers cannot be asked.
     MissingExtraError
-        When cuDF is requested by name and is not available here, or the workers lack this package.
+        When cuDF is explicitly requested but not available, or the workers lack this package.
 
     Warns
     -----
@@ -178,7 +178,7 @@ def choose_backend(backend: str) -> str:
         )
     n_able, reasons = lacking.count(""), " and ".join(sorted(set(lacking) - {""}))
     if n_able == len(lacking):
-        local_reason, scheduler_reason = lacks_for_cudf(), ask_scheduler(client)
+        local_reason, scheduler_reason = why_no_cudf(), ask_scheduler(client)
         if not (local_reason or scheduler_reason):
             return "cudf"
         process = "this process, which creates" if local_reason else "the scheduler, which receives"
@@ -203,28 +203,28 @@ def _with_scheduler(client, backend: str) -> str:
     Raises
     ------
     MissingExtraError
-        When the scheduler does not support it.
+        When the scheduler does not support the backend.
     """
     lacks = ask_scheduler(client)
     if lacks:
         raise MissingExtraError(
             f"{argument('backend', 'cudf')} was requested, but the scheduler receives an empty "
             "frame to describe "
-            f"the others, and there {lacks}. Start it on a machine with a GPU, with the extra "
-            f"'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
+            f"the others, and on the scheduler {lacks}. Start it on a machine with a GPU, with the "
+            f"extra 'laion_dask[gpu]', or use {argument('backend', 'pandas')}."
         )
     return backend
 
 
 def ask_scheduler(client) -> str:
-    """The reason why the scheduler cannot hold an empty cuDF frame, as from `lacks_for_cudf`.
+    """The reason why the scheduler cannot hold an empty cuDF frame, as from `why_no_cudf`.
 
     A frame's meta is sent with its graph and unpickled on the scheduler.
     """
     if client.asynchronous:
         return ""  # the scheduler cannot be asked from here
     try:
-        return client.run_on_scheduler(lacks_for_cudf)
+        return client.run_on_scheduler(why_no_cudf)
     except Exception as error:
         if not is_import_error(error):
             raise
@@ -232,11 +232,11 @@ def ask_scheduler(client) -> str:
 
 
 def ask_workers(client) -> dict[str, str]:
-    """The reason why each worker, by address, cannot make cuDF frames: see `lacks_for_cudf`.
+    """The reason why each worker, by address, cannot make cuDF frames: see `why_no_cudf`.
 
     Waits for the first worker up to the connection timeout, ``distributed.comm.timeouts``, since
-    one may be starting or being replaced. If there is none, a task also waits for one, so that an
-    adaptive cluster starts it.
+    one may be starting or being replaced. If no worker has joined, a task also waits for one, so
+    that an adaptive cluster starts it.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def ask_workers(client) -> dict[str, str]:
     probe = None
     try:
         while True:
-            answers = client.run(lacks_for_cudf, on_error="return")
+            answers = client.run(why_no_cudf, on_error="return")
             for address, answer in answers.items():
                 if is_import_error(answer):
                     raise MissingExtraError(

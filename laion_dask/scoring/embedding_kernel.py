@@ -42,7 +42,7 @@ def fill_columns(
     partition : frame with ``shard`` and ``row``
     names : sequence of str
     sets : sequence of Embeddings
-        Each row's vector is read once from each of these.
+        Each row's vector is read once from each set.
     score : callable
         ``score(*rows)`` of (k, dim) arrays, one for each of ``sets``, yields a (k,) array per
         name.

@@ -35,7 +35,7 @@ def fill(
     ----------
     n, n_columns : int
     sets : sequence of Embeddings
-        Each row's vectors from all of them are passed together.
+        Each row's vectors from all sets are passed together.
     blocks : iterable of (shard, rows, positions)
         As from `laion_dask.io.embeddings.row_ids.blocks`.
     score : callable
@@ -118,7 +118,7 @@ def cosines(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     result, squares = _cosines(x.float(), other.float())
     half = x.dtype == torch.float16 and (other.ndim == 1 or other.dtype == torch.float16)
-    if half or not len(result):  # squares of float16 are within the bounds: no need to synchronise
+    if half or not len(result):  # squares of float16 are within the bounds: no need to synchronize
         return result.clamp_(-1, 1)
     is_out_of_range = ~((squares > _MIN_SQUARE) & (squares < _MAX_SQUARE)).all(dim=0)
     again = is_out_of_range.nonzero()[:, 0]

@@ -47,9 +47,9 @@ def language(
         A caption with fewer letters, in any script, is ``"und"``; an ideograph, kana or Hangul
         syllable counts as two, a spacing vowel sign as one.
     min_confidence : float
-        A caption whose language has a lower probability, in [0, 1], is ``"und"``. 0.4 makes an
-        eighth of web captions ``"und"``, mostly names of people and products; 0 only those in which
-        the model finds no evidence.
+        A caption whose language has a lower probability, in [0, 1], is ``"und"``. With
+        0.4, an eighth of web captions are ``"und"``, mostly names of people and products; with 0,
+        only captions in which the model finds no evidence.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def language(
         to = "detected_language" if "language" in frame.columns else "language"
     must_be("to", to, str, "the new column's name")
     check_free(frame, [to])
-    detector = Detector(column, to, *_floors(min_letters, min_confidence))
+    detector = Detector(column, to, *_validated_limits(min_letters, min_confidence))
     meta = _meta(frame, to)
     detected = graph.map_columns(frame, languages, detector, reads=[column], meta=meta)
     return frame.assign(**{to: detected[to]})
@@ -103,7 +103,7 @@ def language_cost(frame: PlannedFrame, column: str = "text") -> Cost:
     return replace(Detector(column).cost, label="language")
 
 
-def _floors(min_letters: int, min_confidence: float) -> tuple[int, float]:
+def _validated_limits(min_letters: int, min_confidence: float) -> tuple[int, float]:
     if isinstance(min_letters, bool) or not isinstance(min_letters, int) or min_letters < 0:
         raise OptionError(f"min_letters is {min_letters!r}. Expected a whole number, such as 4.")
     number = isinstance(min_confidence, (int, float)) and not isinstance(min_confidence, bool)

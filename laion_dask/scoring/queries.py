@@ -40,7 +40,7 @@ class Mix:
 def mix(parts: Mapping) -> Mix:
     """A weighted sum of queries: ``ld.mix({"king": 1, "man": -1, "woman": 1})``. Eager.
 
-    Every part is normalised before it is weighted. Vectors need no `mix`: add and multiply them
+    Every part is normalized before it is weighted. Vectors need no `mix`: add and multiply them
     directly, ``clip.text("a dog") + 0.5 * rating``.
 
     Parameters
@@ -52,7 +52,8 @@ def mix(parts: Mapping) -> Mix:
     Raises
     ------
     OptionError
-        When there is no part, a part is of another type, or a weight is not a finite number.
+        When ``parts`` is empty, a part is of an unsupported type, or a weight is not a finite
+        number.
 
     Examples
     --------
@@ -80,13 +81,13 @@ def mix(parts: Mapping) -> Mix:
 
 
 def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
-    """Queries of any kind as normalised vectors. Eager.
+    """Queries of any kind as normalized vectors. Eager.
 
     Parameters
     ----------
     query : as in `search`
     embeddings : Embeddings
-        Their model embeds texts and images; their rows may be queries.
+        Their model embeds texts and images; a query may be one of their rows.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def as_vectors(query, embeddings: Embeddings) -> np.ndarray:
 
 
 def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
-    """One normalised vector, or with ``many`` several; (m, dim) float32.
+    """One normalized vector, or with ``many`` several; (m, dim) float32.
 
     Raises as `as_vectors`.
     """
@@ -135,7 +136,11 @@ def as_units(query, embeddings: Embeddings, *, many: bool = True) -> np.ndarray:
     expected += "ld.mix({...}) of them."
     try:
         vectors = np.asarray(_plain(query))
-    except (ValueError, RuntimeError, TypeError) as error:  # such as lists of different lengths
+    except (
+        ValueError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # for example, lists of different lengths
         raise EmbeddingsError(f"The query is not an array ({error}); {expected}") from error
     shape = vectors.shape
     fits = shape == (dim,) or (vectors.ndim == 2 and shape[1] == dim and (many or len(shape) == 1))

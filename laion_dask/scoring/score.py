@@ -46,7 +46,7 @@ def similarity(
     Raises
     ------
     EmbeddingsError
-        When the query has another shape, or no direction.
+        When the query has the wrong shape, or no direction.
     ModelMismatchError
         When the query is known to come from another CLIP model.
     PairingError, ProvenanceError, OptionError
@@ -142,7 +142,7 @@ def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
         When a head belongs to another CLIP model, or does not read embeddings.
     """
     if not heads:
-        flop, note = 2.0 * frame.embeddings_for("score").dim, "score: as one linear head"
+        flop, note = 2.0 * frame.embeddings_for("score").dim, "score: assumes one linear head"
         return [Cost(("linear",), reads=EMBEDDINGS, flop=flop, notes=(note,))]
     specs = check_heads(heads, frame.embeddings_for(f"score, {heads[0].name}").model)
     return [replace(head.cost, label=f"score, {head.name}") for head in specs]
@@ -176,7 +176,7 @@ def check_free(frame: dd.DataFrame, names: list[str], *, of_heads: bool = False)
 
 
 def _direction(query, embeddings: Embeddings) -> np.ndarray:
-    """A query as a normalised vector, checked against the embeddings' model if known."""
+    """A query as a normalized vector, checked against the embeddings' model if known."""
     if isinstance(query, str):
         raise EmbeddingsError(
             f"The query is the text {query[:60]!r}. Expected a vector: "

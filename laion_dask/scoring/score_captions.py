@@ -65,7 +65,7 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
 def score_captions_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
     """The costs of `score_captions`, one per head; without a head, that of the profanity proxy."""
     if not heads:
-        note = "score_captions: as the profanity proxy"
+        note = "score_captions: assumes the profanity proxy"
         return [Cost((PROFANITY_RATE,), columns=("text",), notes=(note,))]
     specs = check_heads(heads, None, reads=("captions",))
     return [replace(head.cost, label=f"score, {head.name}") for head in specs]

@@ -173,7 +173,7 @@ class _Test:
 
     def __init__(self, s_x: np.ndarray, s_y: np.ndarray, slack: float, alternative: str) -> None:
         both = np.concatenate([s_x, s_y])
-        # Sorted and centred, so that the draws do not depend on the order within the sets.
+        # Sorted and centered, so that the draws do not depend on the order within the sets.
         self._values = np.sort(both - math.fsum(both) / len(both))
         difference = math.fsum(s_x) / len(s_x) - math.fsum(s_y) / len(s_y)
         self._slack = 4 * slack + len(both) * np.finfo(float).eps * float(abs(self._values).max())
@@ -242,7 +242,7 @@ def as_rows(name: str, vectors: npt.ArrayLike) -> np.ndarray:
     expected = "Expected an array of shape (n, dim), such as ClipModel(...).text([...]) gives."
     try:
         rows = np.array(_plain(vectors), dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:  # such as rows of different lengths
+    except (TypeError, ValueError, RuntimeError) as error:  # for example, rows of different lengths
         raise OptionError(f"{name} is not an array of numbers ({error}). {expected}") from error
     rows = rows[None] if rows.ndim == 1 and rows.size else rows
     if not rows.size:

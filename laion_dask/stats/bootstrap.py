@@ -106,7 +106,7 @@ def _cached_draws(shards: int, n_resamples: int, seed: int) -> tuple[np.ndarray,
 
 
 def _draws(shards: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each shard is drawn, in blocks of shape (resamples, shards)."""
+    """The number of times each shard is drawn, in blocks of shape (resamples, shards)."""
     rng = np.random.default_rng(seed)
     step = max(1, min(256, _BLOCK // shards))
     for at in range(0, n_resamples, step):

@@ -41,7 +41,7 @@ def counts(caller: str, **values: Numbers) -> tuple[np.ndarray, ...]:
     Raises
     ------
     OptionError
-        If one is negative, infinite or not a number.
+        If a count is negative, infinite or not a number.
     """
     values = {name: _listed(value) for name, value in values.items()}
     arrays = numbers(caller, **values)

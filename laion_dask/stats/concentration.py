@@ -159,7 +159,7 @@ def theil(counts: Numbers) -> float:
 
 
 def entropy(counts: Numbers) -> float:
-    """Normalised Shannon entropy: 1 if all labels have equally many rows, 0 if one label has all.
+    """Normalized Shannon entropy: 1 if all labels have equally many rows, 0 if one label has all.
 
     -sum(p ln p) / ln(n) for the shares p of n labels, where 0 ln 0 is 0. For one label the formula
     is 0 / 0 and the result is 0.
@@ -180,7 +180,7 @@ def entropy(counts: Numbers) -> float:
 
     References
     ----------
-    Shannon, C. E. (1948). A mathematical theory of communication; normalised as in Pielou, E. C.
+    Shannon, C. E. (1948). A mathematical theory of communication; normalized as in Pielou, E. C.
     (1966). The measurement of diversity in different types of biological collections. Journal of
     Theoretical Biology 13, 131-144.
 

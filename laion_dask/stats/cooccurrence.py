@@ -46,7 +46,7 @@ def pmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
 
 
 def npmi(n_wg: Numbers, n_w: Numbers, n_g: Numbers, n: Numbers) -> FloatOrArray:
-    """Normalised pointwise mutual information, ln[p(w, g) / (p(w) p(g))] / -ln p(w, g).
+    """Normalized pointwise mutual information, ln[p(w, g) / (p(w) p(g))] / -ln p(w, g).
 
     The denominator uses the joint probability, not that of the word or of the group; only this
     choice bounds the result by -1 and 1.

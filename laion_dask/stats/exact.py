@@ -8,7 +8,8 @@ import numpy as np
 _BLOCK = 1 << 16
 #: Probabilities within this relative distance count as equal, as in R's fisher.test.
 _TIES = 1e-7
-#: Terms below exp(-depth) of the largest are dropped; the second depth is the range of float64.
+#: Terms smaller than exp(-depth) times the largest are dropped; the second depth is the range of
+#: float64.
 _DEPTHS = (46.0, 700.0)
 #: Sums below this are inaccurate at the first depth and are recomputed at the second.
 _SMALL = 1e-9
@@ -18,7 +19,7 @@ def fisher(k1: np.ndarray, n1: np.ndarray, k2: np.ndarray, n2: np.ndarray) -> np
     """Two-sided p-value of Fisher's exact test for each table, in [0, 1].
 
     The sum of the hypergeometric probabilities of all tables with the same margins that are at most
-    as probable as the observed one. Probabilities are computed from ratios of neighbours, not from
+    as probable as the observed one. Probabilities are computed from ratios of neighbors, not from
     differences of log factorials, so they are as accurate for billions of rows as for ten. The cost
     of a table grows with the square root of its smallest expected count.
 

@@ -142,7 +142,8 @@ def distribution(reference: Mapping[Hashable, float]) -> dict[Hashable, float]:
     Raises
     ------
     OptionError
-        If it is not a mapping, a weight is negative or not a number, or all weights are 0.
+        If ``reference`` is not a mapping, a weight is negative or not a number, or all weights are
+        0.
     """
     if isinstance(reference, pd.Series):
         reference = dict(reference.items())

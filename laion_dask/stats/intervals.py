@@ -53,8 +53,8 @@ def risk_ratio(
 ) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
     """Ratio of two proportions, (k1 / n1) / (k2 / n2), with its log interval.
 
-    The interval is symmetric on the log scale, with the variance 1/k1 - 1/n1 + 1/k2 - 1/n2. If this
-    is undefined, the following definitions apply:
+    The interval is symmetric on the log scale, with the variance 1/k1 - 1/n1 + 1/k2 - 1/n2. If the
+    ratio or this variance is undefined, the following definitions apply:
 
     ================================  ==========  ===============================================
     counts                            ratio       interval
@@ -206,7 +206,7 @@ def odds_ratio(
 def _around(
     ratio: np.ndarray, centre: np.ndarray, spread: np.ndarray
 ) -> tuple[FloatOrArray, FloatOrArray, FloatOrArray]:
-    """The ratio with the interval around a centre, open if the ratio is 0, inf or NaN."""
+    """The ratio with the interval around a center, open if the ratio is 0, inf or NaN."""
     unknown = np.isnan(ratio)
     lo = np.where(unknown | (ratio == 0), 0.0, centre * np.exp(-spread))
     hi = np.where(unknown | np.isinf(ratio), np.inf, centre * np.exp(spread))

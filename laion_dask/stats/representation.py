@@ -100,7 +100,7 @@ def max_skew(
 def ndkl(
     ranking: Sequence[object], reference: Mapping[Hashable, float], k: int | None = None
 ) -> float:
-    """Normalised discounted cumulative Kullback-Leibler divergence of a ranking.
+    """Normalized discounted cumulative Kullback-Leibler divergence of a ranking.
 
     ``(1 / Z) sum_i D_i / log2(i + 1)`` with ``D_i = sum_g p_i(g) ln(p_i(g) / p_ref(g))`` of the
     first i items and ``Z = sum_i 1 / log2(i + 1)``. It is 0 if every prefix of the ranking matches

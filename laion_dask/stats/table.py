@@ -68,12 +68,14 @@ class Table(pd.DataFrame):
         Raises
         ------
         OptionError
-            If there is no statistic of that name.
+            If the table has no statistic of that name.
         """
         names = list(self["statistic"].unique()) if "statistic" in self else []
         names += self.attrs.get("statistics", ())
         if statistic not in names:
-            raise OptionError(f"There is no {statistic!r} here.{did_you_mean(statistic, names)}")
+            raise OptionError(
+                f"The table has no statistic {statistic!r}.{did_you_mean(statistic, names)}"
+            )
         rows = self[self["statistic"] == statistic].drop(columns="statistic")
         columns = {*ALWAYS, *self.attrs.get("statistics", {}).get(statistic, ())}
         kept = [name for name in rows if name in columns or rows[name].notna().any()]
@@ -92,7 +94,7 @@ class Table(pd.DataFrame):
         Raises
         ------
         OptionError, ColumnError
-            If k is not a positive integer, or there is no such numeric column.
+            If k is not a positive integer, or the table has no such numeric column.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise OptionError(f"top is {k!r}. Expected a positive number of groups, such as 20.")
@@ -117,7 +119,7 @@ class Table(pd.DataFrame):
         Raises
         ------
         ColumnError
-            If there is no such numeric column.
+            If the table has no such numeric column.
         """
         order = self._numbers_of(by).sort_values(ascending=ascending, kind="stable").index
         result = self.loc[order].reset_index(drop=True)
@@ -155,7 +157,8 @@ class Table(pd.DataFrame):
         numeric = [name for name in self if pd.api.types.is_numeric_dtype(self[name])]
         if column not in numeric:
             raise ColumnError(
-                f"There is no numeric column {column!r}.{did_you_mean(column, map(str, numeric))}"
+                "The table has no numeric column "
+                f"{column!r}.{did_you_mean(column, map(str, numeric))}"
             )
         return self[column].astype("float64")
 
@@ -223,9 +226,10 @@ class Table(pd.DataFrame):
     def _foot(self) -> list[str]:
         n, notes = self.n_suppressed, list(self.caveats)
         if n:
-            subject, verb = ("result rests", "is") if n == 1 else ("results rest", "are")
+            subject, verb = ("result", "is") if n == 1 else ("results", "are")
             notes.append(
-                f"{n:,} {subject} on fewer than {self.attrs['min_n']:,} rows and {verb} left out."
+                f"{n:,} {subject} based on fewer than {self.attrs['min_n']:,} rows {verb} "
+                "suppressed."
             )
         rows = self.attrs.get("rows")
         if rows:

@@ -89,7 +89,9 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     """
     written, codes = authorities(urls)
     unsettled = pc.match_substring_regex(written, _UNSETTLED)
-    written = pc.if_else(unsettled, pa.scalar(None, written.type), written)  # no row's label
+    written = pc.if_else(
+        unsettled, pa.scalar(None, written.type), written
+    )  # no row uses these labels
     unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
     codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
     rows = np.flatnonzero(codes == OTHER)

@@ -28,7 +28,7 @@ from laion_dask.text.scripts import possible
 UNKNOWN = "und"
 #: Defaults: captions with fewer letters, or with a less probable language, are `UNKNOWN`.
 MIN_LETTERS, MIN_CONFIDENCE = 4, 0.4
-#: Only the first characters of a caption are examined, up to this number.
+#: Maximum number of characters that are examined, from the start of a caption.
 MAX_CHARACTERS = 2_000
 #: Maximum number of captions, and of caption bytes, in a block.
 BLOCK, BLOCK_BYTES = 4_096, 1 << 20

@@ -133,7 +133,7 @@ def write_term_list(name: str, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     OptionError
-        If there is no such list, or the path does not end in .yaml.
+        If no list has that name, or the path does not end in .yaml.
     ExportError
         If the file exists or cannot be written.
     """

@@ -61,7 +61,7 @@ def as_labels(values: np.ndarray, label: str) -> np.ndarray:
     if len(invalid):
         raise OptionError(
             f"The labels in {label!r} hold {invalid[0]:g}. Expected 0 and 1 (or true and false), "
-            "and null where it is not known; make them with a comparison, such as frame.x > 0.5."
+            "and null where it is unknown; make them with a comparison, such as frame.x > 0.5."
         )
     return values > 0
 

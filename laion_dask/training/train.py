@@ -146,7 +146,7 @@ def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
     """
     label = _label_column(frame.frame, label)
     dim = frame.embeddings_for("train").dim
-    note = f"train, fit: on at most {MAX_ROWS:,} labelled rows, as if every row had a label"
+    note = f"train, fit: on at most {MAX_ROWS:,} labeled rows, assuming that every row has a label"
     return [
         Cost(("labels",), columns=(label, *PROVENANCE), label="train, labels"),
         Cost(
@@ -154,7 +154,7 @@ def train_cost(frame: PlannedFrame, label: str | None = None) -> list[Cost]:
             reads=EMBEDDINGS,
             flop=2.0 * dim,
             label="train, fit",
-            most_rows=MAX_ROWS,
+            max_rows=MAX_ROWS,
             is_pass=False,
             notes=(note,),
         ),
@@ -268,7 +268,7 @@ def _plain_labels(labels) -> np.ndarray:
             if array.ndim > 1:
                 return array
         if array.ndim == 1 and array.dtype.kind not in "SU":
-            # The stub knows neither arrays of integers nor extension arrays here.
+            # The type stub does not accept integer arrays and extension arrays here.
             values = pd.array(array, dtype="Float64")  # type: ignore[call-overload]
             return values.to_numpy("f8", np.nan)
     except (TypeError, ValueError):  # the message below names the type

@@ -264,7 +264,7 @@ OF_COLOUR = (
 
 
 def picture(colour, seed=0):
-    """An image of one colour with a little noise."""
+    """An image of one color with a little noise."""
     noise = np.random.default_rng(seed).integers(0, 20, (64, 64, 3))
     return Image.fromarray((np.array(colour) + noise).astype(np.uint8))
 
@@ -314,10 +314,10 @@ def test_pictures_and_their_vectors(tmp_path):
     result = association(model, x, y, *OF_COLOUR)
     d, p = weat(model.image(x), model.image(y), *map(model.text, OF_COLOUR))
     assert (result["value"][0], result["p"][0]) == (d, p)
-    assert result["method"][0].startswith("iEAT of pictures by texts; permutation test, all 35")
+    assert result["method"][0].startswith("iEAT of images by texts; permutation test, all 35")
     x[0].save(tmp_path / "x.png")
     files = [tmp_path / "x.png", (tmp_path / "x.png").read_bytes()]
-    assert association(model, files, y, x, y)["method"][0].startswith("iEAT of pictures;")
+    assert association(model, files, y, x, y)["method"][0].startswith("iEAT of images;")
     stored = np.asarray(model.image(x)).astype(np.float16)  # the dtype of stored embeddings
     vectors = association(model, stored, model.image(y), *OF_COLOUR)
     assert vectors["value"][0] == pytest.approx(d, abs=0.01)
@@ -342,13 +342,13 @@ def test_what_the_verb_refuses(tmp_path):
     words = ["red"], ["blue"], ["sun"], ["sea"]
     red = picture((200, 20, 20))
     for vectors, options, message in (
-        ((["red"], [red], *words[2:]), {}, "X holds texts and Y pictures"),
-        ((*words[:2], ["sun"], [red]), {}, "A holds texts and B pictures"),
-        ((["red", red], *words[1:]), {}, "X holds pictures and texts"),
+        ((["red"], [red], *words[2:]), {}, "X holds texts and Y images"),
+        ((*words[:2], ["sun"], [red]), {}, "A holds texts and B images"),
+        ((["red", red], *words[1:]), {}, "X holds images and texts"),
         (([], *words[1:]), {}, "X is empty"),
         ((["red", None], *words[1:]), {}, "something else and texts"),
         (({"red": 1}, *words[1:]), {}, "X is a dict"),
-        ((np.ones((2, 3)), *words[1:]), {}, "vectors of 3 numbers; demo makes"),
+        ((np.ones((2, 3)), *words[1:]), {}, "vectors of length 3, but demo has"),
         (words, {"names": ("a", "b", "c")}, "four different words"),
         (words, {"names": ("a", "a", "b", "c")}, "four different words"),
         (words, {"templates": ["This is."]}, "exactly one {}"),

@@ -183,7 +183,7 @@ def test_many_domains_by_the_sketch(write, monkeypatch):
     assert whole.loc["distinct", "value"] == book["distinct"]
     for term in ("gini", "entropy"):
         assert math.isnan(whole.loc[term, "value"])
-        assert whole.loc[term, "method"] == "left out: over 300 labels, most of them forgotten"
+        assert whole.loc[term, "method"] == "omitted: more than 300 labels, most of them discarded"
 
 
 def test_few_rows_and_none(write):

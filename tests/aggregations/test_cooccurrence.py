@@ -295,7 +295,7 @@ def test_pairs_that_would_fill_the_memory_are_refused(monkeypatch):
     monkeypatch.setattr(contingency, "MAX_CELLS", 1000)
     frame = pd.DataFrame({"a": np.arange(60), "b": np.arange(60) % 50})
     for npartitions in (1, 4):
-        with pytest.raises(OptionError, match="something coarser"):
+        with pytest.raises(OptionError, match="coarser grouping"):
             ld.statistics(dd.from_pandas(frame, npartitions=npartitions), intersections("a", "b"))
 
 

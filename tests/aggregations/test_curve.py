@@ -65,7 +65,7 @@ def test_too_many_numbers_are_refused(monkeypatch):
     with pytest.raises(OptionError, match="fewer thresholds"):
         ld.statistics(frame, curve("x", by="g", thresholds=[1, 2, 3]))
     assert len(ld.statistics(frame, curve("x", thresholds=range(60)))) == 60
-    with pytest.raises(OptionError, match=r"The thresholds make .* fewer thresholds"):
+    with pytest.raises(OptionError, match=r"The thresholds require .* fewer thresholds"):
         ld.statistics(frame, curve("x", thresholds=range(120)))
 
 

@@ -97,7 +97,11 @@ def test_what_is_refused(scored):
     for call, kind, match in [
         (lambda: ld.distributions(frame), OptionError, "No column"),
         (lambda: ld.distributions(frame, "punsaf"), ColumnError, "Did you mean 'punsafe'"),
-        (lambda: ld.distributions(frame, ["punsafe", "width"]), OptionError, "one by one"),
+        (
+            lambda: ld.distributions(frame, ["punsafe", "width"]),
+            OptionError,
+            "as separate arguments",
+        ),
         (lambda: ld.distributions(frame, "width", edges=[1, 0]), OptionError, "not ascending"),
         (lambda: ld.distributions(frame, "width", edges=[0, np.nan]), OptionError, "not ascend"),
         (lambda: ld.distributions(frame, "width", edges=[[0, 1]]), OptionError, "not ascend"),

@@ -23,7 +23,7 @@ from laion_dask.aggregations.grouping.base import axes
 from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.demo.planting import plan_rows
 from laion_dask.errors import ColumnError, OptionError, PredicateError
-from laion_dask.frame.narrowing import filter_between
+from laion_dask.frame.filter_difference import filter_between
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
 from laion_dask.io.parquet.scan import Scan
@@ -227,9 +227,9 @@ class TestAudit:
             with pytest.raises(OptionError):
                 audit(frame, WHERE, "language", min_n=-1)
 
-    def test_what_is_no_narrowing_is_refused(self, folder):
+    def test_a_frame_that_is_not_a_subset_is_rejected(self, folder):
         frame = ld.read_shards(folder)
-        with pytest.raises(OptionError, match="narrowing"):
+        with pytest.raises(OptionError, match="Expected a subset"):
             audit(
                 frame.laion.where("width > 900"), frame.sample(frac=0.9, random_state=0), "language"
             )

@@ -131,7 +131,7 @@ def test_small_groups_are_left_out_and_counted(prompted_shards):
     few = prompted_shards.frame[prompted_shards.frame["row"] < 9]  # 9 + 9 + 1 rows
     result = perceived(few, prompted_shards.embeddings, one)
     assert len(result) == 0 and result.n_suppressed == 4
-    assert "4 results rest on fewer than 30 rows" in result.to_markdown()
+    assert "4 results based on fewer than 30 rows" in result.to_markdown()
     assert CAVEAT in result.to_markdown().replace("\\", "") and CAVEAT in repr(result)
     for min_n in (0, 1, 29, True, 30.5):
         with pytest.raises(OptionError):
@@ -187,7 +187,7 @@ def test_each_row_is_decided_by_itself():
             for stop in (at + 1, at + 5, at + 13):
                 assert (kernels.nearest(cosine[:, at:stop], 100.0, 0.1) == whole[at:stop]).all()
         assert kernels.nearest(cosine[:, :0], 100.0, 0.1).shape == (0,)
-        # Bit for bit: neighbouring rows do not affect the probabilities either.
+        # Bit for bit: neighboring rows do not affect the probabilities either.
         low = 100 * (cosine - cosine.max(axis=0))
         for at in range(1, 40):
             assert (np.exp(low[:, at:]) == np.exp(low)[:, at:]).all()

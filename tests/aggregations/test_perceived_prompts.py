@@ -65,12 +65,15 @@ def test_what_is_refused_at_once(prompted_shards, painted):
             ({"gender": {"": np.ones(8), "b": np.ones(8)}}, "Expected non-empty text"),
             ({"gender": {1: np.ones(8), "b": np.ones(8)}}, "Expected non-empty text"),
             ({"gender": {"not assigned": np.ones(8), "b": np.ones(8)}}, "is reserved"),
-            ({"a": np.ones(7), "b": np.ones(7)}, "vectors of 7 numbers"),
+            ({"a": np.ones(7), "b": np.ones(7)}, "vectors of length 7"),
             ({"a": np.zeros(8), "b": np.ones(8)}, "no direction"),
             ({"a": [np.ones(8), -np.ones(8)], "b": np.ones(8)}, "no direction"),
             ({"a": np.full(8, np.nan), "b": np.ones(8)}, "no direction"),
             ({"a": None, "b": np.ones(8)}, "a"),
-            ({"a": ["text", np.ones(8)], "b": np.ones(8)}, "vectors are given by themselves"),
+            (
+                {"a": ["text", np.ones(8)], "b": np.ones(8)},
+                "vectors are passed alone, not in a list",
+            ),
         ):
             with pytest.raises(OptionError, match=message):
                 perceived(prompted_shards.frame, prompted_shards.embeddings, prompts)

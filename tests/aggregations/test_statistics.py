@@ -1,4 +1,4 @@
-"""The one-pass engine: behaviour that every statistic inherits from it."""
+"""The one-pass engine: behavior that every statistic inherits from it."""
 
 import importlib
 import math
@@ -185,7 +185,7 @@ def test_what_is_asked_is_checked_before_anything_is_read(shards):
             frame.laion.statistics(Count("similarity"))
         with pytest.raises(OptionError, match="No statistic was given"):
             frame.laion.statistics()
-        with pytest.raises(OptionError, match="one of laion_dask"):
+        with pytest.raises(OptionError, match="a statistic of laion_dask"):
             frame.laion.statistics("describe")
         for level in (0, 1, 95, float("nan")):
             with pytest.raises(OptionError, match="level"):
@@ -279,7 +279,7 @@ def test_what_laion_published_comes_back(tmp_path):
 def test_a_statistic_of_which_all_is_left_out_is_an_empty_table(shards):
     table = ld.read_shards(str(shards)).laion.statistics(Count("language"), min_n=10**6)
     assert table.of("count").empty and {"group", "n", "k", "rate"} <= set(table.of("count"))
-    assert "4 results rest on fewer" in table.to_markdown()
+    assert "4 results based on fewer" in table.to_markdown()
     table.of("count").plot()
     with pytest.raises(OptionError, match="Did you mean 'count'"):
         table.of("coumt")

@@ -203,9 +203,11 @@ def test_search_by_an_index(monkeypatch, capsys, demo_folder, tmp_path):
     code, out, _ = run(monkeypatch, capsys, *words, "--index", tmp_path / "index")
     assert code == 0 and out.splitlines()[:-1] == exact.splitlines()[:-1]
     last = out.splitlines()[-1]
-    assert last == f"by the index {tmp_path / 'index'}; 0 of 2 with fewer than 3 results"
+    assert (
+        last == f"searched the index {tmp_path / 'index'}; 0 of 2 queries have fewer than 3 results"
+    )
     few = ("--index", tmp_path / "index", "--where", "width > 100000")
-    assert "; 2 of 2 with fewer than 3" in run(monkeypatch, capsys, *words, *few)[1]
+    assert "; 2 of 2 queries have fewer than 3" in run(monkeypatch, capsys, *words, *few)[1]
     code, _, error = run(monkeypatch, capsys, *words, "--index", tmp_path / "nothing")
     assert code == 1 and str(tmp_path / "nothing") in error
 

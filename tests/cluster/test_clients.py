@@ -150,4 +150,4 @@ def test_a_worker_without_the_package_is_named(error):
 def test_a_client_may_be_collected_while_another_closes(monkeypatch):
     states = iter([SimpleNamespace(status="running"), None])
     monkeypatch.setattr(dask_config, "_clients", [(lambda: next(states, None), {})])
-    dask_config.let_go(object())
+    dask_config.release(object())

@@ -59,7 +59,8 @@ def test_start_cluster_on_processors():
 
         def check_settings(client):
             for text in (repr(client), client._repr_html_()):
-                shown = ("2 CPU workers", "tcp", "1.86 GiB a worker", "p2p", client.dashboard_link)
+                shown = ("2 CPU workers", "tcp", "1.86 GiB per worker", "p2p")
+                assert client.dashboard_link in text
                 assert all(part in text for part in shown), text
             assert set_here() == (False, "p2p")
             there = client.run(set_here)
@@ -202,4 +203,4 @@ def test_a_worker_that_closes_says_nothing_of_the_tasks_it_leaves(caplog):
     finally:
         for logger in loggers:
             logger.removeHandler(caplog.handler)
-            logger.removeFilter(worker_logs._is_news)
+            logger.removeFilter(worker_logs._should_log)

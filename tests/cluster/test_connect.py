@@ -98,7 +98,7 @@ def test_a_file_that_names_no_scheduler(tmp_path, text):
 def test_what_listens_and_never_answers(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        check_nothing_is_left(tmp_path, address, OSError, "did not answer like a scheduler")
+        check_nothing_is_left(tmp_path, address, OSError, "did not respond like a scheduler")
 
 
 def check_nothing_is_left(tmp_path, address, error, words):

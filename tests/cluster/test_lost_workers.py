@@ -13,7 +13,7 @@ from distributed.scheduler import WorkerState
 
 import laion_dask as ld
 from laion_dask.cluster import worker_recovery
-from laion_dask.cluster.worker_recovery import ReplaceSpoiled, spoiling
+from laion_dask.cluster.worker_recovery import ReplaceLostGpuWorker, corrupting_error_text
 from laion_dask.errors import DeviceLostError, DeviceMemoryError, ShardError
 from laion_dask.runtime import graph, workers
 from laion_dask.runtime.tasks import run_each
@@ -158,12 +158,12 @@ def test_which_errors_end_a_worker(monkeypatch, error, ends):
     reported, ended = [], []
     message = error_message(error)
     task = SimpleNamespace(exception=message["exception"], exception_text=message["exception_text"])
-    text = spoiling(task)
+    text = corrupting_error_text(task)
     assert (text is not None) is ends
     # The message has both the error that was raised and the CUDA error that caused it.
     assert not ends or (message["exception_text"] in text and str(root(error)) in text)
     worker = SimpleNamespace(nanny="tcp://1", state=SimpleNamespace(tasks={"a": task}))
-    plugin = ReplaceSpoiled()
+    plugin = ReplaceLostGpuWorker()
     plugin.setup(worker)
     monkeypatch.setattr(plugin, "_tell", lambda *text: reported.append(text))
     monkeypatch.setattr(worker_recovery.logging, "shutdown", lambda: None)

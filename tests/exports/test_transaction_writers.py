@@ -50,7 +50,7 @@ def test_of_two_exports_into_a_store_the_second_is_told(store):
     def another():
         write(store, NEW)
 
-    with pytest.raises(ExportConflictError, match="another export since this one began"):
+    with pytest.raises(ExportConflictError, match="another export since this export began"):
         write(store, OLD, before_commit=another)
     assert by_recipe(store) == by_glob(store) == NEW
     held = folder_lock.locked(MemoryFileSystem(), "/test_transaction/out")

@@ -266,12 +266,10 @@ CHOOSING = {
         s[["hash"]], on="hash", how="right"
     ).dropna(subset=["shard", "row"]),
     "loc[2:5]": lambda f, s: f.reset_index(drop=True).loc[2:5],
-    "groupby, one row a group": lambda f, s: (
+    "groupby, one row per group": lambda f, s: (
         f[["shard", "row", "language"]].groupby("language").first().reset_index()
     ),
-    "map_partitions(narrowed), whatever rows it leaves out": lambda f, s: f.map_partitions(
-        narrowed
-    ),
+    "map_partitions(narrowed), which may drop rows": lambda f, s: f.map_partitions(narrowed),
 }
 
 

@@ -139,7 +139,10 @@ def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
     frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 7")
     exported = frame.laion.export(tmp_path / "none")
     lines = str(exported).splitlines()
-    assert lines[0].startswith("65 read = 0 kept") and lines[1] == "Nothing was kept. In order:"
+    assert (
+        lines[0].startswith("65 read = 0 kept")
+        and lines[1] == "No row was kept. Rows excluded, in order:"
+    )
     assert re.fullmatch(r"  width >= 256: \d+ dropped, 0 unscored, \d+ left", lines[2])
     assert re.fullmatch(r"  similarity > 7: \d+ dropped, \d+ unscored, 0 left", lines[3])
     assert [one["clause"] for one in exported.manifest["funnel"]] == [
@@ -147,7 +150,7 @@ def test_an_export_that_keeps_nothing_says_why(folder, tmp_path):
         "similarity > 7",
     ]
     sampled = ld.read_shards(folder).sample(frac=1.0).laion.where("width > 5000")
-    assert "Nothing was kept" in str(sampled.laion.export(tmp_path / "sampled"))
+    assert "No row was kept" in str(sampled.laion.export(tmp_path / "sampled"))
     assert "funnel" not in ld.read_shards(folder).laion.export(tmp_path / "all").manifest
 
 
@@ -155,7 +158,7 @@ def test_every_report_of_an_export_has_the_funnel(folder, tmp_path):
     frame = ld.read_shards(folder).laion.where("width >= 256 and similarity > 0.3")
     page = ld.write_report(frame.laion.export(tmp_path / "out"), tmp_path / "report.html")
     text = page.read_text()
-    assert "Rows left out, clause by clause" in text and "similarity &gt; 0.3" in text
+    assert "Rows excluded by each clause" in text and "similarity &gt; 0.3" in text
 
 
 def excluded_by_row(frame) -> pd.DataFrame:

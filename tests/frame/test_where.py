@@ -170,7 +170,7 @@ def test_the_hint_shows_the_form_that_works(text, hint):
 
 
 def test_a_name_is_the_column_that_is_written_so():
-    """Python normalises some Unicode letters in identifiers."""
+    """Python normalizes some Unicode letters in identifiers."""
     kinds = {
         "\uff83\uff77\uff7d\uff84": "integer",
         "\u30c6\u30ad\u30b9\u30c8": "integer",

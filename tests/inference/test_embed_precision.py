@@ -134,7 +134,7 @@ def test_preprocessing_against_open_clip(mode, target, size):
     ours = preprocess.Preprocess(transform)
     pixels = ours.numbers(torch.from_numpy(np.stack([ours.pixels(image)])), torch.float32)[0]
     difference = (pixels - transform(image)).abs() * 255 * 0.26  # in pixel levels
-    same = mode != "shortest" or target != 224  # otherwise only the centre is computed
+    same = mode != "shortest" or target != 224  # otherwise only the center is computed
     assert pixels.shape == transform(image).shape
     assert difference.mean() < 0.2 and difference.max() < (0.01 if same else 8)
 

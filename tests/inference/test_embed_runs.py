@@ -126,7 +126,7 @@ def test_refused_before_anything_is_computed(model, head, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ModelMismatchError):
         embed(source, out, model, heads=[heads.LinearHead("a", "RN50", "w", "0")])
-    with pytest.raises(OptionError, match="which the samples have already"):
+    with pytest.raises(OptionError, match="which the samples already have"):
         embed(source, out, model, heads=[head.to("url")])
     with pytest.raises(OptionError, match="batch_size is 0"):
         embed(source, out, model, batch_size=0)

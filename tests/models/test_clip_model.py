@@ -146,7 +146,7 @@ def test_vectors_keep_their_model(model):
     total = a.copy()
     total += a
     assert total.model == model and np.allclose(total, 2 * a)
-    with pytest.raises(ModelMismatchError, match="share no space"):
+    with pytest.raises(ModelMismatchError, match="do not share an embedding space"):
         a + Vectors(np.ones(32, "f4"), ClipModel("RN50"))
     assert (a + Vectors(np.ones(32, "f4"))).model == model
 

@@ -173,7 +173,7 @@ def test_perceived_attributes_cost_by_their_labels(frame, emb):
     by = ld.terms("gender")
     five = ld.plan(frame, ("perceived", prompts, by), embeddings=emb).steps[0]
     assert five.flop == two.flop / 2 * 5 and five.rates == ("perceived", "grouping terms")
-    assert "text" in five.columns and "of 5 labels" in five.notes[0]
+    assert "text" in five.columns and "it has 5 labels" in five.notes[0]
 
 
 def test_groups_of_an_audit_and_of_a_representation(frame):

@@ -108,7 +108,7 @@ def test_a_panel_a_term_or_a_colour_a_group():
     assert [e.label for e in elements(plot, hv.Points)] == ["a", "b"]
     assert len(figure(plot).legend[0].items) == 2
     rows = [rate(f"g{j}", 0.4, term=f"t{i}") for i in range(10) for j in range(10)]
-    (panel,) = panels(table(rows), None, 40)  # more groups than colours
+    (panel,) = panels(table(rows), None, 40)  # more groups than colors
     assert panel.frame["label"].iloc[11] == "t1 · g1" and panel.title.endswith("(40 of 100 terms)")
 
 

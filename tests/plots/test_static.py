@@ -145,7 +145,7 @@ SEEN = (
 
 
 def lab(color: str, seen) -> np.ndarray:
-    """A colour in CIE L*a*b*, as seen."""
+    """A color in CIE L*a*b*, as seen."""
     srgb = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(seen) @ linear, 0, 1)

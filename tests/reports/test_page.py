@@ -126,7 +126,7 @@ def test_results_pair_intervals_and_tell_shares():
     assert cells[5:10] == ["-", "yes", "2", "1.5 … 2.5", "&lt; 0.001"]
     assert cells[13:16] == ["-", "-∞ … ∞", "1,234"] and text.count('class="marked"') == 1
     few = suppressed(table([{"group": "a", "n": 1}, {"group": "b", "n": 9}]), 5)
-    assert "1 result rests on fewer than 5 rows" in grid(result_table(few))
+    assert "1 result based on fewer than 5 rows" in grid(result_table(few))
     assert "7 more rows are not shown" in grid(result_table(table([{"group": "a"}] * 9), limit=2))
     assert share_text(0.99996) == "99.996 %" and share_text(1) == "100 %"
 
@@ -171,7 +171,7 @@ def test_what_no_filter_left_out_is_told(folder, tmp_path):
     )
     before = exported.audit("language").attrs["rows_before"]
     assert (before["kept"], before["dropped"]) == (400, 310)
-    assert "310 rows were left out by a step other than a filter" in text
+    assert "310 rows were dropped by a step other than a filter" in text
 
 
 def test_the_audit_of_an_export_reads_again_what_is_there(folder, tmp_path):

@@ -220,7 +220,7 @@ def test_rough_cosines_keep_their_bound(way, dtype, dim, gpu):
             assert (true >= made.bound.lower(got)).all()
             query, row = np.divmod(np.arange(got.size), got.shape[1])
             assert (true.ravel() <= made.bound.upper(got[query, row], query)).all()
-        assert run.bad(0, 300) == 1 and run.bad(78, 300) == 0
+        assert run.n_without_direction(0, 300) == 1 and run.n_without_direction(78, 300) == 0
 
 
 def test_lengths_are_those_of_the_processor(gpu):
@@ -230,7 +230,7 @@ def test_lengths_are_those_of_the_processor(gpu):
         run = DeviceRows(len(rows), 24, gpu.device)
         run.put(0, torch.from_numpy(rows.copy()).to(gpu.device))
         ones = torch.ones((1, len(rows)), device=gpu.device)
-        run.mend(ones, 0, len(rows))
+        run.to_cosines(ones, 0, len(rows))
         wanted = np.ones(len(rows)) if near else scales(rows)
         np.testing.assert_allclose(ones[0].cpu(), wanted, rtol=1e-6)
 

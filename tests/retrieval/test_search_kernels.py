@@ -130,9 +130,9 @@ def test_what_is_known_of_the_kth_best_counts_a_partition_once():
     assert np.isneginf(state.floor(2)).all()
     lower = np.array([[0.3, 0.1], [-np.inf, 0.5]], np.float32)
     for _ in range(3):
-        state.learn(0, lower)
+        state.add_bounds(0, lower)
         assert state.floor(2).tolist() == lower.min(axis=1).tolist()
-    state.learn(1, np.array([[0.2, 0.0], [0.4, 0.6]], np.float32))
+    state.add_bounds(1, np.array([[0.2, 0.0], [0.4, 0.6]], np.float32))
     np.testing.assert_array_equal(state.floor(2), np.float32([0.2, 0.5]))
     assert np.isneginf(pickle.loads(pickle.dumps(state)).floor(2)).all()
 

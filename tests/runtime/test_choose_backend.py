@@ -23,7 +23,7 @@ class Workers:
         self.answers, self.times, self.scheduler = list(answers), 0, scheduler
 
     def run(self, function, *, on_error):
-        assert (function, on_error) == (backends.lacks_for_cudf, "return")
+        assert (function, on_error) == (backends.why_no_cudf, "return")
         self.times += 1
         said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return {f"tcp://{n}": answer for n, answer in enumerate(said)}
@@ -32,15 +32,15 @@ class Workers:
         return SimpleNamespace(cancel=lambda: None)
 
     def run_on_scheduler(self, function):
-        assert function is backends.lacks_for_cudf
+        assert function is backends.why_no_cudf
         return self.scheduler
 
 
 def choose(monkeypatch, workers, here=""):
     monkeypatch.setattr(asking, "current_client", lambda: workers)
-    monkeypatch.setattr(asking, "lacks_for_cudf", lambda: here)
+    monkeypatch.setattr(asking, "why_no_cudf", lambda: here)
     # The function passed to `client.run` is looked up in the same place.
-    monkeypatch.setattr(backends, "lacks_for_cudf", asking.lacks_for_cudf)
+    monkeypatch.setattr(backends, "why_no_cudf", asking.why_no_cudf)
     return asking.choose_backend("auto")
 
 
@@ -91,7 +91,7 @@ def test_workers_that_cannot_be_asked(monkeypatch):
 def test_a_backend_by_name_asks_nobody(monkeypatch):
     client = Workers([""])
     monkeypatch.setattr(asking, "current_client", lambda: client)
-    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: NO_GPU)
+    monkeypatch.setattr(backends, "why_no_cudf", lambda: NO_GPU)
     assert asking.choose_backend("pandas") == "pandas"
     with pytest.raises(MissingExtraError, match=f"backend='cudf' .* {NO_GPU}"):
         asking.choose_backend("cudf")
@@ -105,7 +105,9 @@ def test_the_scheduler_is_sent_an_empty_frame_too(monkeypatch):
     with pytest.warns(BackendWarning, match=r"the scheduler, which receives .*no CUDA device"):
         assert choose(monkeypatch, workers) == "pandas"
     monkeypatch.setattr(asking, "resolve_backend", lambda name: name)
-    with pytest.raises(MissingExtraError, match=r"the scheduler receives .*there no CUDA device"):
+    with pytest.raises(
+        MissingExtraError, match=r"the scheduler receives .*on the scheduler no CUDA device"
+    ):
         asking.choose_backend("cudf")
     workers.scheduler = ""
     assert asking.choose_backend("cudf") == "cudf"
@@ -119,7 +121,7 @@ def test_a_reader_says_so_where_it_was_called(monkeypatch, write):
         ld.read_shards(path)
     assert caught[0].filename == __file__
     monkeypatch.setattr(asking, "current_client", lambda: None)
-    monkeypatch.setattr(backends, "lacks_for_cudf", lambda: GPU_WITHOUT_CUDF)
+    monkeypatch.setattr(backends, "why_no_cudf", lambda: GPU_WITHOUT_CUDF)
     with pytest.warns(BackendWarning, match=r"but cuDF is not installed.*laion_dask\[gpu\]") as one:
         ld.read_shards(path)
     assert one[0].filename == __file__
@@ -147,7 +149,7 @@ def test_what_a_process_lacks(monkeypatch, tmp_path, installed, files, n_gpus, l
     )
     monkeypatch.setattr(backends, "gpu_count", lambda: n_gpus)
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: installed or None)
-    assert backends.lacks_for_cudf() == lacks
+    assert backends.why_no_cudf() == lacks
     if lacks == GPU_WITHOUT_CUDF:
         with pytest.warns(BackendWarning):
             assert resolve_backend("auto") == "pandas"

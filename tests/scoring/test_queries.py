@@ -241,7 +241,7 @@ def test_the_exact_picture_among_near_duplicates(demo_folder, tmp_path):
 
 
 def pixel_embeddings(frame, images, folder):
-    """Every image as 16 x 16 grey values around their mean, one file per shard."""
+    """Every image as 16 x 16 gray values around their mean, one file per shard."""
     for shard, part in frame[["key", "shard", "row"]].compute().groupby("shard"):
         grey = [
             np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((16, 16)), np.float32)

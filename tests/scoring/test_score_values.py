@@ -200,7 +200,7 @@ def test_refusals(small):
     with pytest.raises(ProvenanceError, match="does not lead back to read_shards"):
         plain.laion.similarity(emb, query)
     fewer = Embeddings(emb.files[:2], emb.model)
-    with pytest.raises(PairingError, match=r"metadata_0002\.parquet \(25 rows\)"):
+    with pytest.raises(PairingError, match=r"metadata_0002\.parquet has 25 rows"):
         frame.laion.similarity(fewer, query)
 
 

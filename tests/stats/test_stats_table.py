@@ -128,12 +128,12 @@ def test_few_rows_are_suppressed_and_counted():
     kept = suppressed(found, 30)
     assert kept["n"].tolist() == [30, 31] and kept.n_suppressed == 3
     assert kept.attrs["min_n"] == 30 and kept.index.tolist() == [0, 1]
-    assert kept.to_markdown().endswith("\n3 results rest on fewer than 30 rows and are left out.")
-    assert "3 results rest on fewer than 30 rows" in kept._repr_html_()
-    assert suppressed(found[:1], 30).to_markdown().count("1 result rests") == 1
+    assert kept.to_markdown().endswith("\n3 results based on fewer than 30 rows are suppressed.")
+    assert "3 results based on fewer than 30 rows" in kept._repr_html_()
+    assert suppressed(found[:1], 30).to_markdown().count("1 result based") == 1
     none = suppressed(found, 0)
     assert len(none) == 5 and none.n_suppressed == 0
-    assert "left out" not in none.to_markdown()
+    assert "suppressed" not in none.to_markdown()
     unknown = suppressed(table([{"n": None, "value": 1.0}, {"n": 3, "value": 2.0}]), 30)
     assert len(unknown) == 1  # results without a row count stay
     assert suppressed(table([{"value": 1.0}]), 30).n_suppressed == 0
@@ -156,7 +156,7 @@ def test_the_results_of_one_statistic_say_what_it_left_out_and_no_other_did():
     assert whole.n_suppressed == 3
     left_out = {name: whole.of(name).n_suppressed for name in ("rates", "curve", "cooccurrence")}
     assert left_out == {"rates": 1, "curve": 0, "cooccurrence": 2}
-    assert "left out" not in whole.of("curve").to_markdown()
+    assert "suppressed" not in whole.of("curve").to_markdown()
 
 
 def test_one_statistic_of_several():
@@ -173,7 +173,7 @@ def test_one_statistic_of_several():
     assert rates.index.tolist() == [0, 1]
     with pytest.raises(OptionError, match="Did you mean 'rates'"):
         both.of("rate")
-    with pytest.raises(OptionError, match="no 'rates' here"):
+    with pytest.raises(OptionError, match="no statistic 'rates'"):
         table([]).of("rates")
 
 

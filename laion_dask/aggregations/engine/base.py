@@ -64,8 +64,8 @@ class Partition:
         Returns
         -------
         true, known : (n,) bool array
-            Where the expression is true, and where it is either true or false. Comparing a null
-            or NaN leaves a row undecided.
+            Masks of where the expression is true, and of where it is either true or false.
+            Comparing a null or NaN leaves a row undecided.
         """
         return self.memo(_evaluate, predicate)
 
@@ -102,10 +102,10 @@ class Statistic(ABC):
 
     #: Value of the column ``statistic`` in its results.
     name: str
-    #: How its numbers are computed: formula and source, one text per paragraph of a page.
+    #: The formulas and sources of its numbers, one text per paragraph of a page.
     method: ClassVar[tuple[str, ...]] = ()
     #: Position of its section in a datasheet, starting at 0; statistics without a place come last.
-    place: ClassVar[float] = inf
+    section_position: ClassVar[float] = inf
     #: Caveats that apply to its results; see `laion_dask.caveats`.
     caveats: ClassVar[tuple[str, ...]] = ()
     #: Whether it is large, so that it is sent to each worker once instead of with every task.

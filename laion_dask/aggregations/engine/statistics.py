@@ -107,7 +107,9 @@ def bind(provenance: Provenance, measures: Sequence[_Statistic]) -> tuple[_Stati
     if not measures:
         raise OptionError("No statistic was given. Give one or more, such as ld.describe().")
     for measure in measures:
-        must_be("A statistic", measure, Statistic, "one of laion_dask, such as ld.describe()")
+        must_be(
+            "A statistic", measure, Statistic, "a statistic of laion_dask, such as ld.describe()"
+        )
     kinds = provenance.kinds(measured_kind_of)
     return tuple(measure.bind(kinds) for measure in measures)
 
@@ -120,7 +122,7 @@ def collect(
     ``label`` is the text of the progress bar.
     """
     reads = {name for measure in bound for name in measure.reads}
-    # Keep the frame's order: Dask loses a selection in another order after `categorize`.
+    # Keep the frame's order: Dask loses a selection in a different order after `categorize`.
     columns = provenance.frame.columns
     narrow = provenance.select([n for n in columns if n in reads] or columns[-1:])
     combine = partial(_combine, bound=bound)

@@ -138,7 +138,7 @@ _OF_ADDRESSES = {
 
 def _grouping_hint(name: str) -> str:
     """A sentence, after a space, on the grouping to use instead of an unknown column; or ''."""
-    from laion_dask.text import packaged_lists  # which imports this file
+    from laion_dask.text import packaged_lists  # imported late, because it imports this file
 
     if name in _OF_ADDRESSES:
         return f" {_OF_ADDRESSES[name]}"
@@ -204,8 +204,8 @@ def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
 def too_many_groups(axis: str, n: int) -> OptionError:
     """The error for a grouping that would not fit in memory."""
     return OptionError(
-        f"{axis!r} makes {n:,} groups or more; at most {MAX_GROUPS:,} are allowed. Group by "
-        "something coarser; for the most frequent domains see ld.concentration()."
+        f"{axis!r} makes {n:,} groups or more; at most {MAX_GROUPS:,} are allowed. Use a "
+        "coarser grouping; for the most frequent domains see ld.concentration()."
     )
 
 
@@ -215,7 +215,7 @@ def grouping(by: str | Grouping) -> Grouping:
     Raises
     ------
     OptionError
-        If it is neither.
+        If ``by`` is neither a name nor a grouping.
     """
     if isinstance(by, Grouping):
         return by
@@ -233,7 +233,7 @@ def axes(by: str | Grouping | Sequence[str | Grouping]) -> tuple[Grouping, ...]:
     Raises
     ------
     OptionError
-        If there is none, or an item is not a grouping.
+        If ``by`` is empty, or an item is not a grouping.
     """
     several = by if isinstance(by, (list, tuple)) else [by]
     if not several:

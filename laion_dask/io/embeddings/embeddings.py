@@ -70,7 +70,7 @@ class Embeddings:
         Raises
         ------
         EmbeddingsError
-            When there is no such shard or row.
+            When the shard or a row does not exist.
         """
         return self._file(shard).read(rows)
 
@@ -103,10 +103,10 @@ class Embeddings:
         return self._file(shard).identity()
 
     def _file(self, shard: int) -> EmbeddingFile | ExportedEmbeddings:
-        must_be("shard", shard, (int, np.integer), "its number, counted from 0")
+        must_be("shard", shard, (int, np.integer), "the number of a shard, from 0")
         if not 0 <= shard < len(self.files):
             raise EmbeddingsError(
-                f"Shard {shard} was requested; there are {len(self.files)}, counted from 0."
+                f"Shard {shard} was requested. Expected a number from 0 to {len(self.files) - 1}."
             )
         return self.files[shard]
 

@@ -31,7 +31,7 @@ class Source:
 
     @property
     def is_part(self) -> bool:
-        """Whether its name is that of a part of an export."""
+        """Whether the file has the name of a part of an export."""
         return is_part_name(self.path.rpartition("/")[2])
 
 
@@ -148,8 +148,8 @@ def trace(sources: Sequence[Source], stems: Collection[str], addresses: Sequence
             levels.append(_origins(level))
         if len(levels) > _DEPTH:
             raise PairingError(
-                f"{next(iter(levels[-1])).path} is an export nested more than {_DEPTH} times, "
-                "or of itself. Score the frame before it is exported."
+                f"{next(iter(levels[-1])).path} is an export nested more than {_DEPTH} times, or "
+                "an export of itself. Score the frame before it is exported."
             )
         pending = _reached(levels[-1]) if level else {}
     return Trace(list(own_sources), levels, list(shards))

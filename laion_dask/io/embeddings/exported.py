@@ -216,7 +216,7 @@ def exported_embeddings(
 
 
 def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:
-    """The files, where whole files are needed.
+    """Return the files as a list, for operations that need whole files.
 
     Raises
     ------

@@ -137,9 +137,7 @@ class EmbeddingFile:
 
 
 def _changed(path: str, error: BaseException) -> EmbeddingsError:
-    return EmbeddingsError(
-        f"{path} can no longer be read as when it was opened: {error}. Open it again."
-    )
+    return EmbeddingsError(f"{path} has changed or can no longer be read: {error}. Open it again.")
 
 
 def _numbers(at: np.ndarray | slice) -> np.ndarray:

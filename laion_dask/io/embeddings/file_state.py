@@ -67,4 +67,4 @@ def check_size(path: str, expected: int) -> None:
         fs, inner = file_system(path)
         size = fs.size(inner)
     if size is not None and size != expected:
-        raise ValueError(f"it has {size:,} bytes now, and had {expected:,}")
+        raise ValueError(f"it has {size:,} bytes, but had {expected:,} when it was opened")

@@ -3,7 +3,7 @@
 The digest is a sha256 over the facts in the header (field, rows, dimensions, dtype, bytes) and
 
 - over every byte of the file, if it has at most 256 MiB and all files up to that size have at most
-  4 GiB together (`whole_up_to`);
+  4 GiB together (`full_hash_limit`);
 - otherwise over 16 blocks of 96 KiB, spread evenly over its bytes and including the first and the
   last, together as large as 1,024 rows of 768 float16 numbers; and, for Parquet, over the whole
   footer, which has the place, size and statistics of every page. The last block includes the
@@ -34,7 +34,7 @@ from laion_dask.io.parquet.footer import read_footer
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.runtime.process_cache import ProcessCache
 
-#: The largest file that is hashed whole, and the most bytes of all such files.
+#: Maximum bytes of a file that is hashed as a whole, and of all such files together.
 WHOLE_BYTES, ALL_BYTES = 2**28, 2**32
 
 #: The number and size of the blocks that are hashed in other files.
@@ -47,7 +47,7 @@ _THREADS = 16
 _known = ProcessCache()
 
 
-def whole_up_to(sizes: Iterable[int]) -> int:
+def full_hash_limit(sizes: Iterable[int]) -> int:
     """The size in bytes up to which files of an index are hashed whole.
 
     It depends only on the sizes, so it is the same when the index is built and when it is compared.
@@ -90,7 +90,7 @@ def identity(file: EmbeddingFile, limit: int) -> dict:
         if isinstance(error, EmbeddingsError):
             raise
         raise EmbeddingsError(
-            f"{file.path} can no longer be read as when it was opened: {error}. Open it again."
+            f"{file.path} has changed or can no longer be read: {error}. Open it again."
         ) from error
 
 
@@ -118,7 +118,7 @@ def _identity(file: EmbeddingFile, is_hashed_whole: bool) -> dict:
             _add_blocks(digest, source, file.size)
         size = source.seek(0, 2)
     if size != file.size:
-        raise ValueError(f"it has {size:,} bytes now, and had {file.size:,}")
+        raise ValueError(f"it has {size:,} bytes, but had {file.size:,} when it was opened")
     if storage_format(file.path) == "parquet" and not is_hashed_whole:
         digest.update(read_footer(file.path).sha256.encode())
     return {**facts, "sha256": digest.hexdigest()}
@@ -141,7 +141,7 @@ def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarra
     PairingError
         Names the first file that is missing, differs, or is not in the index.
     """
-    actual = identities(files, whole_up_to(entry["bytes"] for entry in expected))
+    actual = identities(files, full_hash_limit(entry["bytes"] for entry in expected))
     by_identity = defaultdict(list)
     for number in reversed(range(len(actual))):
         by_identity[_key(actual[number])].append(number)
@@ -155,7 +155,7 @@ def order(expected: Sequence[dict], files: Sequence[EmbeddingFile]) -> np.ndarra
         extra = files[min(set(range(len(actual))) - set(positions))]
         raise PairingError(
             f"{extra.path} ({extra.n_rows:,} rows) is not among the {len(expected)} files that the "
-            "index was built from. Open the embeddings of the index, or build an index of these."
+            "index was built from. Open the embeddings of the index, or build a new index."
         )
     return np.array(positions, dtype=np.int32)
 
@@ -167,7 +167,7 @@ def _key(entry: dict) -> tuple:
 def _missing(entry: dict, actual: Sequence[dict]) -> PairingError:
     name = entry["name"]
     candidates = [f for f in actual if f["name"] == name]
-    remedy = "Open the embeddings that the index was built from, or build an index of these."
+    remedy = "Open the embeddings that the index was built from, or build a new index."
     if not candidates:
         return PairingError(
             f"The index was built from {name} ({entry['rows']:,} rows), which is not among these "
@@ -175,10 +175,10 @@ def _missing(entry: dict, actual: Sequence[dict]) -> PairingError:
         )
     fact = next((fact for fact in FACTS if candidates[0][fact] != entry[fact]), "sha256")
     expected, current = entry[fact], candidates[0][fact]
-    difference = f"had {expected} {FACTS[fact]} then, and has {current} now"
+    difference = f"had {expected} {FACTS[fact]}, but has {current} now"
     if fact == "sha256":
         difference = (
-            f"holds other {FACTS[fact]} now (digest {current[:12]}…, then {expected[:12]}…)"
+            f"holds different {FACTS[fact]} now (digest {current[:12]}…, was {expected[:12]}…)"
         )
     return PairingError(
         f"{name} is not the file that the index was built from: it {difference}. {remedy}"

@@ -27,7 +27,7 @@ _HEADERS = {
     (2, 0): npy_format.read_array_header_2_0,
     (3, 0): npy_format.read_array_header_2_0,
 }
-#: The most bytes of a header, as NumPy limits it, and of the data before it.
+#: Maximum bytes of a header, which is NumPy's limit, and of the data before it.
 _LONGEST, _BEFORE = 10_000, 12
 #: NumPy parses a header as Python, which is not thread-safe: Python up to 3.11.7 and 3.12.1 may
 #: raise SystemError (python/cpython issue 106905).
@@ -40,7 +40,7 @@ _DEFLATES_TO = 1032
 _LARGEST_UNPACKED = 1 << 33
 #: The supported dtypes of safetensors files, by their names in the format.
 _SAFETENSORS: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
-#: The most bytes of a safetensors header, which is JSON.
+#: Maximum bytes of a safetensors header, which is JSON.
 _LONGEST_JSON = 1 << 24
 _DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 #: Value types of a list column; pandas writes lists of Python floats as float64, read as float32.
@@ -53,7 +53,8 @@ def open_file(path: str, field: str | None) -> EmbeddingFile:
     Raises
     ------
     EmbeddingsError
-        When it is empty, truncated, not float16 or float32, not two-dimensional, or holds objects.
+        When the file is empty, truncated, not float16 or float32, not two-dimensional, or holds
+        objects.
     """
     stored = storage_format(path)
     try:
@@ -112,7 +113,7 @@ def _checked(path, field, shape, dtype, offset, size, n_bytes) -> EmbeddingFile:
     n_stored = n_bytes // (shape[1] * dtype.itemsize)
     if n_stored < shape[0]:
         raise EmbeddingsError(
-            f"{where} is short: its header says {shape[0]:,} rows, its bytes make {n_stored:,}. "
+            f"{where} is truncated: its header says {shape[0]:,} rows, but it holds {n_stored:,}. "
             "Fetch the file again."
         )
     if field is None and n_bytes != shape[0] * shape[1] * dtype.itemsize:
@@ -175,8 +176,8 @@ def _check_member(path: str, info: zipfile.ZipInfo) -> None:
         )
     if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_UNPACKED:
         raise EmbeddingsError(
-            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes at once; the "
-            f"most that is unpacked in memory is {_LARGEST_UNPACKED:,}. Save it as .npy."
+            f"{path}, member {info.filename!r}, unpacks to {info.file_size:,} bytes; at most "
+            f"{_LARGEST_UNPACKED:,} are unpacked in memory. Save it as .npy."
         )
 
 
@@ -214,7 +215,7 @@ def _dtype_name(dtype) -> str:
 
 def _how_to_convert(dtype) -> str:
     if (dtype[0] if isinstance(dtype, str) else dtype.kind.upper()) in "IU":
-        return "These are quantised: restore them by their scale and offset, and save as float16."
+        return "These are quantized: restore them with scale and offset, and save them as float16."
     if isinstance(dtype, str) or dtype == np.dtype("V2"):
         return "Convert it with torch's tensor.float() before saving it."
     return "Convert it with array.astype('float32')."

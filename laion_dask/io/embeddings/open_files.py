@@ -71,7 +71,7 @@ def _check_widths(
     if isinstance(model, EmbeddingSpace) and dim is None:
         if not filled:
             raise EmbeddingsError(
-                f"{files[0].path} has no rows, so the dimension of {model.name!r} is not known. "
+                f"{files[0].path} has no rows, so the dimension of {model.name!r} is unknown. "
                 f"Give it: EmbeddingSpace({model.name!r}, dim)."
             )
         dim = filled[0].dim

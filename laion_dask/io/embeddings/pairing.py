@@ -75,8 +75,8 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
     if by_key:
         extra = next(iter(by_key.values()))
         raise PairingError(
-            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (0 rows; "
-            f"{len(by_key)} such files of {len(files)}). Open only the embeddings of the shards "
+            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (1 of "
+            f"{len(by_key)} such files, of {len(files)}). Open only the embeddings of the shards "
             "that are read."
         )
     return pairs
@@ -138,8 +138,8 @@ def _check_unneeded(shard: Source, traced: Trace, why: str) -> None:
 
 def _without_file(shard: Source, why: str) -> PairingError:
     return PairingError(
-        f"{shard.path} ({shard.n_rows:,} rows) has no embeddings: {why} (0 rows). Add them, or "
-        "leave the shard out."
+        f"{shard.path} has {shard.n_rows:,} rows but no embeddings: {why}. Add them, or leave the "
+        "shard out."
     )
 
 
@@ -163,7 +163,7 @@ def _keys(
     """The keys of both sides, in the first spelling that gives each shard exactly one partner.
 
     Collections are distinguished if both sides share one; otherwise folder names carry no
-    information, which the third value shows. If no spelling pairs all, keys are those of
+    information, which the third value shows. If no spelling pairs all shards, the keys are those of
     `shard_key`, for the error message. With ``listed``, files may be left unpaired.
     """
     spelled, may_be_partial = [], listed is not None

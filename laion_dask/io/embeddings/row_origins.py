@@ -16,7 +16,7 @@ from laion_dask.io.parquet.footer import ARROW_ERRORS, check_unchanged, groups_o
 from laion_dask.io.storage.local_file import file_system, open_bytes
 from laion_dask.schema import PROVENANCE
 
-#: The most bytes of these columns that a process caches.
+#: Maximum bytes of these columns that a process caches.
 _MAX_BYTES = 1 << 27
 
 
@@ -94,10 +94,10 @@ def _read_origins(path: str, footer_sha256: str) -> Origins:
 def _whole_numbers(table: pa.Table, name: str, path: str) -> np.ndarray:
     column = table[name] if name in table.column_names else None
     if column is None or not pa.types.is_integer(column.type) or column.null_count:
-        raise _silent(path)
+        raise _missing_columns_error(path)
     values = column.to_numpy().astype(np.int64, copy=False)
     if len(values) and not 0 <= values.min() <= values.max() < 1 << (31 if name == "shard" else 63):
-        raise _silent(path)
+        raise _missing_columns_error(path)
     return values
 
 
@@ -125,7 +125,7 @@ def shard_range(path: str, footer_sha256: str) -> tuple[int, int]:
     for group in groups:
         chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
         if not set(PROVENANCE) <= set(chunks):
-            raise _silent(path)
+            raise _missing_columns_error(path)
         statistics = chunks["shard"].statistics
         if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
             shards = origins_of(path, footer_sha256).shards
@@ -143,7 +143,7 @@ def _unreadable(path: str, error: Exception) -> PairingError:
     )
 
 
-def _silent(path: str) -> PairingError:
+def _missing_columns_error(path: str) -> PairingError:
     return PairingError(
         f"{path} was exported without integer columns 'shard' and 'row', which identify the "
         "embeddings of its source. Keep both columns when you export, or score before."

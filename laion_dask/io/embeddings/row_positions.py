@@ -15,7 +15,7 @@ def positions(rows: Sequence[int] | np.ndarray, n_rows: int, path: str) -> np.nd
     Raises
     ------
     EmbeddingsError
-        When they are not integers, or one is out of range.
+        When the row numbers are not integers, or one is out of range.
     """
     if not isinstance(rows, range):
         rows = np.asarray(rows)
@@ -35,7 +35,7 @@ def positions(rows: Sequence[int] | np.ndarray, n_rows: int, path: str) -> np.nd
     if low < 0 or high >= n_rows:
         raise EmbeddingsError(
             f"Row {high if high >= n_rows else low} was requested from {path}, which has "
-            f"{n_rows:,} rows. Rows count from 0."
+            f"{n_rows:,} rows. Rows are numbered from 0."
         )
     if ascending and high - low == len(rows) - 1:
         return slice(low, high + 1)

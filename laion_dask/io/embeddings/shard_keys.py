@@ -33,7 +33,7 @@ def shard_key(path: str) -> tuple[str, str]:
     ``metadata_0012.parquet``, ``img_emb_12.npy`` and ``part-00012-<uuid>-c000.snappy.parquet``
     all have the number 12; a name without a number (DataComp's 32 hexadecimal digits) is itself the
     key. The collection is the nearest folder whose name is not a role, so that
-    ``laion2B-en/metadata/…_3`` and ``laion1B-nolang/metadata/…_3`` stay apart.
+    ``laion2B-en/metadata/…_3`` and ``laion1B-nolang/metadata/…_3`` remain distinct.
 
     Examples
     --------

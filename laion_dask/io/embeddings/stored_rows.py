@@ -19,9 +19,9 @@ from laion_dask.io.storage.local_file import file_system, open_bytes
 
 #: Runs of rows separated by less than this are fetched together from a remote store, in bytes.
 _GAP = 1 << 18
-#: The longest run, so that a few rows of a large shard never need all its bytes at once.
+#: Maximum bytes of a run, so that a few rows of a large shard never need all its bytes at once.
 _RUN = 1 << 24
-#: The most bytes of an array's header.
+#: Maximum bytes of an array's header.
 _HEADERS = 1 << 14
 #: Runs that are fetched concurrently.
 _THREADS = 16
@@ -34,7 +34,9 @@ def parquet_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
     try:
         starts = _group_starts(file.path, state)
         if starts[-1] != file.n_rows:
-            raise ValueError(f"it has {starts[-1]:,} rows now, and had {file.n_rows:,}")
+            raise ValueError(
+                f"it has {starts[-1]:,} rows, but had {file.n_rows:,} when it was opened"
+            )
         groups = np.searchsorted(starts, rows, side="right") - 1
         for group in np.unique(groups):
             mask = groups == group
@@ -77,7 +79,7 @@ def _as_matrix(column: pa.ChunkedArray, file: VectorFile) -> np.ndarray:
 
 
 def remote_rows(file: VectorFile, rows: np.ndarray) -> np.ndarray:
-    """Rows of a remote file; neighbouring rows are fetched as one range of bytes."""
+    """Rows of a remote file; neighboring rows are fetched as one range of bytes."""
     assert file.offset is not None  # packed files are read as a whole
     first = file.offset
     fs, inner = file_system(file.path)

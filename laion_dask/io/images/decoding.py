@@ -158,7 +158,7 @@ def as_picture(image) -> Image.Image:
     Raises
     ------
     ImageError
-        When the argument is of another type or cannot be read; the message names the path.
+        When the argument is of an unsupported type or cannot be read; the message names the path.
     """
     if hasattr(image, "convert"):
         return with_range(image)

@@ -12,8 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import ImageError, OptionError, ShardNotFoundError
 from laion_dask.io.storage.discovery import (
     PARQUET,
-    LeftOut,
-    each_once,
+    SkippedFiles,
+    distinct_files,
     files_below,
     has_magic,
     is_hidden,
@@ -73,7 +73,7 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
         paths = list(source)
     if not paths:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
-    files, roots, left_out = SourceFiles(), [], LeftOut()
+    files, roots, left_out = SourceFiles(), [], SkippedFiles()
     for path in _sources(paths, left_out):
         _add(files, path)
         roots.append(_root(os.fsdecode(path)))
@@ -84,7 +84,7 @@ def find_files(source: str | os.PathLike | Iterable) -> SourceFiles:
     return files
 
 
-def _sources(paths: list, left_out: LeftOut) -> list:
+def _sources(paths: list, left_out: SkippedFiles) -> list:
     """The given paths without companion files, which a shell lists when it expands a pattern:
     captions and JSON beside images, and the table beside an archive with the same name.
     """
@@ -128,9 +128,9 @@ def _add(source_files: SourceFiles, path: str | os.PathLike) -> None:
 
 
 def _add_folder(source_files: SourceFiles, root: str) -> None:
-    left_out = LeftOut()
+    left_out = SkippedFiles()
     fs = LocalFileSystem()
-    below = files_below(fs, root, LeftOut())  # broken links become rejects
+    below = files_below(fs, root, SkippedFiles())  # broken links become rejects
     names = {entry.path: entry.name.lower() for entry in below if not entry.hidden}
     tars = [path for path, name in names.items() if name.endswith(_TAR)]
     images = [path for path, name in names.items() if name.endswith(_IMAGES)]
@@ -139,7 +139,7 @@ def _add_folder(source_files: SourceFiles, root: str) -> None:
         files = expand(root, _TAR if tars else PARQUET)
         (source_files.tars if tars else source_files.parquet).update(dict.fromkeys(files))
         return
-    images = each_once(taken(below, _IMAGES, left_out), left_out)
+    images = distinct_files(taken(below, _IMAGES, left_out), left_out)
     folders = dict.fromkeys([root, *(path.rpartition("/")[0] for path in images)])
     duplicates = set(names) - set(images)
     for folder in folders:

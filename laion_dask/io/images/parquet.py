@@ -135,7 +135,7 @@ class ParquetShard:
                     if row < batch.num_rows:
                         return next(islice(_by_row(batch), row, None))
                     row -= batch.num_rows
-        except ShardError:  # from the store; damage raises pyarrow's own errors
+        except ShardError:  # the store failed; damage raises pyarrow's own errors
             raise
         except ARROW_ERRORS:
             return None
@@ -188,7 +188,7 @@ class ParquetShard:
                         return
                     n_read += 1
                     yield self._sample(rows[n_read - 1], values, layout, layout.path in columns)
-        except ShardError:  # from the store; damage raises pyarrow's own errors
+        except ShardError:  # the store failed; damage raises pyarrow's own errors
             raise
         except ARROW_ERRORS as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -19,14 +19,14 @@ from laion_dask.io.images.shards import Shard
 
 
 class Match(Enum):
-    """Why an image was accepted for a row, or why the row has none."""
+    """The reason why an image was accepted for a row, or why the row has none."""
 
-    DIGEST = "its digest is the row's"
-    URL = "its url is the row's"
-    NAME = "its name alone"
+    DIGEST = "its digest equals that of the row"
+    URL = "its url equals that of the row"
+    NAME = "only its name matches"
     ABSENT = "no image"
     OTHER = "another row's image"
-    SHARED = "two rows have its name"
+    SHARED = "two rows share its name"
 
 
 @dataclass(frozen=True)

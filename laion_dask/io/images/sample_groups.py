@@ -53,14 +53,14 @@ class SampleFiles:
     key : str
     first : Member
         The image, or another file if there is none.
-    beside : tuple of Member
+    companions : tuple of Member
     reason : str or None
-        Why the sample is invalid, judging by the names alone.
+        The reason why the sample is invalid, judging by the names alone.
     """
 
     key: str
     first: Member
-    beside: tuple[Member, ...] = ()
+    companions: tuple[Member, ...] = ()
     reason: str | None = None
 
 
@@ -97,15 +97,17 @@ def _closed(files: list[Member], with_image: set[str]) -> Iterator[SampleFiles]:
     """The samples among the files of one key; records the key if it has an image."""
     key = files[0].group
     images = [m for m in files if m.is_image]
-    beside = [m for m in files if not m.is_image]
+    non_images = [m for m in files if not m.is_image]
     if not images:
-        yield _alone(beside, _APART if key in with_image else None)
+        yield _alone(non_images, _APART if key in with_image else None)
         return
     with_image.add(key)
-    samples = _in_folder(images, beside) if files[0].in_folder else _in_archive(images, beside)
-    taken = {member.name for sample in samples for member in sample.beside}
+    samples = (
+        _in_folder(images, non_images) if files[0].in_folder else _in_archive(images, non_images)
+    )
+    taken = {member.name for sample in samples for member in sample.companions}
     yield from samples
-    remaining = [m for m in beside if _has_text(m) and m.name not in taken]
+    remaining = [m for m in non_images if _has_text(m) and m.name not in taken]
     for stem in dict.fromkeys(m.stem for m in remaining):
         yield _alone([m for m in remaining if m.stem == stem], None)
 
@@ -116,40 +118,42 @@ def _alone(files: list[Member], reason: str | None) -> SampleFiles:
     return SampleFiles(_key(first, not first.names_a_field), first, tuple(files[1:]), reason)
 
 
-def _in_folder(images: list[Member], beside: list[Member]) -> list[SampleFiles]:
+def _in_folder(images: list[Member], non_images: list[Member]) -> list[SampleFiles]:
     return [
         SampleFiles(
             image.text if number else image.stem,
             image,
-            _with_stems(beside, (image.text, image.stem)),
+            _with_stems(non_images, (image.text, image.stem)),
         )
         for number, image in enumerate(images)
     ]
 
 
-def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]:
+def _in_archive(images: list[Member], non_images: list[Member]) -> list[SampleFiles]:
     key = images[0].group
     named_by_key = sorted(
         (m for m in images if m.stem == key), key=lambda m: PREFERRED.index(m.kind)
     )
     main = named_by_key[0] if named_by_key else None
-    separate = [m for m in images if m is not main and _is_separate(m, beside, named_by_key)]
+    separate = [m for m in images if m is not main and _is_separate(m, non_images, named_by_key)]
     others = [m for m in images if m is not main and m not in separate]
-    has_fields = main is not None or not any(_has_own_text(m, beside) for m in separate)
+    has_fields = main is not None or not any(_has_own_text(m, non_images) for m in separate)
     if main is None and len(others) == 1 and has_fields and "." not in others[0].between:
         (main,), others = others, []
     stems = {name for image in separate for name in (image.text, image.stem)}
-    fields = [m for m in beside if has_fields and m.names_a_field and m.stem not in stems - {key}]
+    fields = [
+        m for m in non_images if has_fields and m.names_a_field and m.stem not in stems - {key}
+    ]
     reason = _reject_reason(main, others, fields)
     samples = []
     for image in images:
         if image is main:
-            close = _with_stems(beside, (image.text, image.stem, key))
+            close = _with_stems(non_images, (image.text, image.stem, key))
             further = tuple(m for m in fields if m not in close)
             samples.append(SampleFiles(key, image, close + further))
         elif image in separate or reason is None:
             companions = _with_stems(
-                beside, (image.text, image.stem) if image.stem != key else (image.text,)
+                non_images, (image.text, image.stem) if image.stem != key else (image.text,)
             )
             samples.append(SampleFiles(_key(image, image.stem != key), image, companions))
         else:
@@ -158,7 +162,7 @@ def _in_archive(images: list[Member], beside: list[Member]) -> list[SampleFiles]
 
 
 def _reject_reason(main: Member | None, others: list[Member], fields: list[Member]) -> str | None:
-    """Why images that are not samples of their own are not the image of their sample either."""
+    """The reason why images that are not separate samples are not the image of their sample."""
     if main is not None:
         return f"sample {main.group!r} has the image {main.text}; this is another of its fields"
     if len(others) > 1 and any(map(_has_text, fields)):
@@ -176,18 +180,20 @@ def _key(member: Member, dotted: bool) -> str:
     return member.stem
 
 
-def _is_separate(image: Member, beside: list[Member], named_by_key: list[Member]) -> bool:
+def _is_separate(image: Member, non_images: list[Member], named_by_key: list[Member]) -> bool:
     """Whether an image in an archive is a separate sample with its own key."""
-    if any(_has_text(m) and m.stem == image.text for m in beside):
+    if any(_has_text(m) and m.stem == image.text for m in non_images):
         return True
     return image.stem != image.group and (
-        not image.names_a_field or (not named_by_key and _has_own_text(image, beside))
+        not image.names_a_field or (not named_by_key and _has_own_text(image, non_images))
     )
 
 
-def _has_own_text(image: Member, beside: list[Member]) -> bool:
+def _has_own_text(image: Member, non_images: list[Member]) -> bool:
     """Whether a text or JSON has the same dotted stem as an image."""
-    return image.stem != image.group and any(_has_text(m) and m.stem == image.stem for m in beside)
+    return image.stem != image.group and any(
+        _has_text(m) and m.stem == image.stem for m in non_images
+    )
 
 
 def _has_text(member: Member) -> bool:
@@ -195,6 +201,6 @@ def _has_text(member: Member) -> bool:
     return member.kind in (*TEXT_KINDS, *JSON_KINDS)
 
 
-def _with_stems(beside: list[Member], stems: tuple[str, ...]) -> tuple[Member, ...]:
+def _with_stems(non_images: list[Member], stems: tuple[str, ...]) -> tuple[Member, ...]:
     """The files with the given stems, in the order of the stems."""
-    return tuple(m for stem in dict.fromkeys(stems) for m in beside if m.stem == stem)
+    return tuple(m for stem in dict.fromkeys(stems) for m in non_images if m.stem == stem)

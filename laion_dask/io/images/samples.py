@@ -47,7 +47,7 @@ class Sample:
     fields : dict
         The sample's JSON.
     reason : str or None
-        Why the sample is rejected; ``None`` if it is valid.
+        The reason why the sample is rejected; ``None`` if it is valid.
     rescaled : bool
         Whether 16-bit pixels were scaled to 8 bits, unlike in open_clip's own loading.
     """
@@ -90,17 +90,17 @@ def group(
 
 
 def _sample(files: SampleFiles, prefix: str, with_image: bool, invalid_text: str) -> Sample:
-    image, beside = files.first, list(files.beside)
+    image, companions = files.first, list(files.companions)
     sample = Sample(files.key, prefix + image.path)
     try:
-        if flaw := next((m.flaw for m in (image, *beside) if m.flaw), files.reason):
+        if flaw := next((m.flaw for m in (image, *companions) if m.flaw), files.reason):
             raise ValueError(flaw)
-        _fill(sample, image, beside, with_image)
+        _fill(sample, image, companions, with_image)
     except UnicodeDecodeError as error:
         if invalid_text == "raise":
             raise invalid_text_error(sample.image_path) from error
         sample.reason = f"its caption or JSON is not UTF-8: {error.reason} at byte {error.start}"
-    except ValueError as error:  # from the content; a failing store ends the task instead
+    except ValueError as error:  # the text is invalid; a failing store raises a different type
         sample.reason = str(error)
     if sample.reason:
         sample.image, sample.caption, sample.fields = None, None, {}
@@ -116,19 +116,19 @@ def invalid_text_error(image_path: str) -> ShardError:
     )
 
 
-def _fill(sample: Sample, image: Member, beside: list[Member], with_image: bool) -> None:
+def _fill(sample: Sample, image: Member, companions: list[Member], with_image: bool) -> None:
     if not image.is_image:
-        kinds = ", ".join(sorted({m.kind or "none" for m in (image, *beside)})[:5])
+        kinds = ", ".join(sorted({m.kind or "none" for m in (image, *companions)})[:5])
         raise ValueError(f"no image of a known kind ({', '.join(IMAGE_KINDS)}), but: {kinds}")
     if image.n_bytes > MAX_IMAGE_BYTES:
         raise ValueError(
             f"image file of {image.n_bytes} bytes, over the limit of {MAX_IMAGE_BYTES}"
         )
-    for member in beside:
+    for member in companions:
         if member.kind in (*TEXT_KINDS, *JSON_KINDS) and member.n_bytes > MAX_TEXT_BYTES:
             raise ValueError(f".{member.kind} of {member.n_bytes} bytes, over {MAX_TEXT_BYTES}")
-    sample.fields = _fields(image, [m for m in beside if m.kind in JSON_KINDS])
-    sample.caption = _caption(image, [m for m in beside if m.kind in TEXT_KINDS], sample.fields)
+    sample.fields = _fields(image, [m for m in companions if m.kind in JSON_KINDS])
+    sample.caption = _caption(image, [m for m in companions if m.kind in TEXT_KINDS], sample.fields)
     if with_image:
         sample.image = image.read()
 
@@ -144,7 +144,7 @@ def _fields(image: Member, files: list[Member]) -> dict:
 
 def fields_file(sample: SampleFiles) -> Member | None:
     """The readable JSON file of a sample, or None."""
-    files = [m for m in sample.beside if m.kind in JSON_KINDS]
+    files = [m for m in sample.companions if m.kind in JSON_KINDS]
     main = _main(sample.first, files)[0]
     return main if main and not main.flaw and main.n_bytes <= MAX_TEXT_BYTES else None
 

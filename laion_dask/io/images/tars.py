@@ -119,9 +119,9 @@ def _members(archive: tarfile.TarFile, headers: _HeaderReads, file: StoreFile) -
         try:
             headers.refill()
             info = archive.next()
-            # Otherwise tarfile keeps every header; the attribute is not in its stub.
+            # Otherwise tarfile keeps every header; the type stub lacks the attribute.
             archive.members = []  # type: ignore[attr-defined]
-        except OSError:  # from the store, never from the archive: offsets and sizes are checked
+        except OSError:  # the store failed: offsets and sizes in the archive are checked
             raise
         except Exception as error:
             if end <= n_bytes:  # otherwise the last member has already reported the truncation

@@ -11,11 +11,18 @@ from functools import lru_cache
 
 from laion_dask.io.parquet.thrift import NotThrift, read_struct
 
-_ROW_GROUPS = 4  # of FileMetaData
-_COLUMNS, _N_ROWS = 1, 3  # of RowGroup
-_FILE, _METADATA = 1, 3  # of ColumnChunk
-_PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = 3, 4, 5, 9, 11, 12  # of ColumnMetaData
-_N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # of Statistics
+_ROW_GROUPS = 4  # fields of FileMetaData
+_COLUMNS, _N_ROWS = 1, 3  # fields of RowGroup
+_FILE, _METADATA = 1, 3  # fields of ColumnChunk
+_PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = (
+    3,
+    4,
+    5,
+    9,
+    11,
+    12,
+)  # fields of ColumnMetaData
+_N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # fields of Statistics
 _GZIP = 2
 
 
@@ -28,7 +35,7 @@ class Chunk:
     group : int
         The number of the row group in the file.
     first_row : int
-        The row group's first row in the file.
+        The position of the row group's first row in the file.
     path : tuple of bytes
         The name of the column, then of the nested fields.
     is_gzip : bool
@@ -80,7 +87,11 @@ def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
             if group[_N_ROWS]:
                 chunks += [_chunk(number, first_row, column) for column in group[_COLUMNS]]
             first_row += group[_N_ROWS]
-    except (KeyError, TypeError, AttributeError) as error:  # a field is missing or has another type
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # a field is missing or of the wrong type
         raise NotThrift("a column is encrypted, or its position is missing") from error
     return tuple(chunks)
 

@@ -149,7 +149,7 @@ def check_unchanged(path: str, footer_sha256: str) -> bytes:
     Raises
     ------
     ShardError
-        When it has changed, since the rows may differ.
+        When the file has changed, since its rows may differ.
     """
     try:
         with open_bytes(path) as file:

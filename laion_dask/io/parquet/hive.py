@@ -63,7 +63,7 @@ def folder_value(value: str | None, type_: pa.DataType, column: str, path: str):
     Raises
     ------
     SchemaError
-        When the type cannot represent it.
+        When the type cannot represent the value.
     """
     if value is None or pa.types.is_large_string(type_):
         return value
@@ -86,7 +86,7 @@ def check_agrees(path: str, column: str, value: str | None) -> None:
     Raises
     ------
     SchemaError
-        When they differ.
+        When the two values differ.
     """
     try:
         with open_bytes(path) as source:

@@ -16,7 +16,7 @@ def check_footers(footers: Sequence[Footer]) -> None:
     Raises
     ------
     ShardError
-        When a part has another number of rows or bytes than its manifest lists.
+        When the rows or bytes of a part differ from those in its manifest.
     """
     listed: dict[str, tuple[Part, Manifest]] = {}
     for folder in {footer.path.rpartition("/")[0] for footer in footers}:

@@ -66,10 +66,10 @@ def read_shards(
         ``"auto"`` recognizes the published data sets by their columns; otherwise a name in
         `laion_dask.dialects.DIALECTS`.
     backend : {"auto", "pandas", "cudf"}
-        The library of the partitions. ``"auto"`` uses the one set with `laion_dask.set_options`. If
-        that is also ``"auto"``, cuDF is used if this process and, with a client, the scheduler and
-        every worker can create cuDF frames; otherwise pandas. A `BackendWarning` is issued if a GPU
-        remains unused.
+        The library that holds the partitions. ``"auto"`` uses the one set with
+        `laion_dask.set_options`. If that is also ``"auto"``, cuDF is used if this process and, with
+        a client, the scheduler and every worker can create cuDF frames; otherwise pandas. A
+        `BackendWarning` is issued if a GPU remains unused.
     max_rows_per_partition : int
         A larger shard is split into several partitions of consecutive whole row groups.
     swap_width_height : bool
@@ -112,7 +112,7 @@ def read_shards(
     if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
         raise OptionError(
             f"{parameter('max_rows_per_partition')} is {max_rows_per_partition!r}. Expected a "
-            "whole number from 1."
+            "whole number of at least 1."
         )
     if columns is not None:
         columns = _names(columns)

@@ -56,7 +56,7 @@ class Scan(ScanSpec):
         return result[0] if columns else result[0][[]]
 
     def read(self, piece: Piece, columns: list[str]) -> Read:
-        """Read a piece as an Arrow table and count the rows that are not in it, in a single scan.
+        """Read a piece as an Arrow table and count the rows that it omits, in a single scan.
 
         Raises the same errors as a call.
         """

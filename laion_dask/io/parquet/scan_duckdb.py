@@ -16,7 +16,7 @@ from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import literal, quoted
 
 #: The error for a float that should be an integer; the careful reader then reports the row.
-NOT_WHOLE = "laion_dask: a float that is no whole number"
+NOT_WHOLE = "laion_dask: a float that is not a whole number"
 #: The column of a scan's result that distinguishes rows that pass from rows that may pass.
 CERTAIN = "laion_dask_certain"
 #: DuckDB's name for the position of a row in its file.

@@ -15,7 +15,7 @@ from laion_dask.predicate import Predicate
 
 @dataclass(frozen=True)
 class ScanSpec:
-    """What to read of every piece. Picklable, with a deterministic token.
+    """The parts of every piece that are read. Picklable, with a deterministic token.
 
     Attributes
     ----------

@@ -176,7 +176,7 @@ def _check_extremes(
     common: pa.DataType,
     values: StoredValues,
 ) -> None:
-    """Raise if the common type cannot represent an extreme value of a shard with another type."""
+    """Raise if the common type cannot represent an extreme of a shard of a different type."""
     if len({str(type_) for _, type_ in by_shard}) == 1:
         return
     narrowed = {path: type_ for path, type_ in by_shard if _may_not_fit(type_, common)}
@@ -188,7 +188,7 @@ def _check_extremes(
 
 
 def _may_not_fit(type_: pa.DataType, common: pa.DataType) -> bool:
-    """Whether a stored type has 64-bit integers or times that the common type may not fit."""
+    """Whether a stored type has 64-bit integers or times that may not fit the common type."""
     if str(type_) == str(common):
         return False
     leaves = dict(leaf_types(common))

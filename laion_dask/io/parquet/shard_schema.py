@@ -35,7 +35,7 @@ from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
 
 @dataclass(frozen=True)
 class Naming:
-    """How the columns of files are named in the frame; see `read_shards`."""
+    """Rules for the names of files' columns in the frame; see `read_shards`."""
 
     dialect: str = "auto"
     swap_width_height: bool = False
@@ -166,7 +166,8 @@ def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) 
 def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> None:
     """Warn if two files have the same size and footer, which indicates copies.
 
-    Other files hardly ever do: a footer has the position, size and extremes of every column.
+    Files that are not copies hardly ever agree in both: a footer has the position, size and
+    extremes of every column.
     """
     by_footer: dict[tuple, list[str]] = {}
     for footer, folder in zip(footers, folders, strict=True):
@@ -215,7 +216,7 @@ def _shard(
 
 
 def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container) -> Shard:
-    """The shard; columns without values get type null if the common type is of another kind."""
+    """The shard; columns without values get type null if the common type is of a different kind."""
     columns = tuple(
         (old, new, pa.null())
         if (shard.path, new) in without and new in types and family(type_) != family(types[new])

@@ -72,7 +72,7 @@ def write_error(path: str | os.PathLike, error: Exception) -> ExportError:
 
 
 def reason(error: Exception) -> str:
-    """Why a file system operation failed, in one line."""
+    """The reason why a file system operation failed, in one line."""
     message = getattr(error, "strerror", None) or str(error)
     return next(iter(message.strip().splitlines()), type(error).__name__).rstrip(". ")
 

@@ -20,7 +20,7 @@ def expand_braces(pattern: str) -> list[str]:
     Raises
     ------
     OptionError
-        When it expands to more than a million names.
+        When the pattern expands to more than a million names.
 
     Examples
     --------

@@ -41,7 +41,7 @@ def _names_without_header(path: str, separator: str) -> list[str]:
     try:
         with Path(path).open("rb") as file:
             line = file.read(_HEAD).split(b"\n")[0].decode("utf-8", "replace")
-    except OSError:  # remote or unreadable: the command will report it
+    except OSError:  # remote or unreadable; the suggested command will report it
         return []
     cells = line.rstrip("\r").split(separator)
     urls = [cell.strip('"').startswith(("http://", "https://")) for cell in cells]

@@ -46,7 +46,7 @@ _SHOWN = 3
 
 
 @dataclass
-class LeftOut:
+class SkippedFiles:
     """Possible shards that were skipped, by reason, and the folders that were searched."""
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
     )
 
 
-def files_below(fs, folder: str, left_out: LeftOut) -> list[Entry]:
+def files_below(fs, folder: str, left_out: SkippedFiles) -> list[Entry]:
     """Every file below a folder, including hidden ones; each local file is listed once."""
     if not isinstance(fs, LocalFileSystem):
         return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
@@ -122,7 +122,7 @@ def alternatives(fs, path: str) -> list[str]:
     return [f"{start}{end}" for end in expand_braces("/".join(tail))]
 
 
-def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]]:
+def match(fs, pattern: str, left_out: SkippedFiles) -> tuple[list[Entry], list[Entry]]:
     """The files and folders that a pattern matches, including hidden ones.
 
     Raises
@@ -151,7 +151,7 @@ def match(fs, pattern: str, left_out: LeftOut) -> tuple[list[Entry], list[Entry]
     return [e for e, folder in entries if not folder], [e for e, folder in entries if folder]
 
 
-def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: SkippedFiles) -> list[str]:
     """The entries with a shard suffix; possible shards among the others are recorded."""
     visible = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
@@ -169,20 +169,22 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: LeftOut
     return files
 
 
-def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: LeftOut) -> None:
+def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: SkippedFiles) -> None:
     """Record the hidden files that may be shards."""
     shards = (path for path in paths if path.lower().endswith(suffixes))
     left_out.add("hidden, because a name starts with '.' or '_'", shards)
 
 
-def each_once(files: Sequence[str], left_out: LeftOut) -> list[str]:
+def distinct_files(files: Sequence[str], left_out: SkippedFiles) -> list[str]:
     """Each real file once; names that are not links are preferred."""
     first: dict[object, str] = {}
     real = real_names(files)
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
         first.setdefault(real[path], path)
     kept = set(first.values())
-    left_out.add("another name of a file that was taken", (f for f in files if f not in kept))
+    left_out.add(
+        "another name of a file that is already included", (f for f in files if f not in kept)
+    )
     return [file for file in files if file in kept]
 
 
@@ -224,7 +226,7 @@ def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
     return base or "/", []
 
 
-def _matching(base: str, tail: Sequence[str], left_out: LeftOut) -> list[str]:
+def _matching(base: str, tail: Sequence[str], left_out: SkippedFiles) -> list[str]:
     """Matching local paths, including hidden ones; links are followed."""
     paths = [base.rstrip("/")]
     for number, part in enumerate(tail):
@@ -288,7 +290,7 @@ def _entries(folder: str) -> list[os.DirEntry]:
         ) from error
 
 
-def _is_file(entry: os.DirEntry, left_out: LeftOut) -> bool:
+def _is_file(entry: os.DirEntry, left_out: SkippedFiles) -> bool:
     """Whether an entry is a file; a broken link is recorded."""
     if entry.is_file():
         return True

@@ -133,7 +133,7 @@ def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dic
 
 def _valid_manifest(fs: fsspec.AbstractFileSystem, present: Mapping[str, str]) -> Manifest | None:
     if NEXT_MANIFEST in present:
-        with suppress(ShardError):  # in force only when exactly its files are in place
+        with suppress(ShardError):  # it is in force only if all its files, and no others, exist
             manifest = read_manifest(fs, present[NEXT_MANIFEST])
             if _check_files(fs, manifest) == len(manifest.files):
                 return manifest
@@ -151,7 +151,7 @@ def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
     Raises
     ------
     ShardError
-        When the file is not a manifest, or a listed path leads out of its folder.
+        When the file is not a manifest, or a listed path is outside its folder.
     """
     try:
         if fs.size(path) > MAX_BYTES:
@@ -256,7 +256,7 @@ def is_part_name(name: str) -> bool:
 
 
 def listed_parts(folder: str) -> dict[str, tuple[Part, Manifest]]:
-    """The exported parts in a folder, as path → the part and the manifest that lists it."""
+    """The exported parts in a folder: a mapping of path to part and the manifest that lists it."""
     listed = {}
     for manifest in _manifests_for(folder):
         for part in manifest.parts:
@@ -275,6 +275,6 @@ def _manifests_for(folder: str) -> Iterator[Manifest]:
             try:
                 manifest = read_manifest(fs, path)
             except ShardError:
-                continue  # explicitly named files are read without it
+                continue  # explicitly named files are read without a manifest
             if manifest.content.get("kind") == KIND:
                 yield manifest

@@ -12,7 +12,7 @@ from laion_dask.errors import OptionError, ShardError
 from laion_dask.io.storage.discovery import (
     BESIDE,
     PICTURED,
-    LeftOut,
+    SkippedFiles,
     files_below,
     is_hidden,
     taken,
@@ -31,7 +31,9 @@ from laion_dask.io.storage.export_manifest import (
 _NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
 
-def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+def files_of_folder(
+    fs, folder: str, suffixes: tuple[str, ...], left_out: SkippedFiles
+) -> list[str]:
     """The shards in a folder; empty if it contains no file with one of these suffixes.
 
     Raises
@@ -40,7 +42,7 @@ def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOu
         When the folder is an interrupted export, differs from its manifest, or uses a format
         with other suffixes.
     OptionError
-        When it contains both shards and, in a subfolder, an export.
+        When the folder contains both shards and, in a subfolder, an export.
     """
     manifest = current_manifest(fs, folder) or _manifest_in_parent(fs, folder)
     if manifest is not None:
@@ -64,19 +66,19 @@ def files_of_folder(fs, folder: str, suffixes: tuple[str, ...], left_out: LeftOu
 
 
 def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...]) -> list[str]:
-    """The paths of an export's parts; raises if the export has another format."""
+    """The paths of an export's parts; raises if the export has a different format."""
     for part in manifest.parts:
         if not part.name.lower().endswith(suffixes):
             raise ShardError(
                 f"{folder} is an export of files such as {part.name}. Expected "
                 f"{' or '.join(suffixes)}. Export in that format, or open these files with a "
-                "reader for theirs."
+                "reader of their format."
             )
     return [part.path for part in manifest.parts]
 
 
 def listed_in_manifests(
-    fs, files: list[str], suffixes: tuple[str, ...], left_out: LeftOut
+    fs, files: list[str], suffixes: tuple[str, ...], left_out: SkippedFiles
 ) -> list[str]:
     """The files that a pattern matches, without files in exports that are not in the manifest.
 
@@ -135,16 +137,18 @@ def _marks_export(fs, path: str) -> bool:
     return True
 
 
-def without_others(files: Sequence[str], suffixes: Sequence[str], left_out: LeftOut) -> list[str]:
+def without_others(
+    files: Sequence[str], suffixes: Sequence[str], left_out: SkippedFiles
+) -> list[str]:
     """The named files that may be shards; all of them if no name has a shard suffix."""
-    others = [file for file in files if _is_beside(file, tuple(suffixes))]
+    others = [file for file in files if _lies_beside_shards(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)
     left_out.add("that lie beside shards but are not shards", others)
     return [file for file in files if file not in set(others)]
 
 
-def _is_beside(path: str, suffixes: tuple[str, ...]) -> bool:
+def _lies_beside_shards(path: str, suffixes: tuple[str, ...]) -> bool:
     name = path.rpartition("/")[2].lower()
     other = BESIDE.search(name) or name.endswith(PICTURED)
     return bool(_NO_SHARD.search(path) or (other and not name.endswith(suffixes)))

@@ -186,7 +186,7 @@ def locked(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[FolderLock]:
     Raises
     ------
     ExportConflictError
-        When another process holds it.
+        When another process holds the lock.
     """
     if isinstance(fs, LocalFileSystem):
         descriptor = _flock(folder)

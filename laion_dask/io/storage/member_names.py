@@ -42,7 +42,7 @@ class Member:
         () → bytes. Raises ``ImageError`` if there are fewer bytes than declared, and
         ``ShardError`` if the store fails; ``ValueError`` if only the name is known.
     flaw : str or None
-        Why the file must not be read, or None.
+        The reason why the file must not be read, or None.
     offset : int
         The position of its first byte in an archive.
     in_folder : bool
@@ -131,10 +131,10 @@ def clean_name(name: str) -> str:
 
 
 def unsafe_name(name: str) -> str | None:
-    """Why a member's name must not be used as a path, or ``None`` if it is safe."""
+    """The reason why a member's name is unsafe as a path, or ``None`` if it is safe."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or name.startswith(("/", "\\")) or ".." in parts or _DRIVE.match(name):
-        return "its name leads out of the archive"
+        return "its name points outside the archive"
     if any(ord(c) < 32 for c in name):
         return "its name has control characters"
     return None

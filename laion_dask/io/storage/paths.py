@@ -23,9 +23,9 @@ from laion_dask.extras import installation
 from laion_dask.io.storage.conversion import conversion
 from laion_dask.io.storage.discovery import (
     PICTURED,
-    LeftOut,
+    SkippedFiles,
     alternatives,
-    each_once,
+    distinct_files,
     has_magic,
     match,
     note_hidden,
@@ -83,7 +83,7 @@ def expand(
             )
     if not requested:
         raise ShardNotFoundError("No path was given. Name a file, a folder or a pattern.")
-    left_out = LeftOut()
+    left_out = SkippedFiles()
     files = [
         file for path in requested for file in _expand_one(os.fsdecode(path), suffixes, left_out)
     ]
@@ -168,7 +168,7 @@ def unreachable(path: str, error: Exception) -> ShardError:
     )
 
 
-def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+def _expand_one(path: str, suffixes: tuple[str, ...], left_out: SkippedFiles) -> list[str]:
     with reached(path):
         fs, inner = filesystem(path)
         if isinstance(fs, LocalFileSystem):
@@ -176,14 +176,16 @@ def _expand_one(path: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list
         return [fs.unstrip_protocol(f) for f in _files_of(fs, path, inner, suffixes, left_out)]
 
 
-def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: LeftOut) -> list[str]:
+def _files_of(
+    fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: SkippedFiles
+) -> list[str]:
     """The files that one path refers to, as paths within its file system."""
     if fs.isfile(inner):
         return [inner]
     if fs.isdir(inner):
         files = files_of_folder(fs, inner.rstrip("/"), suffixes, left_out)
         if files:
-            return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
+            return distinct_files(files, left_out) if isinstance(fs, LocalFileSystem) else files
         raise ShardNotFoundError(
             f"Folder {path} contains no {' or '.join(suffixes)} file. {_hint_for_folder(fs, inner)}"
         )
@@ -199,10 +201,12 @@ def _files_of(fs, path: str, inner: str, suffixes: tuple[str, ...], left_out: Le
     files = _matching(fs, patterns, suffixes, left_out)
     if not files:
         raise ShardNotFoundError(f"Nothing matches {path}. Check the path.")
-    return each_once(files, left_out) if isinstance(fs, LocalFileSystem) else files
+    return distinct_files(files, left_out) if isinstance(fs, LocalFileSystem) else files
 
 
-def _matching(fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: LeftOut) -> list:
+def _matching(
+    fs, patterns: Sequence[str], suffixes: tuple[str, ...], left_out: SkippedFiles
+) -> list:
     """The shards that patterns match, including those in matching folders."""
     explicit, matched, in_folders = [], [], []
     for pattern in patterns:

@@ -60,7 +60,7 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
     Raises
     ------
     OptionError
-        When there is no head of that name; otherwise as the head's own function.
+        When no head has that name; otherwise as the function of the head.
     """
     if name == "demo_safety":
         return demo_safety()

@@ -92,7 +92,7 @@ def aesthetic(
     OptionError
         For a version or an architecture that has no such head, or an unknown precision.
     ModelMismatchError
-        When ``clip`` has other weights than OpenAI's.
+        When the weights of ``clip`` are not OpenAI's.
     WeightsError
         When the weight file is missing, altered or damaged.
     """

@@ -40,7 +40,7 @@ class Head:
             )
 
     def to(self, name: str) -> Self:
-        """The same head with another output column."""
+        """The same head with a different output column."""
         return replace(self, name=name)
 
     @property

@@ -95,7 +95,7 @@ def lengths(rows):
     return length
 
 
-def tame(rows, length) -> None:
+def scale_extreme_rows(rows, length) -> None:
     """Scale, in place, rows whose lengths would make float32 products overflow or underflow."""
     extreme = ((length > 1e15) & (length < float("inf"))) | ((length > 0) & (length < 1e-15))
     rows[extreme] = (rows[extreme].double() / length[extreme, None]).float()

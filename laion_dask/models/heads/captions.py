@@ -37,7 +37,7 @@ class CaptionHead(Head):
     label : str or None
         The label whose score is used, if ``classify`` returns labels.
     batch_size : int
-        The most captions passed to ``classify`` in one call.
+        Maximum number of captions passed to ``classify`` in one call.
     """
 
     classify: Callable
@@ -179,7 +179,7 @@ def toxicity(
     """A classifier of captions as a head; by default a proxy for profanity. Eager.
 
     The default is not a toxicity model: alt-profanity-check is a linear support vector machine
-    over the words of a text, fitted on about 200,000 labelled English comments. It recognises swear
+    over the words of a text, fitted on about 200,000 labeled English comments. It recognizes swear
     words, but neither context nor other languages: it misses hatred in polite words, and gives the
     German article "die" 0.94 and "the gay community" 0.66 (version 1.9.1). Hence its column is
     called ``profanity``. It is in the extra ``toxicity`` and unpickles its model from its own wheel
@@ -199,8 +199,8 @@ def toxicity(
     to : str, optional
         The output column; by default ``"profanity"``, and ``"toxicity"`` for a callable.
     batch_size : int, optional
-        The most captions per call; by default 8192 for the proxy, whose calls cost more than its
-        captions, and 256 for a callable.
+        Maximum number of captions per call; by default 8192 for the proxy, whose calls cost more
+        than its captions, and 256 for a callable.
 
     Raises
     ------

@@ -73,9 +73,9 @@ def published_for(clip: ClipModel | str, files: dict, subject: str) -> tuple[str
     Raises
     ------
     OptionError
-        When there is no such head for the architecture.
+        When no head is published for the architecture.
     ModelMismatchError
-        When there is one, but for other weights.
+        When the head for this architecture was fitted on other weights.
     """
     model = as_clip(clip)
     published = [as_clip(name) for name in files]

@@ -18,10 +18,11 @@ LEAST_DEVIATION = 1e-7
 
 
 class DenseNetwork:
-    """Look-ups, normalisation, ReLU layers and a final affine layer, folded for speed.
+    """Look-ups, normalization, ReLU layers and a final affine layer, folded for speed.
 
-    The normalisation is folded into the first layer, and the layers after the last ReLU into one,
-    both in float64. Looked-up inputs have a separate small product, so that rows are read in place.
+    The normalization is folded into the first layer, and the layers after the last ReLU into one,
+    both in float64. Looked-up inputs are multiplied separately, in a small product, so that rows
+    are read in place.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class DenseNetwork:
     vocabularies : mapping of int to (millionths, indices), optional
         The inputs that are looked up, as in ``tf_saved_model.Detector``.
     mean, variance : ndarray, optional
-        (dim,); inputs are normalised to ``(x - mean) / max(sqrt(variance), 1e-7)``.
+        (dim,); inputs are normalized to ``(x - mean) / max(sqrt(variance), 1e-7)``.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class DenseNetwork:
             last, shift = outer @ last, outer @ shift + more
         layers_f64[n_relu:] = [(last, shift)]
         if mean is not None:
-            assert variance is not None  # the two come together
+            assert variance is not None  # mean and variance are given together
             deviation = np.maximum(np.sqrt(variance.astype(np.float64)), LEAST_DEVIATION)
             weight = layers_f64[0][0] / deviation
             layers_f64[0] = weight, layers_f64[0][1] - weight @ mean.astype(np.float64)

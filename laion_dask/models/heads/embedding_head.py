@@ -21,7 +21,7 @@ from laion_dask.models.heads.batching import (
     moved,
     padded,
     rows_of,
-    tame,
+    scale_extreme_rows,
 )
 from laion_dask.models.same_space import check_same_space
 from laion_dask.models.vectors import Vectors
@@ -29,7 +29,7 @@ from laion_dask.numerics.gpu.memory import retry_after_release, run_with_oom_bac
 from laion_dask.numerics.torch_threads import spread
 from laion_dask.runtime.process_cache import ProcessCache
 
-#: Largest deviation of a row's length from 1 for a head that does not normalise rows; float16
+#: Largest deviation of a row's length from 1 for a head that does not normalize rows; float16
 #: storage changes the length by less than 0.001.
 UNIT_TOLERANCE = 0.01
 
@@ -56,7 +56,7 @@ class EmbeddingHead(Head):
     clip: ClipModel | EmbeddingSpace
     reads: ClassVar[str] = "embeddings"
     verb: ClassVar[str] = "score"
-    #: Whether ``predict`` normalises rows to length 1; a head that does not rejects other rows.
+    #: Whether ``predict`` normalizes rows to length 1; a head that does not rejects other rows.
     scales: ClassVar[bool] = True
     #: Rows per block. The last block is padded with zeros to this size, so that the matrix product
     #: of a row does not depend on the other rows.
@@ -72,7 +72,7 @@ class EmbeddingHead(Head):
         if isinstance(self.clip, EmbeddingSpace) and self.clip.dim is None:
             raise OptionError(
                 f"The head {self.name!r} reads embeddings of {self.clip.name!r}, whose dimension "
-                f"is not known. Give it: EmbeddingSpace({self.clip.name!r}, dim)."
+                f"is unknown. Give it: EmbeddingSpace({self.clip.name!r}, dim)."
             )
 
     @property
@@ -141,7 +141,7 @@ class EmbeddingHead(Head):
         return scores
 
     def on_device(self, x):
-        """`scored` for a tensor, as a tensor on the same device, without synchronising. Eager.
+        """`scored` for a tensor, as a tensor on the same device, without synchronizing. Eager.
 
         A row's score does not depend on the other rows. It may differ by 1e-5 (by 2e-3 in bfloat16)
         from the score of a NumPy array on the CPU, and between block sizes: blocks are halved while
@@ -199,7 +199,7 @@ class EmbeddingHead(Head):
         import torch
 
         # With lengths in float64, rows too long or short for float32 need no second pass, which
-        # would have to wait for the device. Heads that do not normalise drop such rows anyway.
+        # would have to wait for the device. Heads that do not normalize drop such rows anyway.
         kind = torch.float64 if self.scales else torch.float32
         length = torch.linalg.vector_norm(rows, dim=1, dtype=kind).double()
         return self._valid_scores(self._scores(rows, length, state), length)
@@ -219,7 +219,7 @@ class EmbeddingHead(Head):
         rows = filled(rows, self.block)
         length = lengths(rows)
         if self.scales:
-            tame(rows, length)
+            scale_extreme_rows(rows, length)
         return self._valid_scores(self._scores(rows, length, state), length)[:n].numpy()
 
     @abstractmethod

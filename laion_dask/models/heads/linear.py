@@ -96,9 +96,9 @@ class LinearHead(FileHead):
 
 
 def _redo_extreme(scores, x, squares, weight) -> None:
-    """Recompute scores in float64, in place, of rows for which float32 products fail.
+    """Recompute in float64, in place, the scores of rows whose float32 products over- or underflow.
 
-    Synchronises with the device to learn how many there are; float16 has no such rows.
+    Synchronizes with the device to count these rows; float16 has none.
     """
     import torch
 
@@ -114,7 +114,7 @@ def _redo_extreme(scores, x, squares, weight) -> None:
 
 
 def _exact(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Products with the rows at length 1, (n,) float32; NaN for a row without direction."""
+    """Dot products with the rows scaled to length 1, (n,) float32; NaN without direction."""
     dot, length = dot_and_squares(rows, weight)
     length = np.sqrt(length)
     valid = np.isfinite(length) & (length > 0)
@@ -174,7 +174,7 @@ def linear_head(
     Raises
     ------
     WeightsError
-        When the file does not contain an affine map, or one of another width.
+        When the file does not contain an affine map, or one of the wrong width.
     """
     path = os.path.abspath(path)
     weight, _ = read_affine(path)
@@ -203,8 +203,8 @@ def read_affine(path: str | os.PathLike) -> tuple:
         weight, bias = outer @ weight, outer @ bias + shift
     if len(weight) != 1:
         raise WeightsError(
-            f"{path} holds a map to {len(weight)} numbers. Expected a linear head: weight (1, dim) "
-            "and bias (1,)."
+            f"{path} holds a linear map with {len(weight)} outputs. Expected a linear head: weight "
+            "(1, dim) and bias (1,)."
         )
     weight, bias = weight[0].float().contiguous(), bias.reshape(()).float()
     # An upper bound of the score of a row of length one.
@@ -223,7 +223,7 @@ def read_layers(path: str | os.PathLike) -> list[tuple]:
     Raises
     ------
     WeightsError
-        When it contains anything but weights and biases of consecutive layers.
+        When the state dict contains anything but weights and biases of consecutive layers.
     """
     tensors = weight_files.read_tensors(path)
     names = sorted((k for k in tensors if re.fullmatch(r"(.*\.)?weight", k)), key=_number)

@@ -13,7 +13,7 @@ it with `laion_dask.heads.load`.
 ## Data
 
 {n_read:,} rows were given: {n_labelled:,} with a label in `{label}`, {n_unlabelled:,} without.
-Of the labelled rows, {n_drawn:,} were sampled (at most {max_rows:,}) by a hash of (seed, shard,
+Of the labeled rows, {n_drawn:,} were sampled (at most {max_rows:,}) by a hash of (seed, shard,
 row), seed {seed}. Of the sampled rows, {n_unscored:,} have an embedding that is NaN, zero or
 infinite and were excluded, {n_train:,} were used for fitting ({n_train_positive:,} positive) and
 {n_test:,} were held out
@@ -32,7 +32,7 @@ infinite and were excluded, {n_train:,} were used for fitting ({n_train_positive
 
 Fitted with scikit-learn ({method}). The split is by row: near duplicates of training rows may be
 among the held-out rows, which makes the metrics too optimistic. The head inherits the errors and
-biases of its labels; inspect the rows that it scores high before you use it to decide about rows.
+biases of its labels; inspect rows with high scores before you use it to select or drop rows.
 """
 
 

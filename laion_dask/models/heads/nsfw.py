@@ -145,9 +145,9 @@ def nsfw(
     OptionError
         For an architecture that has no such head, or an unknown precision.
     ModelMismatchError
-        When ``clip`` has other weights than those that the detector was trained on.
+        When the weights of ``clip`` are not those that the detector was trained on.
     WeightsError
-        When the weight file is missing, altered, damaged or has another layout.
+        When the weight file is missing, altered, damaged or has an unexpected layout.
     """
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)

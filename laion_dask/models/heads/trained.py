@@ -45,7 +45,7 @@ class TrainedHead(EmbeddingHead):
         return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
 
     def to(self, name: str) -> Self:
-        """The same head with another output column, which its file also names."""
+        """The same head with a different output column, which its file also names."""
         renamed = super().to(name)
         return replace(
             renamed, tensors=_written(_read(self.tensors), name, _metadata(self.tensors))
@@ -153,7 +153,7 @@ def load(
         width, sha256 = model.dim, model.recipe().get("weights_sha256")
     except WeightsError:
         raise
-    except Exception as error:  # foreign files: safetensors, JSON and field errors
+    except Exception as error:  # a foreign file may fail in any of these steps
         raise WeightsError(
             f"{path} is not a head saved by train ({type(error).__name__}: "
             f"{str(error)[:200]}). Give its {FILE}."

@@ -66,7 +66,7 @@ class WatermarkHead(FromFile, Head):
     @property
     def cost(self) -> Cost:
         """The cost of one image."""
-        note = f"score, {self.name}: the images' bytes are not in a frame, and are not counted"
+        note = f"score, {self.name}: the bytes of the images are not in a frame"
         return Cost(("images",), reads=IMAGES, label=self.name, is_pass=False, notes=(note,))
 
     def recipe(self) -> dict:
@@ -82,12 +82,12 @@ class WatermarkHead(FromFile, Head):
         ----------
         x : list of PIL.Image.Image, path or bytes; or (n, 3, 256, 256) float32 array
             An array must already be preprocessed: resized to 256 x 256 ignoring the aspect ratio,
-            scaled to [0, 1], and normalised with ImageNet's mean and deviation. n may be 0.
+            scaled to [0, 1], and normalized with ImageNet's mean and deviation. n may be 0.
 
         Raises
         ------
         ImageError
-            When an image cannot be read, or the array has another shape or dtype.
+            When an image cannot be read, or the array has the wrong shape or dtype.
         DeviceMemoryError
             When not even one image fits in memory, after halving batches.
         WeightsError
@@ -210,7 +210,7 @@ def network(path: str | os.PathLike):
     from torch import nn
 
     tensors = weight_files.read_tensors(path)
-    with torch.device("meta"):  # do not initialise weights that are replaced
+    with torch.device("meta"):  # do not initialize weights that are replaced
         net = timm.create_model("efficientnet_b3", pretrained=False, num_classes=2)
         net.classifier = nn.Sequential(
             nn.Linear(1536, 625),

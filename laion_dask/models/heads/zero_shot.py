@@ -19,7 +19,7 @@ from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads.compatibility import published_for
 from laion_dask.models.heads.embedding_head import EmbeddingHead
 
-#: CLIP's factor for cosines before the softmax: the exponential of its learnt logit scale,
+#: CLIP's factor for cosines before the softmax: the exponential of its learned logit scale,
 #: which OpenAI's training clipped at 100 (Radford et al. 2021, section 2.5).
 TEMPERATURE = 100.0
 
@@ -35,7 +35,7 @@ _Q16 = {
 def _q16(arch: str, n_bytes: int, digest: str) -> weight_files.PublishedFile:
     """Q16's prompts as an array; the publisher offers them as a pickle, which is code.
 
-    The licence is the one on a badge in its README.
+    The license is the one on a badge in its README.
     """
     name = f"q16_prompts_{arch.lower().replace('-', '_')}.npy"
     page = "https://github.com/ml-research/Q16"
@@ -52,7 +52,7 @@ weight_files.register(
     *weight_files.from_github(
         "LAION-AI/CLIP-based-NSFW-Detector",
         "MIT",
-        "inappropriate, Q16's prompts normalised",
+        "inappropriate, Q16's prompts normalized",
         (
             "violence_detection_vit_l_14.npy",
             6272,
@@ -102,7 +102,7 @@ class PromptHead(EmbeddingHead):
     def cost(self) -> Cost:
         """The cost of one dot product per label."""
         n = len(self.labels)
-        note = f"score, {self.name}: it has {n} labels, and the rate was measured with 2"
+        note = f"score, {self.name}: it has {n} labels, but the rate was measured with 2"
         return self._cost("zero_shot", 2.0 * n * self._dim, *([note] if n != 2 else []))
 
     def recipe(self) -> dict:
@@ -123,7 +123,7 @@ class PromptHead(EmbeddingHead):
         Raises
         ------
         OptionError
-            When there is no such label.
+            When the head has no such label.
         """
         if label not in self.labels:
             raise one_of("label", label, self.labels)
@@ -218,7 +218,7 @@ def inappropriate(
     Two prompts, tuned on rated images of the Socio-Moral Image Database; the score is the softmax
     of 100 times the cosines, index 1 (Schramowski, Tauchmann and Kersting 2022, "Can Machines Help
     Us Answering Question 16 in Datasheets, and in Turn Reflecting on Inappropriate Content?"). It
-    reproduces the judgement of its raters, and flags much harmless content.
+    reproduces the judgment of its raters, and flags much harmless content.
 
     Parameters
     ----------
@@ -237,9 +237,9 @@ def inappropriate(
     OptionError
         For an architecture that has no such prompts.
     ModelMismatchError
-        When ``clip`` has other weights than OpenAI's.
+        When the weights of ``clip`` are not OpenAI's.
     WeightsError
-        When the prompts are missing, altered or have another shape.
+        When the prompts are missing, altered or have the wrong shape.
     """
     home, names = published_for(clip, _Q16, "Q16 head")
     path = Path(weight_files.given_or_found(weights, *names))

@@ -20,7 +20,7 @@ _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER = 5  # one byte for the compression, four for the checksum
 
-#: The supported tensor dtypes by TensorFlow's numbers (``types.proto``).
+#: The supported tensor dtypes, by TensorFlow's number (``types.proto``).
 DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
 
 
@@ -75,7 +75,7 @@ def _tensor(entry: memoryview, data: memoryview) -> np.ndarray:
         raise ValueError("a tensor in slices or in another data file")
     offset, size = protobuf.number(entry, 4), protobuf.number(entry, 5)
     if offset > len(data) or size > len(data) - offset:
-        raise ValueError("a tensor runs over the end of the data")
+        raise ValueError("a tensor extends past the end of the data")
     raw = data[offset : offset + size]
     if _masked_crc(raw) != int.from_bytes(protobuf.message(entry, 6), "little"):
         raise ValueError("a tensor's checksum is wrong")
@@ -108,7 +108,7 @@ def _extent(handle: memoryview) -> tuple[int, int]:
 def _block(table: memoryview, offset: int, end: int) -> memoryview:
     """A block; its checksum is verified."""
     if end < offset + 4 or end + _TRAILER > len(table):
-        raise ValueError("a block runs over the end of the index")
+        raise ValueError("a block extends past the end of the index")
     if table[end] != 0:
         raise ValueError("the index is compressed")
     if _masked_crc(table[offset : end + 1]) != int.from_bytes(table[end + 1 : end + 5], "little"):
@@ -126,7 +126,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         unshared, at = protobuf.varint(block, at)
         size, at = protobuf.varint(block, at)
         if shared > len(key) or unshared > end - at or size > end - at - unshared:
-            raise ValueError("an entry runs over the end of its block")
+            raise ValueError("an entry extends past the end of its block")
         key = key[:shared] + bytes(block[at : at + unshared])
         yield key, block[at + unshared : at + unshared + size]
         at += unshared + size

@@ -1,4 +1,4 @@
-"""LAION's NSFW detectors from their zips: vocabularies, normalisation and dense layers.
+"""LAION's NSFW detectors from their zips: vocabularies, normalization and dense layers.
 
 The model is reconstructed from its own description: the chain of layers from
 ``keras_metadata.pb``, the vocabularies by following the object graph of ``saved_model.pb`` from
@@ -19,7 +19,7 @@ import numpy as np
 from laion_dask.errors import WeightsError
 from laion_dask.models.tf_saved_model import bundle, protobuf
 
-#: The most bytes read per member: at least four times the published sizes.
+#: Maximum bytes read per member: at least four times the published sizes.
 _MEMBERS = {
     "saved_model.pb": 16 << 20,
     "keras_metadata.pb": 1 << 20,
@@ -30,7 +30,7 @@ _MOST_DENSE = 8
 _MOST_VOCABULARIES = 16
 _SIX_DECIMALS = re.compile(r"-?[01]\.\d{6}")
 _ENCODING, _NORMALIZATION = "Custom>MultiCategoryEncoding", "Normalization"
-_STRING = 7  # TensorFlow's number of the dtype
+_STRING = 7  # TensorFlow's number for the dtype of strings
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _detector(members: dict[str, bytes]) -> Detector:
     vocabularies = _vocabularies(memoryview(members["saved_model.pb"]))
     if sorted(vocabularies) != encoded or len(encoded) > _MOST_VOCABULARIES:
         raise ValueError("the encoded dimensions and the vocabularies differ")
-    # Layers with weights are numbered in order: the encoding is 0, the normalisation 1, and the
+    # Layers with weights are numbered in order: the encoding is 0, the normalization 1, and the
     # dense layers follow.
     names = ["1/mean", "1/variance"]
     names += [f"{i}/{part}" for i in range(2, 2 + n_dense) for part in ("kernel", "bias")]

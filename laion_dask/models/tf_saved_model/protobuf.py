@@ -16,13 +16,13 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise ValueError("a number runs over the end")
+            raise ValueError("an integer extends past the end")
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value & (2**64 - 1), at
-    raise ValueError("a number of more than ten bytes")
+    raise ValueError("an integer of more than ten bytes")
 
 
 def varints(data: memoryview) -> list[int]:
@@ -53,7 +53,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             case kind:
                 raise ValueError(f"a field of kind {kind}")
         if size > len(message) - at:
-            raise ValueError("a field runs over the end")
+            raise ValueError("a field extends past the end")
         yield key >> 3, message[at : at + size]
         at += size
 
@@ -64,7 +64,7 @@ def every(message: memoryview, number: int) -> list[memoryview]:
     for key, value in fields(message):
         if key == number:
             if isinstance(value, int):
-                raise ValueError(f"field {number} holds a number")
+                raise ValueError(f"field {number} is an integer, not bytes")
             values.append(value)
     return values
 
@@ -89,6 +89,6 @@ def number(parent: memoryview, field: int) -> int:
     for key, field_value in fields(parent):
         if key == field:
             if not isinstance(field_value, int):
-                raise ValueError(f"field {field} holds bytes")
+                raise ValueError(f"field {field} is bytes, not an integer")
             value = field_value
     return value

@@ -119,7 +119,7 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO, offer: _Offer) -> No
             if n_bytes > offer.n_bytes:
                 raise _refused(offer, f"more than {offer.n_bytes} bytes")
             if time.monotonic() > give_up:
-                raise TimeoutError("it came too slowly")
+                raise TimeoutError("the transfer was too slow")
             digest.update(block)
             file.write(block)
             bar.update(len(block))

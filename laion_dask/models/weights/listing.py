@@ -10,16 +10,16 @@ from laion_dask.models import weights
 
 
 def describe_weights() -> str:
-    """Every published weight file with its publisher, licence, size and state. Eager."""
+    """Every published weight file with its publisher, license, size and state. Eager."""
     table = weights.table()
     width = table["name"].str.len().max()
     lines = []
     for keys, files in table.groupby(["use", "publisher", "licence"], sort=False):
         use, publisher, licence = map(str, keys)
-        stated = "licence not known" if licence == "NOASSERTION" else licence
+        stated = "license unknown" if licence == "NOASSERTION" else licence
         lines.append(f"{use}: {publisher.removeprefix('https://')} ({stated})")
         for file in files.to_dict("records"):
-            size = "size not known" if pd.isna(file["bytes"]) else f"{file['bytes']:,} bytes"
+            size = "size unknown" if pd.isna(file["bytes"]) else f"{file['bytes']:,} bytes"
             lines.append(f"  {file['name']:<{width}}  {size:>15}  {_with_tilde(file['state'])}")
     folders = ", then ".join(_with_tilde(str(folder)) for folder in weights.folders())
     return "\n".join(
@@ -28,8 +28,8 @@ def describe_weights() -> str:
             "",
             f"Searched folders: {folders}. Nothing is downloaded unless you ask:",
             "`laion-dask models --download NAME` fetches a file from its publisher, 'all' fetches",
-            "all. A file whose size is not known is never downloaded, since its digest is not",
-            f"published: put it into the folder that {weights.VARIABLE} names, or name it with",
+            "all. A file of unknown size is never downloaded, because its digest is not published:",
+            f"put it into the folder that {weights.VARIABLE} names, or name it with",
             "--head NAME=FILE.",
         ]
     )

@@ -72,7 +72,7 @@ def find(name: str, *, download: bool | None = None) -> Path:
     if allowed and published.can_be_fetched:
         if str(cache).startswith("~"):
             raise WeightsError(
-                f"There is no home folder to keep {name} in. Expected the variable HOME or "
+                f"There is no home folder to store {name} in. Expected the variable HOME or "
                 "XDG_CACHE_HOME. Set one of them, and run again."
             )
         return fetch(published, cache)

@@ -42,8 +42,8 @@ def read_tensors(path: str | os.PathLike) -> dict:
     Raises
     ------
     WeightsError
-        When the file is missing, damaged, of another format, or contains anything but tensors of
-        finite real numbers; for a pickle also when torch is older than 2.10.
+        When the file is missing, damaged, of an unsupported format, or contains anything but
+        tensors of finite real numbers; for a pickle also when torch is older than 2.10.
     """
     path = Path(path)
     require_extra("clip", f"Reading the weights {path.name}")
@@ -87,7 +87,7 @@ def _read_by_kind(path: Path) -> dict:
 def _check_torch(path: Path) -> None:
     import torch
 
-    # A TorchVersion compares with tuples, which its stub does not say.
+    # A TorchVersion can be compared with tuples; its type stub does not declare this.
     if torch.__version__ < SAFE_TORCH:  # type: ignore[operator]
         raise WeightsError(
             f"{path} is a pickle, and one can make torch {torch.__version__} run code, "
@@ -109,8 +109,8 @@ def _only_tensors(path: Path, tensors) -> dict:
         isinstance(name, str) and isinstance(t, torch.Tensor) for name, t in by_name.items()
     ):
         raise WeightsError(
-            f"{path} holds {type(tensors).__name__}, not tensors by name. Save the model's "
-            "state_dict() instead."
+            f"{path} holds a {type(tensors).__name__}. Expected a dict of tensors: save the "
+            "model's state_dict() instead."
         )
     for name, tensor in by_name.items():
         _check_numbers(path, name, tensor)
@@ -128,7 +128,7 @@ def _check_numbers(path: Path, name: str, tensor) -> None:
     if tensor.layout != torch.strided:
         problem = "is sparse"
     elif tensor.is_meta:
-        problem = "has no numbers (it is on the device 'meta')"
+        problem = "has no values (it is on the device 'meta')"
     elif tensor.is_quantized:
         problem = "is quantized"
     elif tensor.is_complex():

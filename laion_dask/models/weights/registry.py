@@ -30,7 +30,7 @@ class PublishedFile:
         Hexadecimal. Without it a copy cannot be verified, so such a file is never downloaded: it is
         only used from a path or a folder that the user gives.
     instead : str
-        How to obtain a file that has no address.
+        Instructions for obtaining a file that has no address.
     """
 
     name: str

@@ -19,7 +19,7 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 
 __all__ = ["MOST_VECTORS", "Dense", "dense", "dot_and_squares", "fits"]
 
-#: The most vectors per pass; with more, threads run out of registers.
+#: Maximum number of vectors per pass; with more, threads run out of registers.
 MOST_VECTORS = 4
 #: Rows per block of plain torch, and the least when memory is short: 400 and 6 MB of float64 at
 #: 768 dimensions.
@@ -93,8 +93,8 @@ def dense(rows, network: Dense):
     Returns
     -------
     (numbers, squares) : (n,) float32 tensors, or None
-        None if one pass is not possible: another dtype, no GPU, or no kernel. The output for a row
-        with a NaN or an infinity is arbitrary, and its square is NaN or infinite.
+        None if one pass is not possible: an unsupported dtype, no GPU, or no kernel. The output for
+        a row with a NaN or an infinity is arbitrary, and its square is NaN or infinite.
     """
     import torch
 
@@ -124,7 +124,7 @@ def _launched(name: str, rows, *arguments) -> bool:
 
 
 def _is_aligned(rows) -> bool:
-    # For addresses that are multiples of 16 bytes, Triton compiles another order of summation.
+    # For addresses that are multiples of 16 bytes, Triton compiles a different order of summation.
     step = rows.shape[1] * rows.element_size()
     return rows.is_contiguous() and rows.data_ptr() % 16 == 0 and step % 16 == 0
 
@@ -162,5 +162,6 @@ def _check(rows, vectors) -> None:
         )
     if vectors.device != rows.device:
         raise EmbeddingsError(
-            f"Rows are on {rows.device} and vectors on {vectors.device}. Move one of them."
+            f"Rows are on {rows.device} and vectors on {vectors.device}. Move one to the device of "
+            "the other."
         )

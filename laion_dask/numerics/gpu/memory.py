@@ -92,7 +92,7 @@ def retry_after_release(make: Callable[[], object], contents: str):
     Raises
     ------
     DeviceMemoryError
-        When it does not fit in memory; ``contents`` names it.
+        When the result does not fit in memory; ``contents`` names it.
     DeviceLostError
         As `run_with_oom_backoff`.
     """

@@ -30,7 +30,7 @@ PAD = 64
 class DeviceRows:
     """float16 rows on a device, their scales, and which of them have no direction.
 
-    Rows stored as float16 are kept unchanged, float32 rows are normalised. A row without direction,
+    Rows stored as float16 are kept unchanged, float32 rows are normalized. A row without direction,
     whose length is zero, infinite or NaN, is replaced by zeros.
 
     Attributes
@@ -90,11 +90,11 @@ class DeviceRows:
             self._torch.index_select(source, 0, indices, out=target[:n])
         self._invalid[:n], self._all_near_one = other._invalid[positions], other._all_near_one
 
-    def bad(self, start: int, stop: int) -> int:
+    def n_without_direction(self, start: int, stop: int) -> int:
         """The number of rows without direction in a range."""
         return int(np.count_nonzero(self._invalid[start:stop]))
 
-    def mend(self, scores, start: int, stop: int) -> None:
+    def to_cosines(self, scores, start: int, stop: int) -> None:
         """Turn products with a range of rows into cosines, in place; -inf without direction.
 
         Parameters

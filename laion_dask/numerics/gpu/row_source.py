@@ -28,7 +28,7 @@ class StoredRows(Protocol):
     ----------
     dim : int
     dtype : str
-        A name of NumPy's.
+        The name of a NumPy dtype.
     files : sequence of StoredFile
         One per shard.
     """

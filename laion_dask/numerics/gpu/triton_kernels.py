@@ -2,7 +2,7 @@
 
 Each row is computed separately and in an order determined by the shapes, so its result does not
 depend on the other rows or on its position in a block. For the same reason ``n`` is never
-specialised on, and products and sums are fused only where ``tl.fma`` is called.
+specialized on, and products and sums are fused only where ``tl.fma`` is called.
 """
 
 from __future__ import annotations

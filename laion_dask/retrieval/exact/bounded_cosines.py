@@ -15,13 +15,13 @@ from laion_dask.retrieval.exact.shared_state import ScratchPool
 
 #: Up to this many queries, one pass over the rows for each is faster than a matrix product.
 GEMV_MAX_QUERIES = 4
-#: Rows normalised at a time; they fit in a core's cache.
+#: Rows normalized at a time; they fit in a core's cache.
 _STEP = 1024
 
 
 @dataclass(frozen=True)
 class ErrorBound:
-    """How far an approximate cosine ``r`` can be from the true one: ``relative * |r| + absolute``.
+    """The maximum error of an approximate cosine ``r``: ``relative * |r| + absolute``.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class GemvCosines:
 
 
 class GemmCosines:
-    """Many queries on the CPU: normalised rows times all queries, in a narrow floating-point dtype.
+    """Many queries on the CPU: normalized rows times all queries, in a narrow floating-point dtype.
 
     The dtype is bfloat16 on a CPU that multiplies it in hardware, else float32.
 
@@ -139,7 +139,7 @@ class GemmCosines:
     Cauchy-Schwarz: rounding the rows moves a cosine by at most ``u``, computing their length in
     float32 by ``g``, rounding a query by the (known) distance between the query and the rounded
     query, summation in float32 by ``g``, and rounding the result by a relative ``u``. Rows whose
-    length is one within `NEAR` are not normalised, which adds that relative error. A further 2 %
+    length is one within `NEAR` are not normalized, which adds that relative error. A further 2 %
     covers second-order terms, and ``2**-25 * sqrt(dim)`` covers subnormal float16 values.
     """
 
@@ -185,9 +185,9 @@ class GemmCosines:
             out[:, self._torch.from_numpy(bad)] = -np.inf
 
     def group_max(self, lines, minimum: float) -> np.ndarray:
-        """The maximum of each group: (m, groups) of (m, rows of a group, groups), float32.
+        """The maximum of each group, (m, groups) float32, from (m, rows of a group, groups).
 
-        Where the maximum of a group is less than ``minimum``, any number less than ``minimum``.
+        A maximum below ``minimum`` may be replaced by any other number below ``minimum``.
         """
         torch = self._torch
         if minimum > 0 and lines.dtype == torch.bfloat16:
@@ -214,7 +214,7 @@ class GemmCosines:
         return lines[query_index, :, group_index].float().numpy()
 
     def _unit_rows(self, x: np.ndarray, scale: np.ndarray | None):
-        """The normalised rows in the narrow dtype; zeros for rows without direction."""
+        """The normalized rows in the narrow dtype; zeros for rows without direction."""
         dim = x.shape[1]
         rows = self._reused("rows", len(x) * dim, self.dtype).view(-1, dim)
         for at in range(0, len(x), _STEP):
@@ -270,7 +270,7 @@ def _float32_is_full() -> bool:
 
     try:
         return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # set per backend, which this function cannot summarise
+    except RuntimeError:  # the setting differs between backends
         return False
 
 

@@ -50,7 +50,7 @@ class GpuBoundedCosines:
         rows = run.rows[start : start + width]
         cosines = one_pass_cosines(rows, self._vectors) if self._few else gemm(self._vectors, rows)
         if not self._few:
-            run.mend(cosines, start, stop)
+            run.to_cosines(cosines, start, stop)
             return cosines
         cosines[:, stop - start :] = -np.inf  # those columns belong to the rows after ``stop``
         return cosines

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Cosines held at a time (rows times queries), and the most rows at a time.
 MAX_COSINES, MAX_ROWS = 1 << 24, 1 << 17
-#: The most rows at a time when they are converted to the narrow dtype of a matrix product.
+#: Maximum number of rows at a time when they are converted to the narrow dtype of a matrix product.
 MAX_CONVERTED_ROWS = 1 << 15
 #: Rows per group. Only the maximum cosine of a group is compared, until it reaches the threshold.
 GROUP = 16
@@ -66,7 +66,7 @@ def select_candidates(
         else:  # in a new thread: only new threads are sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
                 candidates = pool.submit(cancellation.carried(_select_on_cpu), *arguments).result()
-    state.learn(number, candidates.lower)
+    state.add_bounds(number, candidates.lower)
     return candidates
 
 

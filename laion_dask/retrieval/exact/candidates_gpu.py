@@ -70,7 +70,7 @@ def select_candidates_on(
                 for run, start, stop, run_rows in device_runs:
                     for batch in batches:
                         batch.add_all(run, start, stop, step, shard, run_rows)
-                    n_undefined = run.bad(start, stop)
+                    n_undefined = run.n_without_direction(start, stop)
                     searched, unscored = (
                         searched + stop - start - n_undefined,
                         unscored + n_undefined,
@@ -135,19 +135,19 @@ class GpuQueryBatch(QueryBatch):
         """The threshold on the device and on the host, given the greatest cosines."""
         kth = greatest.amin(1).cpu().numpy()
         threshold = np.maximum(self._threshold, self._cosines.bound.threshold(kth))
-        # This does not synchronise again: unpinned memory is staged before the call returns.
+        # This does not synchronize again: unpinned memory is staged before the call returns.
         return self._torch.from_numpy(threshold).to(self._device, non_blocking=True), threshold
 
     def _fetch(self) -> None:
         """Copy the candidates that still reach the threshold to main memory."""
         while self._pending_blocks:
             members, group_query, group_index, shard, rows = self._pending_blocks[-1]
-            good = self._good(members, group_query, group_index, len(rows))
+            good = self._reaching(members, group_query, group_index, len(rows))
             self._n_pending -= self._pending_blocks.pop()[0].numel()
             for query, position, cosine in good:
                 self._hold(query, position, cosine, shard, rows)
 
-    def _good(self, members, query, group_index, n: int) -> list[tuple]:
+    def _reaching(self, members, query, group_index, n: int) -> list[tuple]:
         """(query, position in the block of n rows, cosine) of the rows that reach the threshold."""
         width, good = -(-n // members.shape[1]), []
 

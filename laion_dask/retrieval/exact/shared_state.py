@@ -24,7 +24,7 @@ class ScratchPool:
         self.block: tuple | None = None
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
-        """An uninitialised array (size,); the same memory for the same name and dtype."""
+        """An uninitialized array (size,); the same memory for the same name and dtype."""
         buffer = self._held.get((name, dtype))
         if buffer is None or len(buffer) < size:
             buffer = self._held[name, dtype] = np.empty(size, dtype)
@@ -86,7 +86,7 @@ class SearchState:
                 return np.full(m, -np.inf, np.float32)
             return self._lower.min(axis=1)
 
-    def learn(self, number: int, lower: np.ndarray) -> None:
+    def add_bounds(self, number: int, lower: np.ndarray) -> None:
         """Add lower bounds of the cosines of k rows of a partition, (m, k) float32.
 
         A partition that is already known, such as that of a rerun task, is ignored, since its rows

@@ -49,9 +49,9 @@ def pairs_to_keep(
 ):
     """Indices of the pairs to keep; O(k) per query even when many rows are identical.
 
-    All pairs, unless there are far more than k per query, as when an image occurs a thousand times;
-    then the exact cosines decide right away. One more than k is kept, which shows whether the k-th
-    row has a copy in another partition.
+    All pairs, unless there are far more than k per query, for example because an image occurs a
+    thousand times; in that case, exact cosines are computed first. k + 1 pairs are kept, to show
+    whether the k-th row has a copy in another partition.
     """
     if len(pairs) <= 8 * k * len(vectors) + _PAIRS:
         return slice(None)
@@ -103,7 +103,9 @@ def best(
     is_full = np.diff([*starts, len(first)]) == k
     if is_full.any():
         of_query = np.minimum.reduceat(cosine[first], starts)[is_full]
-        lowest[pairs.query[first[starts[is_full]]]] = of_query  # NaN excludes no pair
+        lowest[pairs.query[first[starts[is_full]]]] = (
+            of_query  # a NaN bound does not exclude any pair
+        )
     is_possible = ~(upper < lowest[pairs.query])
     is_possible[first] = False
     remaining = np.flatnonzero(is_possible)
@@ -137,7 +139,7 @@ def best_of_queries(
 
 
 def _truncate(pairs: Pairs, cosine: np.ndarray, k: int) -> Hits:
-    """The k best pairs. One more is checked, since the k-th may be the first of two copies."""
+    """The k best pairs; raises if one of the first k + 1 is a copy of the one before."""
     positions, rank = order(pairs, cosine, k + 1)
     best_pairs = pairs.take(positions)
     same = np.ones(max(0, len(best_pairs) - 1), bool)

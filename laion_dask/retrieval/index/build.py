@@ -15,7 +15,7 @@ from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import check_stored
 from laion_dask.io.embeddings.file import EmbeddingFile
-from laion_dask.io.embeddings.fingerprint import identities, identity, whole_up_to
+from laion_dask.io.embeddings.fingerprint import full_hash_limit, identities, identity
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.index import ivf_pq, ivf_pq_files
 from laion_dask.retrieval.index.brute_force import best
@@ -68,8 +68,8 @@ def build_index(
 
     Centroids and codebooks are trained once, in this process, on rows that are drawn from all files
     with ``seed``. Then groups of rows are encoded, one task per group, on the distributed client of
-    this process if there is one, else on threads. The same pass finds the exact neighbours of some
-    rows that were excluded from the sample. Recall@100 against these neighbours is stored in the
+    this process if there is one, else on threads. The same pass finds the exact neighbors of some
+    rows that were excluded from the sample. Recall@100 against these neighbors is stored in the
     index, and ``print(index)`` shows it for each ``nprobe``.
 
     If the build is interrupted, the same call resumes with the missing groups. For a finished
@@ -154,7 +154,7 @@ def build_index(
 def build_index_cost(frame: PlannedFrame) -> Cost:
     """The cost of `build_index` for the embeddings of the rows, including measuring recall."""
     flop = 2.0 * frame.embeddings_for("build_index").dim
-    note = "build_index: a core was measured with 2,048 lists of a million rows; more take longer"
+    note = "build_index: the rate was measured with 2,048 lists of a million rows; more take longer"
     return Cost(("build_index",), reads=EMBEDDINGS, flop=flop, is_pass=False, notes=(note,))
 
 
@@ -162,7 +162,7 @@ def _build(
     files: list[EmbeddingFile], model: dict, folder: IndexFolder, chosen: dict, progress
 ) -> None:
     """Run the remaining steps of the build."""
-    limit = whole_up_to(file.size for file in files)
+    limit = full_hash_limit(file.size for file in files)
     inputs = [(file, limit) for file in files]
     sizes = [1] * len(files)
     file_identities = run_each(
@@ -190,7 +190,7 @@ def _build(
                 "The embeddings changed while the index was built. Remove the folder, open the "
                 "embeddings again and rebuild."
             )
-        previous = folder.mended(n_groups, trained_entry)
+        previous = folder.manifest_under_repair(n_groups, trained_entry)
         if previous is not None:
             folder.restore(previous)
         else:
@@ -209,7 +209,7 @@ def _identify(run: Run, file, limit: int) -> dict:
 def _fill(
     files: list, folder: IndexFolder, trained_entry: dict, queries, chosen: dict, progress
 ) -> int:
-    """Write the missing groups; return the number of all groups."""
+    """Write the missing groups; return the total number of groups."""
     all_groups = groups(files, chosen)
     for _ in range(2):  # again if a rebuilt file differs from the original
         todo = folder.missing(len(all_groups), trained_entry)

@@ -46,7 +46,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Queries:
-    """Rows used as queries, and the number of neighbours per query.
+    """Rows used as queries, and the number of neighbors per query.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ def index_rows(
     device: str,
     advance: Callable[[int], None],
 ) -> tuple[Any, int, tuple[np.ndarray, np.ndarray]]:
-    """Index one group: its encoded rows, the number of excluded rows, and each query's neighbours.
+    """Index one group: its encoded rows, the number of excluded rows, and each query's neighbors.
 
     Blocks follow the files and are added in order, so the group does not depend on ``lanes``.
 

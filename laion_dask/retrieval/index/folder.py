@@ -52,7 +52,7 @@ from laion_dask.retrieval.index.manifest import (
 
 #: The parts of a plan that must agree for a build to be resumed, with their descriptions.
 _IDENTITY = {
-    "format": "another format",
+    "format": "a different format",
     "embeddings": "other embeddings",
     "model": "another model",
     "parameters": "other parameters",
@@ -81,7 +81,7 @@ class GroupReceipt:
 
 
 class IndexFolder:
-    """The output folder of one ``build_index``.
+    """The output folder of one call of ``build_index``.
 
     Parameters
     ----------
@@ -217,10 +217,10 @@ class IndexFolder:
     def missing(self, n_groups: int, trained: dict) -> list[int]:
         """The numbers of the groups that are still to be built."""
         left = [n for n in range(n_groups) if self.receipt(n, trained) is None]
-        was = self.mended(n_groups, trained)
+        was = self.manifest_under_repair(n_groups, trained)
         return [n for n in left if was is None or not is_intact(self.path, was["groups"][n])]
 
-    def mended(self, n_groups: int, trained: dict) -> dict | None:
+    def manifest_under_repair(self, n_groups: int, trained: dict) -> dict | None:
         """The manifest of the index under repair, or None.
 
         None also when a rebuilt file differs from the original, as on a machine with different
@@ -253,7 +253,7 @@ class IndexFolder:
         Raises
         ------
         ExportError
-            When it cannot be written, as on a full disk.
+            When the file cannot be written, as on a full disk.
         """
         name = f"group-{number:05d}"
         with writing(self.path / name), partial(self.path, name) as file:

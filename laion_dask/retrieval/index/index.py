@@ -14,7 +14,7 @@ from laion_dask.io.embeddings import fingerprint
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import check_stored
 from laion_dask.retrieval.index import ivf_pq, ivf_pq_files
-from laion_dask.retrieval.index.manifest import MANIFEST, REMOVE, checked, read_manifest
+from laion_dask.retrieval.index.manifest import MANIFEST, REBUILD_HINT, checked, read_manifest
 from laion_dask.runtime.process_cache import ProcessCache
 
 _opened = ProcessCache()
@@ -73,7 +73,7 @@ class Index:
             f"{counts['read']:,} read = {counts['indexed']:,} indexed + "
             f"{counts['unscored']:,} unscored",
             f"recall@{recall['k']} of {recall['queries']} rows against exact search, the row "
-            "itself left out:",
+            "itself excluded:",
             f"  nprobe  as found  after re-scoring {recall['candidates']:,} candidates",
         ]
         for step in recall["steps"]:
@@ -88,8 +88,8 @@ class Index:
         return {"index": self.path.name, "sha256": self._sha256, "nprobe": self.nprobe}
 
     def with_nprobe(self, nprobe: int) -> Index:
-        """The same index with another nprobe."""
-        must_be("nprobe", nprobe, (int, np.integer), "a number of lists, from 1 on")
+        """The same index with a different nprobe."""
+        must_be("nprobe", nprobe, (int, np.integer), "a number of lists, at least 1")
         if not 1 <= nprobe <= self.manifest["index"]["nlist"]:
             raise OptionError(
                 f"nprobe is {nprobe}. Expected 1 to {self.manifest['index']['nlist']:,}, the "
@@ -113,7 +113,7 @@ class Index:
         Reads all bytes of files up to 256 MiB if these total at most 4 GiB, and 1.5 MiB (16 blocks)
         of every other file, once per process. This can miss a change inside a larger file that
         keeps its size and touches none of the blocks; see ``io/embeddings/fingerprint.py``. Files
-        may have moved or be in another order: ``candidates`` returns shard numbers of the
+        may have moved or be in a different order: ``candidates`` returns shard numbers of the
         embeddings that were checked last.
 
         Raises
@@ -149,7 +149,7 @@ class Index:
         Raises
         ------
         EmbeddingsError
-            When the queries have another shape or are not finite.
+            When the queries have the wrong shape or are not finite.
         IndexFileError
             When a file of the index was truncated or altered.
         """
@@ -159,9 +159,9 @@ class Index:
                 f"The queries have shape {queries.shape}. Expected (m, {self.dim}), all finite: "
                 "vectors of the model that the index was built with."
             )
-        must_be("n", n, (int, np.integer), "a number of rows, from 1 on")
+        must_be("n", n, (int, np.integer), "a number of rows, at least 1")
         if n < 1:
-            raise OptionError(f"n is {n}. Expected a number of rows, from 1 on.")
+            raise OptionError(f"n is {n}. Expected a number of rows, at least 1.")
         if not len(queries):
             return np.empty((0, n), np.int32), np.empty((0, n), np.int64)
         return self._located(self.nearest(queries, int(n))[1])
@@ -181,7 +181,7 @@ class Index:
         if positions.size and positions.max() >= self._starts[-1]:
             raise IndexFileError(
                 f"The groups of {self.path} hold row {int(positions.max()):,}; {MANIFEST} says "
-                f"that there are {int(self._starts[-1]):,} rows. {REMOVE}"
+                f"that there are {int(self._starts[-1]):,} rows. {REBUILD_HINT}"
             )
         file = np.where(is_valid, file, 0)
         shard = np.where(is_valid, self._order[file], -1).astype(np.int32)
@@ -199,7 +199,7 @@ class Index:
         if any(expected[name] != value for name, value in actual.items()):
             raise IndexFileError(
                 f"{self.path / MANIFEST} does not describe its centroids and codebooks ({actual}). "
-                f"{REMOVE}"
+                f"{REBUILD_HINT}"
             )
         return trained
 
@@ -224,7 +224,7 @@ class Index:
             return _opened.get(key, lambda: read(path))
         except (RuntimeError, ValueError) as error:
             raise IndexFileError(
-                f"{path} is not a file of this index ({str(error)[:300]}). {REMOVE}"
+                f"{path} is not a file of this index ({str(error)[:300]}). {REBUILD_HINT}"
             ) from error
 
 
@@ -248,9 +248,9 @@ def open_index(path: str | os.PathLike, embeddings: Embeddings | None = None) ->
     Raises
     ------
     IndexFileError
-        When there is no index, or one of its files is missing, truncated or damaged.
+        When the folder has no index, or one of its files is missing, truncated or damaged.
     PairingError
-        When it was built from other embeddings.
+        When the index was built from other embeddings.
     MissingExtraError
         When faiss is not installed.
     """

@@ -1,6 +1,6 @@
 """IVF-PQ by faiss: training, encoding, and searching inverted lists.
 
-A normalised row belongs to the list of the nearest of ``nlist`` centroids (inner product), and its
+A normalized row belongs to the list of the nearest of ``nlist`` centroids (inner product), and its
 difference from that centroid is stored as ``m`` codes of ``nbits`` bits (Jégou, Douze and
 Schmid 2011, "Product quantization for nearest neighbor search"). Centroids and codebooks are
 trained once and shared by all groups of rows; a group's file contains only its inverted lists.
@@ -32,7 +32,7 @@ MIN_POINTS = 39
 #: (Clustering.h, max_points_per_centroid).
 POINTS, MAX_POINTS = 64, 256
 
-#: The most points that codebooks are trained on: 256 for each of 256 codes.
+#: Maximum number of points that codebooks are trained on: 256 for each of 256 codes.
 CODEBOOK_POINTS = 256 * MAX_POINTS
 
 
@@ -42,7 +42,7 @@ def require_faiss():
     Raises
     ------
     MissingExtraError
-        When it is not installed.
+        When faiss is not installed.
     """
     try:
         import faiss
@@ -181,7 +181,7 @@ def torch_encoder(trained, device: str) -> Callable[[np.ndarray], np.ndarray]:
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(device)
         lists = (rows @ centroids.T).argmax(1)
         parts = (rows - centroids[lists]).reshape(len(rows), *codebook.shape[::2]).transpose(0, 1)
-        # The nearest code maximises the inner product minus half the squared length.
+        # The nearest code maximizes the inner product minus half the squared length.
         codes = torch.baddbmm(half, parts, codebook.transpose(1, 2)).argmax(2).T
         numbers = lists.cpu().numpy().astype("<i8").view(np.uint8).reshape(-1, 8)
         return np.concatenate([numbers[:, :width], codes.cpu().numpy().astype(np.uint8)], axis=1)

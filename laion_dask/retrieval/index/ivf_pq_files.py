@@ -27,7 +27,7 @@ def read_lists(path: str | PathLike, trained) -> Any:
     Raises
     ------
     ValueError, RuntimeError
-        When they do not belong to ``trained``.
+        When the lists do not belong to ``trained``.
     """
     faiss = require_faiss()
     reader = faiss.FileIOReader(str(path))
@@ -69,7 +69,7 @@ def read_trained(path: str | PathLike) -> Any:
     Raises
     ------
     ValueError, RuntimeError
-        When it is not an index of this kind.
+        When the file is not an index of this kind.
     """
     faiss = require_faiss()
     index = faiss.read_index(str(path))

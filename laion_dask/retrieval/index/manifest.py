@@ -22,8 +22,10 @@ GROUP = re.compile(r"group-(\d{5,})-([0-9a-f]{8})\.faiss")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 #: The next step where files can be rebuilt, and where the folder is beyond repair.
-MEND = "Fetch the index again, or call build_index with the same arguments to rebuild the damage."
-REMOVE = "Fetch the index again, or remove the folder and rebuild it."
+REPAIR_HINT = (
+    "Fetch the index again, or call build_index with the same arguments to rebuild damaged files."
+)
+REBUILD_HINT = "Fetch the index again, or remove the folder and rebuild it."
 
 
 def entry_of(path: Path) -> dict:
@@ -37,8 +39,8 @@ def read_manifest(folder: Path) -> tuple[dict, str]:
     Raises
     ------
     IndexFileError
-        When there is no manifest, it is damaged or contradicts itself, or a file is missing or
-        has another size.
+        When the manifest is missing, damaged or inconsistent, or a listed file is missing or has
+        a different size.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -56,7 +58,7 @@ def read_manifest(folder: Path) -> tuple[dict, str]:
         if size != entry["bytes"]:
             state = "is missing" if size is None else f"has {size:,} bytes"
             raise IndexFileError(
-                f"{file} {state}; the manifest says {entry['bytes']:,} bytes. {MEND}"
+                f"{file} {state}; the manifest says {entry['bytes']:,} bytes. {REPAIR_HINT}"
             )
     return manifest, hashlib.sha256(data).hexdigest()
 
@@ -67,17 +69,17 @@ def checked(folder: Path, entry: dict) -> Path:
     Raises
     ------
     IndexFileError
-        When it is missing or altered.
+        When the file is missing or altered.
     """
     path = folder / entry["name"]
     try:
         digest = sha256_of(path)
     except OSError as error:
-        raise IndexFileError(f"{path} cannot be read: {error}. {MEND}") from error
+        raise IndexFileError(f"{path} cannot be read: {error}. {REPAIR_HINT}") from error
     if digest != entry["sha256"]:
         raise IndexFileError(
             f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says "
-            f"{entry['sha256'][:12]}…. {MEND}"
+            f"{entry['sha256'][:12]}…. {REPAIR_HINT}"
         )
     return path
 
@@ -104,7 +106,7 @@ def parsed(data: bytes, path: Path) -> dict:
         if not isinstance(content, dict):
             raise ValueError(f"it holds {type(content).__name__}")
     except (ValueError, RecursionError) as error:
-        raise IndexFileError(f"{path} is damaged ({error}). {REMOVE}") from error
+        raise IndexFileError(f"{path} is damaged ({error}). {REBUILD_HINT}") from error
     return content
 
 
@@ -120,7 +122,7 @@ def check_manifest(manifest: dict, path: Path) -> None:
         _check_totals(manifest)
     except (LookupError, TypeError, ValueError) as error:
         raise IndexFileError(
-            f"{path} is not the manifest of an index ({error!r}). {REMOVE}"
+            f"{path} is not the manifest of an index ({error!r}). {REBUILD_HINT}"
         ) from error
 
 

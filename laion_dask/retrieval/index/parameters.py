@@ -26,10 +26,10 @@ def check_options(requested: dict, embeddings: Embeddings) -> None:
         value, minimum = requested[name], 0 if name in ("recall_queries", "seed") else 1
         if value is None and name in ("nlist", "pq_m", "sample"):
             continue
-        must_be(name, value, (int, np.integer), f"a whole number from {minimum} on")
+        must_be(name, value, (int, np.integer), f"a whole number of at least {minimum}")
         if value < minimum or value >= 2**31 - 1:
             raise OptionError(
-                f"{parameter(name)} is {value}. Expected a whole number from {minimum} on."
+                f"{parameter(name)} is {value}. Expected a whole number of at least {minimum}."
             )
     if requested["device"] not in ("cpu", "cuda"):
         raise OptionError(
@@ -39,9 +39,8 @@ def check_options(requested: dict, embeddings: Embeddings) -> None:
         require_cuvs()
     if requested["pq_m"] and embeddings.dim % requested["pq_m"]:
         raise OptionError(
-            f"{parameter('pq_m')} is {requested['pq_m']}. Expected a divisor of {embeddings.dim}, "
-            "the dimensions, "
-            f"such as {ivf_pq.default_m(embeddings.dim)}."
+            f"{parameter('pq_m')} is {requested['pq_m']}. Expected a divisor of the dimension "
+            f"{embeddings.dim}, such as {ivf_pq.default_m(embeddings.dim)}."
         )
     if not len(embeddings):
         raise EmbeddingsError("The embeddings have no rows. Expected at least one to build from.")

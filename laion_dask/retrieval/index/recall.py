@@ -11,7 +11,7 @@ from laion_dask.retrieval.index import ivf_pq
 from laion_dask.retrieval.index.brute_force import recall, without
 from laion_dask.retrieval.index.fill import Queries
 
-#: Recall is measured at this many neighbours, and re-scoring considers this many candidates.
+#: Recall is measured at this many neighbors, and re-scoring considers this many candidates.
 K, CANDIDATES = 100, 1000
 
 #: The measurement stops at this recall.
@@ -37,7 +37,7 @@ def measure(
         As `ivf_pq.search`.
     queries : Queries
     truth : (q, K) int64 array
-        The ids of the exact neighbours; -1 where there are fewer.
+        The ids of the exact neighbors; -1 where there are fewer.
     after_step : callable
         Called after each step.
 
@@ -46,7 +46,7 @@ def measure(
     list of dict
         ``nprobe``; ``found``, the recall of the first 100 by approximate score; ``rescored``, the
         recall after exact re-scoring of the first 1,000, which equals the fraction of the true
-        neighbours among these candidates. Empty if there are no queries.
+        neighbors among these candidates. Empty if there are no queries.
     """
     steps: list[dict] = []
     last = min(trained.nlist, MAX_PROBES)

@@ -83,7 +83,7 @@ class Quantiles:
     def of(cls, values: np.ndarray, capacity: int = EXACT) -> Quantiles:
         """Sketch of the finite values of an array."""
         values = np.asarray(values, dtype=np.float64)
-        values = values[np.isfinite(values)] + 0.0  # no negative zero
+        values = values[np.isfinite(values)] + 0.0  # + 0.0 turns -0.0 into 0.0
         total = _exact_sum(values)
         distinct = _distinct(values, capacity)
         if distinct is None:

@@ -124,7 +124,7 @@ def test_parquet_column_choice(tmp_path, model):
 @pytest.mark.parametrize(
     ("array", "why"),
     [
-        (pa.array([[1, 2]] * 3, pa.list_(pa.int8())), r"list<element: int8>.*quantised"),
+        (pa.array([[1, 2]] * 3, pa.list_(pa.int8())), r"list<element: int8>.*quantized"),
         (pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((3, 2), "f4")), "Write it as such a"),
     ],
     ids=str,
@@ -158,7 +158,7 @@ def test_metadata_beside_datacomps_arrays_is_not_taken_for_embeddings(tmp_path, 
 def test_an_array_of_another_dtype_in_its_place(tmp_path, model):
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", vectors(8)), model=model)
     np.save(tmp_path / "e_0.npy", vectors(16)[:, :4].astype(np.float16))  # the same number of bytes
-    with pytest.raises(EmbeddingsError, match=r"e_0\.npy can no longer be read"):
+    with pytest.raises(EmbeddingsError, match=r"e_0\.npy has changed or can no longer be read"):
         emb.read(0, [0])
 
 

@@ -63,7 +63,7 @@ def test_the_same_number_in_two_collections(tmp_path, model):
     check_pairs(frame, ld.open_embeddings(files, model=model), wanted)
     assert frame.npartitions == 2
     one = ld.open_embeddings(files[:1], model=model)
-    with pytest.raises(PairingError, match=r"laion1B-nolang/metadata.* \(6 rows\).*no emb"):
+    with pytest.raises(PairingError, match=r"laion1B-nolang/metadata.* has 6 rows but no emb"):
         pair(one, frame)
 
 
@@ -71,10 +71,10 @@ def test_pairing_errors_name_the_files_and_both_counts(tmp_path):
     c = collection(tmp_path, sizes=(10, 20, 30))
     frame = ld.read_shards(c.metadata)
     paths = [f"{c.img_emb}/img_emb_{i}.npy" for i in range(3)]
-    with pytest.raises(PairingError, match=r"metadata_0001\.parquet \(20 rows\).*\(0 rows\)"):
+    with pytest.raises(PairingError, match=r"metadata_0001\.parquet has 20 rows but no embeddings"):
         ld.open_embeddings([paths[0], paths[2]], model=c.model, like=frame)
     extra = npy(f"{c.img_emb}/img_emb_7.npy", vectors(4))
-    with pytest.raises(PairingError, match=r"img_emb_7\.npy \(4 rows\).*\(0 rows"):
+    with pytest.raises(PairingError, match=r"img_emb_7\.npy \(4 rows\) pairs with no shard"):
         ld.open_embeddings([*paths, extra], model=c.model, like=frame)
     npy(paths[1], vectors(19))
     with pytest.raises(PairingError, match=r"img_emb_1\.npy has 19 .*metadata_0001.*has 20"):

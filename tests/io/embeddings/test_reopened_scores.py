@@ -149,7 +149,8 @@ def test_a_plan_counts_the_vectors_of_the_parts(tmp_path, c):
     again = ld.read_shards(tmp_path / "out")
     assert str(ld.plan(again, "similarity", embeddings=images))
     result = vectors_of(open_data(Provenance.of(again)), pair(images, again))
-    assert result.stored == result.held == len(again) * 8 * 4 and result.most_held == 1 << 31
+    assert result.stored == result.resident_bytes == len(again) * 8 * 4
+    assert result.max_resident_bytes == 1 << 31
 
 
 def test_an_export_of_nothing(tmp_path, c):

@@ -40,7 +40,7 @@ def peer(files):
 
 
 def scene(size=(90, 70)) -> Image.Image:
-    """An image with edges and noise, whose alpha channel hides other colours."""
+    """An image with edges and noise, whose alpha channel hides other colors."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size[1], : size[0]]
     pixels = np.stack([x * 255 // size[0], y * 255 // size[1], (x * y) % 256, 0 * x], -1)
@@ -199,7 +199,7 @@ def test_pictures_of_modes_that_no_such_file_has(mode, files, peer):
     for each in through:
         picture = picture.convert(each)
     result = ClipModel(*files).image(picture)
-    if mode in ("La", "RGBa"):  # open_clip fails or ignores that colours are premultiplied
+    if mode in ("La", "RGBa"):  # open_clip fails or ignores that colors are premultiplied
         expected = ClipModel(*files).image(picture.convert(through[0]))
     else:
         import open_clip

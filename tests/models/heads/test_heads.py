@@ -332,7 +332,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
             "'weight' is sparse",
             marks=pytest.mark.filterwarnings("ignore"),  # for torch's warnings on any sparse tensor
         ),
-        (torch.zeros(1, 512, device="meta"), torch.zeros(1), "'weight' has no numbers"),
+        (torch.zeros(1, 512, device="meta"), torch.zeros(1), "'weight' has no values"),
     ],
 )
 def test_weights_that_are_no_finite_numbers(tmp_path, weight, bias, what):

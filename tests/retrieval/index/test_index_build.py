@@ -87,9 +87,9 @@ def test_groups_of_no_rows_and_no_queries(model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"nlist": 0}, "nlist is 0. Expected a whole number from 1 on"),
+        ({"nlist": 0}, "nlist is 0. Expected a whole number of at least 1"),
         ({"nlist": 500}, "nlist is 500, which needs a sample of 19,500 rows"),
-        ({"pq_m": 5}, "Expected a divisor of 16"),
+        ({"pq_m": 5}, "Expected a divisor of the dimension 16"),
         ({"sample": 1.5}, "sample is 1.5"),
         ({"seed": -1}, "seed is -1"),
         ({"group_rows": None}, "group_rows is None"),

@@ -43,10 +43,10 @@ def change(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("done", "said"),
     [
-        (change, "img_emb_2.npy is not the file.*holds other rows"),
-        (lambda x: clustered(len(x), 77), "img_emb_2.npy is not the file.*holds other rows"),
-        (lambda x: x[:-1], "img_emb_2.npy .*had 501 rows then, and has 500 now"),
-        (lambda x: x.astype(np.float32), "had float16 dtype then, and has float32 now"),
+        (change, "img_emb_2.npy is not the file.*holds different rows"),
+        (lambda x: clustered(len(x), 77), "img_emb_2.npy is not the file.*holds different rows"),
+        (lambda x: x[:-1], "img_emb_2.npy .*had 501 rows, but has 500 now"),
+        (lambda x: x.astype(np.float32), "had float16 dtype, but has float32 now"),
     ],
 )
 def test_other_embeddings_are_refused(built, model, folder, tmp_path, done, said):
@@ -80,7 +80,7 @@ def test_one_altered_row_anywhere_is_refused(model, tmp_path):
         y = x.copy()
         y[row] = -y[row]
         os.utime(npy(tmp_path / "e_0.npy", y), (row, row))
-        with pytest.raises(PairingError, match=r"e_0\.npy is not the file.*other rows"):
+        with pytest.raises(PairingError, match=r"e_0\.npy is not the file.*different rows"):
             index.check(ld.open_embeddings(path, model=model))
     os.utime(npy(tmp_path / "e_0.npy", x), (9, 9))
     index.check(ld.open_embeddings(path, model=model))
@@ -139,7 +139,7 @@ def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
         assert (fingerprint.identity(file, size - 1) != expected) == covered
         assert fingerprint.identity(file, size) != expected
     path.write_bytes(whole[:-1])
-    with pytest.raises(EmbeddingsError, match="can no longer be read as when it was opened"):
+    with pytest.raises(EmbeddingsError, match="has changed or can no longer be read"):
         fingerprint.identity(file, 0)
 
 
@@ -157,6 +157,6 @@ def test_what_a_digest_by_blocks_covers(model, tmp_path, monkeypatch):
     ],
 )
 def test_which_files_are_hashed_whole(sizes, limit):
-    assert fingerprint.whole_up_to(sizes) == limit
-    assert fingerprint.whole_up_to(sizes[::-1]) == limit
+    assert fingerprint.full_hash_limit(sizes) == limit
+    assert fingerprint.full_hash_limit(sizes[::-1]) == limit
     assert sum(s for s in sizes if s <= limit) <= 2**32
