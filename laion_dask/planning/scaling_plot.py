@@ -103,7 +103,7 @@ def _gpus(plan: Plan, workers: Sequence[int], device: str) -> Curve | None:
 
 
 def _curve(
-    workers: Sequence[int], seconds: Sequence[float], name: str, colour: str, dash: str
+    workers: Sequence[int], seconds: Sequence[float], name: str, color: str, dash: str
 ) -> Curve:
     """A curve of seconds against workers, with both as hover text."""
     tips = tuple(f"{n:,}: {in_time(s)}" for n, s in zip(workers, seconds, strict=True))
@@ -111,7 +111,7 @@ def _curve(
         name,
         tuple(workers),
         tuple(map(float, seconds)),
-        colour=colour,
+        color=color,
         dash=dash,
         tips={"workers: time": tips},
     )

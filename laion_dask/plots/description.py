@@ -134,7 +134,7 @@ class PointPanel:
         """Whether the expected value of any point is known."""
         return any(isfinite(point.expected) for point in self.points)
 
-    def colour(self, point: Point) -> str:
+    def color(self, point: Point) -> str:
         """The color of a point: that of its series, unless the point is highlighted."""
         if point.is_marked:
             return ORANGE
@@ -154,7 +154,7 @@ class Curve:
         Points whose y is NaN are left out.
     lo, hi : tuple of float
         The band, of the same length as x; or empty.
-    colour : str
+    color : str
     dash : {"solid", "dashed", "dotted"}
     band_name : str
         The legend name of the band; empty for none.
@@ -169,7 +169,7 @@ class Curve:
     y: tuple[float, ...]
     lo: tuple[float, ...] = ()
     hi: tuple[float, ...] = ()
-    colour: str = BLUE
+    color: str = BLUE
     dash: str = "solid"
     band_name: str = ""
     has_dots: bool = False
@@ -230,6 +230,6 @@ class Plot:
     has_tools: bool = False
 
 
-def series_colour(number: int) -> str:
+def series_color(number: int) -> str:
     """The color of the series with this index, from 0."""
     return SERIES[number % len(SERIES)]

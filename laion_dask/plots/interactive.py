@@ -46,11 +46,11 @@ def _words(hv, words: str, width: int, is_title: bool = False):
     """Text as a plot; Panel would draw HoloViews' Div, and needs network access."""
     lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
     text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
-    size, style, colour = ("13pt", "bold", INK) if is_title else ("9pt", "normal", GREY)
+    size, style, color = ("13pt", "bold", INK) if is_title else ("9pt", "normal", GREY)
     return text.opts(
         text_font_size=size,
         text_font_style=style,
-        text_color=colour,
+        text_color=color,
         xlim=(0, 1),
         ylim=(0, 1),
     ).opts(

@@ -48,7 +48,7 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
         x, lo, hi = (np.array(values)[has_band] for values in (curve.x, curve.lo, curve.hi))
         named = {"label": plain_text(curve.band_name)} if curve.band_name else {}
         band = hv.Area((x, lo, hi), kdim, [vdim, "hi"], **named)
-        parts.append(band.opts(color=curve.colour, alpha=0.2, line_alpha=0, **TOOLS))
+        parts.append(band.opts(color=curve.color, alpha=0.2, line_alpha=0, **TOOLS))
     width = 24 if panel.legend == "right" else 60
     named = {"label": in_lines(curve.name, width)} if curve.name else {}
     data = (np.array(curve.x), np.array(curve.y))
@@ -56,13 +56,13 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
     if curve.has_dots:
         line = hv.Curve(data, kdim, vdim, **named)
         dots = hv.Points((*data, *columns.values()), [kdim, vdim], list(columns))
-        dots = [dots.opts(color=curve.colour, size=5, **hovering)]
+        dots = [dots.opts(color=curve.color, size=5, **hovering)]
     else:
         line, dots = hv.Curve((*data, *columns.values()), kdim, [vdim, *columns], **named), []
         line = line.opts(hover_mode=hover_mode, **hovering) if hovering else line
     return [
         *parts,
-        line.opts(color=curve.colour, line_width=2, line_dash=curve.dash, **TOOLS),
+        line.opts(color=curve.color, line_width=2, line_dash=curve.dash, **TOOLS),
         *dots,
     ]
 

@@ -62,7 +62,7 @@ def _points(
     hv, panel: PointPanel, points_drawn: Sequence[Point], y: np.ndarray, legend: str
 ) -> list:
     """Points of one color with their intervals; points outside the axis are drawn at its end."""
-    colour = panel.colour(points_drawn[0])
+    color = panel.color(points_drawn[0])
     tips = {
         name: [dict(point.tips)[name] for point in points_drawn] for name, _ in points_drawn[0].tips
     }
@@ -76,14 +76,14 @@ def _points(
     shown = values.clip(*_inner_ends(panel.axis))
     inside = shown == values
     bars = hv.Segments((lo, y[has_interval], hi, y[has_interval]), ["from", "y", "to", "y2"])
-    drawn = [bars.opts(color=colour, line_width=2)]
+    drawn = [bars.opts(color=color, line_width=2)]
     for mask, marker, size in ((inside, "circle", 8), (~inside, "x", 9)):
         if mask.any():
             data = {"x": shown[mask], "y": y[mask]}
             data |= {name: texts[mask] for name, texts in columns.items()}
             dots = hv.Points(data, ["x", "y"], list(columns), label=legend)
-            edge = "white" if marker == "circle" else colour
-            style = {"color": colour, "marker": marker, "size": size, "line_color": edge}
+            edge = "white" if marker == "circle" else color
+            style = {"color": color, "marker": marker, "size": size, "line_color": edge}
             drawn.append(dots.opts(**style, **tip_options(tips)))
     return drawn
 

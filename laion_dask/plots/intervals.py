@@ -18,7 +18,7 @@ from laion_dask.plots.description import (
     Plot,
     Point,
     PointPanel,
-    series_colour,
+    series_color,
 )
 from laion_dask.plots.interactive import render
 from laion_dask.plots.palette import BLUE, GREY
@@ -203,12 +203,12 @@ def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
     frame = panel.frame
     names = frame["series"].unique()
     several = len(names) > 1
-    curves, n_coloured = [], 0
+    curves, n_colored = [], 0
     for name in names:
         rows = frame[frame["series"] == name]
         is_all = several and rows["axis"].iloc[0] == "" and (frame["axis"] != "").any()
-        colour = GREY if is_all else series_colour(n_coloured) if several else BLUE
-        n_coloured += not is_all
+        color = GREY if is_all else series_color(n_colored) if several else BLUE
+        n_colored += not is_all
         columns = rows[["threshold", "value", "lo", "hi"]].to_numpy(float)
         x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
         curves.append(
@@ -218,7 +218,7 @@ def _curve_panel(panel: TablePanel, title: str) -> CurvePanel:
                 y,
                 lo,
                 hi,
-                colour=colour,
+                color=color,
                 dash="dashed" if is_all else "solid",
                 has_dots=True,
                 tips=_tips(panel, rows),

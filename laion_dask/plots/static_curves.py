@@ -126,15 +126,15 @@ def _axes(picture: Picture, panel: CurvePanel | BarPanel, scales: _Scales) -> No
     right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
     picture.text(float(_LEFT), 13.0, panel.title or panel.y.label, weight=600)
     if panel.title and panel.y.label:
-        picture.text(float(right), 13.0, panel.y.label, anchor="end", colour=GREY)
+        picture.text(float(right), 13.0, panel.y.label, anchor="end", color=GREY)
     for value, label in scales.vertical.ticks():
         y = scales.y(value)
         picture.line(float(_LEFT), y, float(right), y, FAINT)
-        picture.text(_LEFT - 8.0, y + 4, label, anchor="end", colour=GREY)
+        picture.text(_LEFT - 8.0, y + 4, label, anchor="end", color=GREY)
     for value, label in scales.horizontal.ticks():
-        picture.text(scales.x(value), bottom + 16.0, label, anchor="middle", colour=GREY)
+        picture.text(scales.x(value), bottom + 16.0, label, anchor="middle", color=GREY)
     middle = _LEFT + _WIDTH / 2
-    picture.text(middle, bottom + 36.0, panel.x.label, anchor="middle", colour=GREY)
+    picture.text(middle, bottom + 36.0, panel.x.label, anchor="middle", color=GREY)
 
 
 def _curve(picture: Picture, curve: Curve, rows: Sequence[_Row], scales: _Scales) -> None:
@@ -143,10 +143,10 @@ def _curve(picture: Picture, curve: Curve, rows: Sequence[_Row], scales: _Scales
 
     if curve.lo:
         band = " ".join([*path(2, rows), *path(3, rows[::-1])])
-        picture.add("polygon", curve.colour, points=band, opacity=0.2)
+        picture.add("polygon", curve.color, points=band, opacity=0.2)
     dash = {"stroke_dasharray": _DASHES[curve.dash]} if curve.dash != "solid" else {}
     points = " ".join(path(1, rows))
-    line = picture.add("polyline", curve.colour, points=points, stroke_width=2, **dash)
+    line = picture.add("polyline", curve.color, points=points, stroke_width=2, **dash)
     line.set("fill", "none")
 
 
@@ -157,7 +157,7 @@ def _marks(picture: Picture, marks: Sequence[Mark], scales: _Scales) -> None:
             picture.line(
                 x, float(_TOP), x, float(_TOP + _HEIGHT), DARK_ORANGE, stroke_dasharray="4 3"
             )
-            picture.text(x + 4, _TOP + 12.0 + 15 * number, mark.label, colour=DARK_ORANGE)
+            picture.text(x + 4, _TOP + 12.0 + 15 * number, mark.label, color=DARK_ORANGE)
 
 
 def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
@@ -167,4 +167,4 @@ def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
         last = max(y, last + 15)
         short = curve.name if len(curve.name) <= _NAME else curve.name[: _NAME - 1] + "…"
         x = _LEFT + _WIDTH + 8.0
-        picture.text(x, last + 4, short, colour=curve.colour, full=curve.name)
+        picture.text(x, last + 4, short, color=curve.color, full=curve.name)

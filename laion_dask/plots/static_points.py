@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, log10
 
-from laion_dask.plots.description import Point, PointPanel, series_colour
+from laion_dask.plots.description import Point, PointPanel, series_color
 from laion_dask.plots.palette import FAINT, GREY
 from laion_dask.plots.svg import (
     Picture,
@@ -58,10 +58,10 @@ class _PointPicture:
             y = self._height(point)
             self._point(point, y)
             if not self.has_series:
-                picture.text(left + _AXIS + 14, y + 4, text, colour=GREY)
+                picture.text(left + _AXIS + 14, y + 4, text, color=GREY)
         notes = self._notes()
-        for number, (text, colour) in enumerate(notes):
-            picture.text(left, self.bottom + 36.0 + _NOTE * number, text, colour=colour)
+        for number, (text, color) in enumerate(notes):
+            picture.text(left, self.bottom + 36.0 + _NOTE * number, text, color=color)
         text_space = 24 + (0 if self.has_series else max(map(text_width, texts)))
         width = left + max(_AXIS + text_space, 1.1 * text_width(panel.title))
         return picture.finish(width, self.bottom + _BELOW + _NOTE * len(notes))
@@ -80,7 +80,7 @@ class _PointPicture:
             x = self.left + self.scale.pixels(value)
             self.picture.line(x, self.top, x, self.bottom, FAINT)
             label = self.tell(value)
-            self.picture.text(x, self.bottom + 16.0, label, anchor="middle", colour=GREY)
+            self.picture.text(x, self.bottom + 16.0, label, anchor="middle", color=GREY)
 
     def _line(self) -> None:
         line = self.panel.line
@@ -90,24 +90,24 @@ class _PointPicture:
         self.picture.line(x, self.top - 4, x, self.bottom, GREY, stroke_dasharray="4 3")
         near_end = x > self.left + 0.6 * _AXIS
         anchor, offset = ("end", 4) if near_end else ("start", -4)
-        self.picture.text(x + offset, self.top - 9.0, line.label, anchor=anchor, colour=GREY)
+        self.picture.text(x + offset, self.top - 9.0, line.label, anchor=anchor, color=GREY)
 
     def _point(self, point: Point, y: float) -> None:
         if isnan(point.value):
             return
-        colour, scale, picture = self.panel.colour(point), self.scale, self.picture
+        color, scale, picture = self.panel.color(point), self.scale, self.picture
         if not isnan(point.lo) and not isnan(point.hi):
             start, end = self.left + scale.pixels(point.lo), self.left + scale.pixels(point.hi)
-            picture.line(start, y, end, y, colour, stroke_width=2)
+            picture.line(start, y, end, y, color, stroke_width=2)
             for value, x, towards in ((point.lo, start, -1), (point.hi, end, 1)):
                 if scale.contains(value):
-                    picture.line(x, y - 4, x, y + 4, colour, stroke_width=2)
+                    picture.line(x, y - 4, x, y + 4, color, stroke_width=2)
                 else:  # the interval continues beyond the axis
                     tip, base = x + 5 * towards, x - 2 * towards
                     path = f"M{tip:.1f},{y}L{base:.1f},{y - 4}L{base:.1f},{y + 4}Z"
-                    picture.add("path", colour, d=path)
+                    picture.add("path", color, d=path)
         if scale.contains(point.value):
-            picture.add("circle", colour, cx=self.left + scale.pixels(point.value), cy=y, r=4.5)
+            picture.add("circle", color, cx=self.left + scale.pixels(point.value), cy=y, r=4.5)
         if isfinite(point.expected) and scale.contains(point.expected):
             x = self.left + scale.pixels(point.expected)
             path = f"M{x - 5:.1f},{y}L{x:.1f},{y - 5}L{x + 5:.1f},{y}L{x:.1f},{y + 5}Z"
@@ -126,7 +126,7 @@ class _PointPicture:
         notes = [("◇ expected by chance", GREY)] if self.panel.has_expected else []
         if self.has_series:
             for number, name in enumerate(self.panel.series):
-                notes.append((f"● {cut_to(name, _LABEL)}", series_colour(number)))
+                notes.append((f"● {cut_to(name, _LABEL)}", series_color(number)))
         if self.panel.n_more:
             verb = "is" if self.panel.n_more == 1 else "are"
             notes.append((f"{self.panel.n_more:,} more {verb} in the table", GREY))

@@ -13,7 +13,7 @@ from laion_dask.plots.palette import FAINT, GREY, INK
 
 #: Colors that follow the light or dark scheme of the page; light outside of a page.
 INK_OF_PAGE, GREY_OF_PAGE, FAINT_OF_PAGE = (
-    f"var(--{name},{colour})" for name, colour in (("ink", INK), ("grey", GREY), ("faint", FAINT))
+    f"var(--{name},{color})" for name, color in (("ink", INK), ("grey", GREY), ("faint", FAINT))
 )
 _OF_PAGE = {INK: INK_OF_PAGE, GREY: GREY_OF_PAGE, FAINT: FAINT_OF_PAGE}
 #: Width of a character at a font size of 12 pixels, in the widest common font.
@@ -52,16 +52,16 @@ class Picture:
         }
         return ElementTree.tostring(self._root, encoding="unicode")
 
-    def add(self, tag: str, colour: str = "", **attributes: object) -> ElementTree.Element:
+    def add(self, tag: str, color: str = "", **attributes: object) -> ElementTree.Element:
         """Add an element; ``_`` in attribute names becomes ``-``."""
         named = {name.replace("_", "-"): _number(value) for name, value in attributes.items()}
-        if colour:
-            named["stroke" if tag in ("line", "polyline") else "fill"] = of_page(colour)
+        if color:
+            named["stroke" if tag in ("line", "polyline") else "fill"] = of_page(color)
         return ElementTree.SubElement(self._root, tag, named)
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, **more) -> None:
+    def line(self, x1: float, y1: float, x2: float, y2: float, color: str, **more) -> None:
         """Add a straight line."""
-        self.add("line", colour, x1=x1, y1=y1, x2=x2, y2=y2, **more)
+        self.add("line", color, x1=x1, y1=y1, x2=x2, y2=y2, **more)
 
     def text(
         self,
@@ -70,13 +70,13 @@ class Picture:
         shown: str,
         *,
         anchor: str = "start",
-        colour: str = INK,
+        color: str = INK,
         weight: int = 400,
         full: str = "",
     ) -> None:
         """Add text; if it is cut, the full text is shown on hover."""
         style = {"text_anchor": anchor, "font_weight": weight, "direction": "ltr"}
-        element = self.add("text", colour, x=x, y=y, **style)
+        element = self.add("text", color, x=x, y=y, **style)
         element.text = printable(shown)
         if full and full != shown:
             ElementTree.SubElement(element, "title").text = printable(full)
@@ -86,9 +86,9 @@ def _number(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def of_page(colour: str) -> str:
+def of_page(color: str) -> str:
     """A color, with ink and grays replaced by those of the page's scheme."""
-    return _OF_PAGE.get(colour, colour)
+    return _OF_PAGE.get(color, color)
 
 
 def value_text(form: Form | None) -> Callable[[float], str]:

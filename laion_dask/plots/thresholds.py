@@ -100,7 +100,7 @@ def threshold_plot(
         "rows kept", tuple(at), tuple(share), tuple(lo), tuple(hi), band_name="95 % interval",
         tips=tips,
     )  # fmt: skip
-    ceiling = Curve("rows scored", (at[0], at[-1]), (scored, scored), colour=GREY, dash="dotted")
+    ceiling = Curve("rows scored", (at[0], at[-1]), (scored, scored), color=GREY, dash="dotted")
     panel = CurvePanel(
         title,
         (kept, ceiling),

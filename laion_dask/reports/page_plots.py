@@ -16,7 +16,7 @@ from laion_dask.plots.description import (
     Panel,
     Point,
     PointPanel,
-    series_colour,
+    series_color,
 )
 from laion_dask.plots.palette import GREY, SERIES
 from laion_dask.plots.static import render
@@ -88,7 +88,7 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
             name.replace("_", " "),
             tuple(shares),
             tuple(map(float, quantiles[name])),
-            colour=series_colour(number),
+            color=series_color(number),
         )
         for number, name in enumerate(names)
     ]
@@ -105,15 +105,15 @@ def threshold_panel(groups: Sequence[tuple[str, pd.DataFrame]], title: str) -> C
 
     Only the first groups are drawn, up to the number of colors.
     """
-    curves, n_coloured = [], 0
+    curves, n_colored = [], 0
     for name, rows in groups[: len(SERIES)]:
         columns = rows[["threshold", "rate", "lo", "hi"]].astype(float).to_numpy()
         x, y, lo, hi = (tuple(column) for column in columns.T.tolist())
         is_all = name == _ALL
-        colour = GREY if is_all else series_colour(n_coloured)
-        n_coloured += not is_all
+        color = GREY if is_all else series_color(n_colored)
+        n_colored += not is_all
         dash = "dashed" if is_all else "solid"
-        curves.append(Curve(name, x, y, lo, hi, colour=colour, dash=dash))
+        curves.append(Curve(name, x, y, lo, hi, color=color, dash=dash))
     return CurvePanel(
         title,
         tuple(curves),

@@ -84,7 +84,7 @@ def test_title_order_and_limit():
     assert "Both of them" in ld.show(two.plot(title="Both of them")).html
 
 
-def test_long_labels_are_in_lines_and_colours_in_a_legend():
+def test_long_labels_are_in_lines_and_colors_in_a_legend():
     long = "https://images.example.org/a/very/long/path/of/a/host/in/it.jpg"
     rows = [rate(long, 0.2, verdict="amplified"), rate("en", 0.3, verdict="inconclusive")]
     shown = figure(table(rows).plot())
@@ -96,7 +96,7 @@ def test_long_labels_are_in_lines_and_colours_in_a_legend():
     assert shown.height > figure(table(short).plot()).height
 
 
-def test_a_panel_a_term_or_a_colour_a_group():
+def test_a_panel_a_term_or_a_color_a_group():
     rows = [rate(g, 0.4, term=t) for t in ("t0", "t1", "t2") for g in ("a", "b")]
     found = panels(table(rows), None, 40)
     assert [p.title for p in found] == [f"rates: t{i} by language" for i in range(3)]
@@ -162,9 +162,9 @@ def test_ratios_are_on_a_logarithmic_axis_with_a_line_at_one():
     assert np.isfinite(ends).all()
     assert type(figure(plot).x_scale).__name__ == "LogScale"
     assert [line.data for line in elements(found.plot(), hv.VLine)] == [0.2]
-    colours = [hv.Store.lookup_options("bokeh", e, "style").kwargs["color"]
+    colors = [hv.Store.lookup_options("bokeh", e, "style").kwargs["color"]
                for e in elements(found.plot(), hv.Points)]  # fmt: skip
-    assert colours == ["#3b7dd8", "#d9822b"]
+    assert colors == ["#3b7dd8", "#d9822b"]
 
 
 def test_values_that_compare_two_groups():

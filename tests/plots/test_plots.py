@@ -141,7 +141,7 @@ def test_hovering_tells_the_bin_and_the_exact_number():
     assert headings(ld.threshold_plot(scored())) == [["threshold", "rows kept", "95 % interval"]]
 
 
-def test_colours_of_a_threshold_plot_are_in_a_legend():
+def test_colors_of_a_threshold_plot_are_in_a_legend():
     figure = hv.render(ld.threshold_plot(scored()), backend="bokeh")
     named = [item.label.value for item in figure.legend[0].items]
     assert named == ["95 % interval", "rows kept", "rows scored"]

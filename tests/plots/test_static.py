@@ -156,7 +156,7 @@ def lab(color: str, seen) -> np.ndarray:
 
 
 @pytest.mark.parametrize("colors", [SERIES, (BLUE, ORANGE)], ids=["series", "marked"])
-def test_colours_are_told_apart_without_colour_vision(colors):
+def test_colors_are_told_apart_without_color_vision(colors):
     for seen in SEEN:
         pairs = itertools.combinations([lab(color, seen) for color in colors], 2)
         assert min(np.linalg.norm(a - b) for a, b in pairs) > 15
