@@ -74,6 +74,7 @@ REACHED_FROM = {
     "planning/resources.py": {"plan"},
     "inference/embed.py": {"embed"},
     "retrieval/index/parameters.py": {"index"},
+    "joins/arguments.py": READING,
     "joins/join.py": READING,
     "joins/lookup.py": READING,
     "scoring/score.py": {"score"},

@@ -182,9 +182,7 @@ def distinct_files(files: Sequence[str], left_out: SkippedFiles) -> list[str]:
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
         first.setdefault(real[path], path)
     kept = set(first.values())
-    left_out.add(
-        "another name of a file that is already included", (f for f in files if f not in kept)
-    )
+    left_out.add("already included under another name", (f for f in files if f not in kept))
     return [file for file in files if file in kept]
 
 

@@ -85,7 +85,7 @@ def test_each_real_file_counts_once(tree):
     root = tree("a/0.parquet", "a/latest.parquet -> 0.parquet", "b -> a", "c/1.parquet")
     os.link(root / "c/1.parquet", root / "c/2.parquet")
     for source in (root, f"{root}/*/*.parquet", f"{root}/**/*.parquet"):
-        with pytest.warns(DiscoveryWarning, match="another name of a file that was taken"):
+        with pytest.warns(DiscoveryWarning, match="already included under another name"):
             assert below(root, source) == ["a/0.parquet", "c/1.parquet"], source
     with pytest.raises(OptionError, match="is named twice"):
         expand([root / "c/1.parquet", root / "c/2.parquet"], PARQUET)
