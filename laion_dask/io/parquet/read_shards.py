@@ -28,6 +28,7 @@ from laion_dask.predicate import parse
 from laion_dask.predicate.clauses import named_columns
 from laion_dask.runtime import graph, workers
 from laion_dask.schema import PROVENANCE
+from laion_dask.validation import whole_number
 
 #: Maximum rows per partition; with ten columns, these take about 300 MB in memory.
 MAX_ROWS_PER_PARTITION = 1_000_000
@@ -109,11 +110,9 @@ def read_shards(
     >>> list(frame.columns[-2:])
     ['shard', 'row']
     """
-    if not isinstance(max_rows_per_partition, int) or max_rows_per_partition < 1:
-        raise OptionError(
-            f"{parameter('max_rows_per_partition')} is {max_rows_per_partition!r}. Expected a "
-            "whole number of at least 1."
-        )
+    max_rows = whole_number(
+        parameter("max_rows_per_partition"), max_rows_per_partition, "rows of a partition"
+    )
     if columns is not None:
         columns = _names(columns)
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
@@ -135,9 +134,7 @@ def read_shards(
     if where is not None:
         scan = scan.and_where(parse(where, scan.kinds))
     groups = [footer.row_groups for footer in footers]
-    pieces = [
-        p for s, g in zip(shards, groups, strict=True) for p in _split(s, g, max_rows_per_partition)
-    ]
+    pieces = [p for s, g in zip(shards, groups, strict=True) for p in _split(s, g, max_rows)]
     frame = graph.read(scan, pieces)
     return frame if columns is None else frame[_with_provenance(columns)]
 

@@ -96,7 +96,7 @@ def aesthetic(
     WeightsError
         When the weight file is missing, altered or damaged.
     """
-    if not isinstance(version, int) or version not in _AESTHETIC:
+    if type(version) is not int or version not in _AESTHETIC:
         raise OptionError(f"version is {version!r}. Available: 1 and 2.")
     if precision not in ("float32", "float16"):
         raise one_of("precision", precision, ("float32", "float16"))

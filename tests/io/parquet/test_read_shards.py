@@ -223,6 +223,8 @@ def test_wrong_arguments(laion_shards):
         read_shards(paths, where="URL == 'x'")
     with pytest.raises(OptionError, match="max_rows_per_partition is 0"):
         read_shards(paths, max_rows_per_partition=0)
+    with pytest.raises(OptionError, match="max_rows_per_partition is True"):
+        read_shards(paths, max_rows_per_partition=True)
     with pytest.raises(OptionError, match="Did you mean 'pandas'"):
         read_shards(paths, backend="panda")
 
