@@ -252,6 +252,11 @@ def must_be(name: str, value: object, kind: type | tuple[type, ...], expected: s
         raise OptionError(f"{parameter(name)} is {shown}. Expected {expected}.")
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> OptionError:
+    """The error for the name of something that does not exist, such as a verb."""
+    return OptionError(f"Unknown {what} {name!r}.{did_you_mean(name, known)}")
+
+
 def one_of(name: str, value: object, known: Iterable[str]) -> OptionError:
     """The error for a value that is not in a closed list."""
     return OptionError(f"{parameter(name)} is {value!r}.{did_you_mean(str(value), known)}")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from laion_dask.errors import one_of
+from laion_dask.errors import one_of, unknown
 from laion_dask.notebook_traceback import running_shell
 
 _CHOICES: dict[str, tuple] = {
@@ -33,7 +33,7 @@ def get_option(name: str):
     False
     """
     if name not in _current:
-        raise one_of("option", name, _current)
+        raise unknown("option", name, _current)
     return _current[name]
 
 
@@ -86,7 +86,7 @@ def set_options(**options):
     """
     for name, value in options.items():
         if name not in _CHOICES:
-            raise one_of("option", name, _CHOICES)
+            raise unknown("option", name, _CHOICES)
         if value not in _CHOICES[name]:
             raise one_of(f"option {name}", value, map(str, _CHOICES[name]))
     before = {name: _current[name] for name in options}

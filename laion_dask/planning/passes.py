@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import dask.dataframe as dd
 
-from laion_dask.cost import is_spec
+from laion_dask.cost import Cost, is_spec
 from laion_dask.frame.kernel_uses import kernel_uses
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -55,10 +55,16 @@ def _pending_steps(
     facts: FrameFacts, verb_requests: list[Request], own_steps: list[list[Step]]
 ) -> list[Step]:
     """The frame's pending steps in all passes; adds the embeddings they hold to ``own_steps``."""
+    # ``where`` without an expression is the name of the frame's filters, which it then counts.
+    names_filters = any(r.verb.name == "where" and not r.arguments for r in verb_requests)
     by_name: dict[str, list[Step]] = {}
     passes: dict[str, None] = {}
     for name, position, columns, reads in _passes(facts, verb_requests, own_steps):
-        pending = _pending(facts, columns, reads)
+        pending = [
+            step
+            for step in _pending(facts, columns, reads)
+            if not (names_filters and step.rates == ("where",))
+        ]
         for step in pending:
             by_name.setdefault(step.name, []).append(step)
             passes[name] = None
@@ -135,10 +141,31 @@ def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list
         seen_specs += specs
         uses.append((over, arguments, specs))
     return [
-        step
-        for over, arguments, specs in reversed(uses)
-        for step in _steps_of_kernel(facts, over, arguments, specs, reads)
+        *_filters_of_scans(facts, reads),
+        *(
+            step
+            for over, arguments, specs in reversed(uses)
+            for step in _steps_of_kernel(facts, over, arguments, specs, reads)
+        ),
     ]
+
+
+def _filters_of_scans(facts: FrameFacts, reads: set[str]) -> Iterator[Step]:
+    """The filters that scans evaluate; adds the columns that they read to ``reads``."""
+    for scan, pieces in facts.provenance.sources:
+        if scan.where is not None:
+            scanned = replace(facts, data=replace(facts.data, pieces=tuple(pieces)))
+            yield _pending_step(scanned, scan.where.cost, (), reads)
+
+
+def _pending_step(
+    facts: FrameFacts, cost: Cost, sets: tuple[Embeddings, ...], reads: set[str]
+) -> Step:
+    # Columns of filters and of the verb are counted by the verb's own step.
+    n_bytes = facts.data.stored({*cost.columns} - reads) + cost.other_bytes
+    reads |= {*cost.columns}
+    step = facts.step(replace(cost, embeddings=sets), cost.label)
+    return replace(step, name=f"in the frame: {cost.label}", metadata_bytes=n_bytes)
 
 
 def _steps_of_kernel(
@@ -152,11 +179,5 @@ def _steps_of_kernel(
     sets = tuple(a for a in arguments if isinstance(a, Embeddings))
     kernel_facts = FrameFacts(provenance, data, sets[0] if sets else None)
     for number, spec in enumerate(specs):
-        cost = spec.cost
-        step = kernel_facts.step(replace(cost, embeddings=sets), cost.label)
-        if number:
-            step = replace(step, embedding_bytes=0)
-        # Columns of filters and of the verb are counted by the verb's own step.
-        n_bytes = data.stored({*cost.columns} - reads) + cost.other_bytes
-        reads |= {*cost.columns}
-        yield replace(step, name=f"in the frame: {cost.label}", metadata_bytes=n_bytes)
+        step = _pending_step(kernel_facts, spec.cost, sets, reads)
+        yield replace(step, embedding_bytes=0) if number else step

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame, is_spec
-from laion_dask.errors import OptionError, did_you_mean, must_be, one_of
+from laion_dask.errors import OptionError, did_you_mean, must_be, unknown
 from laion_dask.verbs import VERBS, Verb
 
 _FORMS = "its name, a head, a statistic, (name, argument), or a list of these"
@@ -76,7 +76,7 @@ def _request(item: object) -> Request:
     name, *arguments = item if isinstance(item, tuple) and item else (item,)
     must_be("A verb", name, str, _FORMS)
     if name not in VERBS:
-        raise one_of("A verb", name, VERBS)
+        raise unknown("verb", name, VERBS)
     return Request(VERBS[name], tuple(arguments))
 
 

@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from laion_dask.cost import Cost
+
+#: Maximum characters of an expression in the label of its cost.
+_LABEL = 40
+
 
 @dataclass(frozen=True)
 class Node:
@@ -131,6 +136,14 @@ class Predicate:
     text: str
     root: Condition
     columns: tuple[str, ...]
+    verb = "where"
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of evaluating it on one row."""
+        text = " ".join(self.text.split())
+        shown = text if len(text) <= _LABEL else f"{text[: _LABEL - 1]}…"
+        return Cost(("where",), columns=self.columns, label=f"where {shown}")
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return ("laion_dask.Predicate", repr(self.root))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from laion_dask.errors import ExportError, OptionError, one_of
+from laion_dask.errors import ExportError, OptionError, unknown
 from laion_dask.text.term_list import TermList, of_file
 
 #: The list that holds the person nouns of homographs, and the words allowed in between.
@@ -154,7 +154,7 @@ def write_term_list(name: str, path: str | os.PathLike[str]) -> Path:
 
 def _text(name: str) -> str:
     if name not in names():
-        raise one_of("The term list", name, names())
+        raise unknown("term list", name, names())
     return (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
 
 

@@ -166,15 +166,16 @@ MORE = {
 def test_what_a_frame_carries_is_counted(folder, scored, emb):
     subset = scored.laion.where("punsafe < 0.5")
     found = ld.plan(subset, "export", workers=1, rates=MORE)
-    clip, head, export = found.table.to_dict("records")
+    clip, head, kept, export = found.table.to_dict("records")
     assert clip["step"] == "in the frame: clip_score"
     assert head["step"] == "in the frame: punsafe_demo"
     assert clip["bytes_read"] == 40 * DIM * (2 + 4) and head["bytes_read"] == 40 * DIM * 2
+    assert kept["step"] == "in the frame: where punsafe < 0.5" and kept["bytes_read"] == 0
     assert export["bytes_read"] == stored(folder)
-    assert found.seconds == pytest.approx(3 * 0.4)
+    assert found.seconds == pytest.approx(4 * 0.4)
     # The partition and its embeddings are in memory; ten of its columns are computed or read.
     held = 40 * DIM * (2 + 4 + 2)
-    assert export["memory_bytes"] == round(1000 + held + 30 * found.steps[2].row_memory)
+    assert export["memory_bytes"] == round(1000 + held + 30 * found.steps[-1].row_memory)
     text = str(found)
     assert "as if every row were computed" in text and "passed the filter (on punsafe)" in text
     assert ld.plan(subset, "export", embeddings=emb).bytes_read == found.bytes_read

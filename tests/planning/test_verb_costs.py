@@ -186,6 +186,31 @@ def test_groups_of_an_audit_and_of_a_representation(frame):
             ld.plan(frame, (verb, "langage"))
 
 
+def test_filters_of_the_frame_cost_what_a_filter_costs(frame, emb):
+    text = "punsafe < 0.5 and width > 100"
+    asked = ld.plan(frame, [("where", text), "export"], workers=1)
+    in_the_scan = frame.laion.where(text)
+    scored = frame.laion.similarity(emb, np.ones(emb.dim, np.float32), to="s")
+    in_memory = scored.laion.where("s > 0.1")
+    pending = ld.plan(in_the_scan, "export", workers=1)
+    assert [step.rates for step in pending.steps] == [("where",), ("export",)]
+    assert pending.seconds == pytest.approx(asked.seconds)
+    assert pending.bytes_read == asked.bytes_read - asked.steps[0].bytes_read
+    without = ld.plan(scored, "export", workers=1)
+    found = ld.plan(in_memory, "export", workers=1)
+    assert found.seconds - without.seconds == pytest.approx(
+        asked.seconds - without.steps[-1].rows / rate_of("export")
+    )
+    # ``where`` without an expression stands for the frame's filters, once.
+    assert [step.name for step in ld.plan(in_the_scan, "where").steps] == ["where"]
+    twice = ld.plan(in_the_scan, ["summary", "export"], workers=1).steps[0]
+    assert twice.name.endswith("2 times") and twice.rows == 2 * 60
+
+
+def rate_of(step: str) -> float:
+    return {rate.step: rate.rows_per_s for rate in open_rates(None).rates}[step]
+
+
 def test_heads_are_planned_by_the_verb_that_applies_them(frame, emb):
     head = ld.heads.demo_safety()
     assert head.verb == "score" and ld.heads.CaptionHead("n", len).verb == "score_captions"

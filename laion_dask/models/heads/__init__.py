@@ -6,7 +6,7 @@ values that ``score`` and ``embed`` write.
 
 from collections.abc import Callable
 
-from laion_dask.errors import one_of
+from laion_dask.errors import unknown
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.embedding_space import EmbeddingSpace
 from laion_dask.models.heads.aesthetic import aesthetic
@@ -67,5 +67,5 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
     short, equals, file = name.partition("=")
     if short not in NAMES or (equals and not file):
         available = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
-        raise one_of("head", name, available)
+        raise unknown("head", name, available)
     return NAMES[short](clip, weights=file or None)
