@@ -26,7 +26,7 @@ def models(
     from laion_dask.models import weights
     from laion_dask.models.weights.listing import describe_weights
 
-    offered = [name for name, file in weights.registry().items() if file.can_be_fetched]
+    offered = [name for name, file in weights.REGISTRY.items() if file.can_be_fetched]
     for name in offered if "all" in (download or ()) else download or ():
         say(weights.download(name))
     if json:

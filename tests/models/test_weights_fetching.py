@@ -58,7 +58,7 @@ def left(folder) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-@pytest.mark.parametrize("name", weights.registry())
+@pytest.mark.parametrize("name", weights.REGISTRY)
 def test_the_registry_says_what_the_published_files_are(shared, name):
     file = weights.REGISTRY[name]
     path = shared / "weights" / name
@@ -69,7 +69,7 @@ def test_the_registry_says_what_the_published_files_are(shared, name):
 
 
 def test_addresses_are_https_and_quoted():
-    for file in weights.registry().values():
+    for file in weights.REGISTRY.values():
         assert file.address is None or re.fullmatch(r"https://github\.com/[\w./%-]+", file.address)
         assert file.address or ("prompts.p" in file.instead and not file.can_be_fetched)
     assert weights.REGISTRY["sac+logos+ava1-l14-linearMSE.pth"].address == (

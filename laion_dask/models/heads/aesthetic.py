@@ -21,38 +21,6 @@ _AESTHETIC = {
     },
     2: {"ViT-L-14:openai": "sac+logos+ava1-l14-linearMSE.pth"},
 }
-weight_files.register(
-    *weight_files.from_github(
-        "LAION-AI/aesthetic-predictor",
-        "MIT",
-        "aesthetic, version 1",
-        (
-            "sa_0_4_vit_l_14_linear.pth",
-            4071,
-            "2cd4e60f4f24ae3bcd57b847b13c1f3ba27edc28cc1a7f9ce74ee9f421243cba",
-        ),
-        (
-            "sa_0_4_vit_b_32_linear.pth",
-            3047,
-            "c7b14cead230694acc7b9447974d3cad78003c72da032e402a303b6c2429e85f",
-        ),
-        (
-            "sa_0_4_vit_b_16_linear.pth",
-            3047,
-            "8ad3923d7ecf019df20ecd2ab5542a3075fbba0278d239c0371345f3d7fcbde0",
-        ),
-    ),
-    *weight_files.from_github(
-        "christophschuhmann/improved-aesthetic-predictor",
-        "Apache-2.0",
-        "aesthetic, version 2",
-        (
-            "sac+logos+ava1-l14-linearMSE.pth",
-            3714759,
-            "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
-        ),
-    ),
-)
 
 
 def aesthetic(

@@ -23,25 +23,6 @@ _FILES = {
     "ViT-H-14:laion2b_s32b_b79k": "h14_nsfw.pth",
 }
 
-weight_files.register(
-    *weight_files.from_github(
-        "LAION-AI/CLIP-based-NSFW-Detector",
-        "MIT",
-        "nsfw",
-        (
-            "clip_autokeras_binary_nsfw.zip",
-            1094585,
-            "905520bb0336accc73ee282c605d926aef90cf14248889d44b9cee50eef71f8a",
-        ),
-        (
-            "clip_autokeras_nsfw_b32.zip",
-            231831,
-            "78715ab9d64485167e8c9ade3b8e6761a17a16c24d114bd47431ac1dab46462b",
-        ),
-        ("h14_nsfw.pth", None, None),
-    )
-)
-
 #: The layer widths of ViT-L-14's detector, from input to output (the published SavedModel).
 _WIDTHS = (768, 64, 512, 256, 1)
 

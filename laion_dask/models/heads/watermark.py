@@ -22,16 +22,6 @@ from laion_dask.numerics.gpu.memory import run_with_oom_backoff
 if TYPE_CHECKING:
     from PIL import Image
 
-weight_files.register(
-    *weight_files.from_github(
-        "LAION-AI/LAION-5B-WatermarkDetection",
-        "NOASSERTION",
-        "watermark",
-        ("watermark_model_v1.pt", None, None),
-        folder="models/",
-    )
-)
-
 #: Height and width of its input.
 SIDE = 256
 

@@ -32,44 +32,6 @@ _Q16 = {
 }
 
 
-def _q16(arch: str, n_bytes: int, digest: str) -> weight_files.PublishedFile:
-    """Q16's prompts as an array; the publisher offers them as a pickle, which is code.
-
-    The license is the one on a badge in its README.
-    """
-    name = f"q16_prompts_{arch.lower().replace('-', '_')}.npy"
-    page = "https://github.com/ml-research/Q16"
-    instead = (
-        f"It is only offered as the pickle data/{arch}/prompts.p in {page}, and a pickle is code, "
-        "which is never run here. If you trust it, convert it once: numpy.save("
-        f"{name!r}, numpy.asarray(pickle.load(open('prompts.p', 'rb')), 'float16'))."
-    )
-    use = "inappropriate, Q16's own prompts"
-    return weight_files.PublishedFile(name, use, page, "MIT", None, n_bytes, digest, instead)
-
-
-weight_files.register(
-    *weight_files.from_github(
-        "LAION-AI/CLIP-based-NSFW-Detector",
-        "MIT",
-        "inappropriate, Q16's prompts normalized",
-        (
-            "violence_detection_vit_l_14.npy",
-            6272,
-            "cc08f81ef50b1ef71452ddc87285fe6fbbc01b6fe8f8b8c24482c386ef2ab7e1",
-        ),
-        (
-            "violence_detection_vit_b_32.npy",
-            4224,
-            "76909cca3e77abbbb21313895756773a9c6fb26c9cc743f3ef0625f025741982",
-        ),
-    ),
-    _q16("ViT-L-14", 3200, "eb1426d84248dc6ed46b854e4b536a4d14fd2b9de89cd9e6ed3bbafd246d6f98"),
-    _q16("ViT-B-32", 2176, "ed5c7a0456df4722b290b28a537b5682eb7e68a10bc7bba41ed5aea32a53e520"),
-    _q16("ViT-B-16", 2176, "9fb06bbf3b8206eca390d9114015a7eef53ed99ee8a9b2eb27e664072bcae1f8"),
-)
-
-
 @dataclass(frozen=True)
 class PromptHead(EmbeddingHead):
     """A softmax over cosines with one vector per label; the score is one label's probability.

@@ -19,13 +19,7 @@ from laion_dask.models.weights.lookup import (
     table,
 )
 from laion_dask.models.weights.reading import read_tensors
-from laion_dask.models.weights.registry import (
-    REGISTRY,
-    PublishedFile,
-    from_github,
-    register,
-    registry,
-)
+from laion_dask.models.weights.registry import REGISTRY, PublishedFile
 
 __all__ = [
     "REGISTRY",
@@ -35,11 +29,8 @@ __all__ = [
     "find",
     "find_one_of",
     "folders",
-    "from_github",
     "given_or_found",
     "read_tensors",
-    "register",
-    "registry",
     "sha256_of",
     "table",
 ]

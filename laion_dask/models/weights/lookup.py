@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from laion_dask.errors import OptionError, WeightsError, argument, must_be, parameter
 from laion_dask.models.weights.fetching import fetch
-from laion_dask.models.weights.registry import PublishedFile, known, registry
+from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
 from laion_dask.options import get_option
 from laion_dask.runtime.process_cache import ProcessCache
 
@@ -142,7 +142,7 @@ def table() -> pd.DataFrame:
     import pandas as pd
 
     columns = ("name", "use", "publisher", "licence", "address", "n_bytes", "sha256")
-    files = registry().values()
+    files = REGISTRY.values()
     rows = [[getattr(file, column) for column in columns] for file in files]
     frame = pd.DataFrame(rows, columns=columns).rename(columns={"n_bytes": "bytes"})
     states = [_state(file) for file in files]
