@@ -49,13 +49,13 @@ def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
     from laion_dask.aggregations.engine.base import Partition
     from laion_dask.aggregations.grouping.base import ByColumn, members
     from laion_dask.aggregations.grouping.domains import sites
-    from laion_dask.dtypes import kind_of_arrow
+    from laion_dask.dtypes import arrow_column_type
 
-    kinds = {field.name: kind_of_arrow(field.type) for field in tables[0].schema} | {
+    column_types = {field.name: arrow_column_type(field.type) for field in tables[0].schema} | {
         "shard": "integer"
     }
     rows = sum(map(len, tables))
-    gender, by = ld.terms("gender").bind(kinds), ByColumn("language")
+    gender, by = ld.terms("gender").bind(column_types), ByColumn("language")
     specs = {
         "statistic describe": ld.describe(),
         "statistic rates": ld.rates("punsafe > 0.5", by=gender),
@@ -72,16 +72,16 @@ def chunks(tables: list) -> Iterator[tuple[str, int, Callable]]:
         """A partition with its groups already assigned."""
         part = Partition(table)
         for grouping in (gender, ld.terms("age"), ld.terms("occupations"), by):
-            members(part, grouping.bind(kinds))
+            members(part, grouping.bind(column_types))
         sites(part, "url", "tld")
         sites(part, "url", "domain")
         return part
 
     for name, spec in specs.items():
-        bound = spec.bind({name: kind for name, kind in kinds.items() if name != "shard"})
+        bound = spec.bind({name: type_ for name, type_ in column_types.items() if name != "shard"})
         yield name, rows, lambda bound=bound: [bound.chunk(p) for p in prepared(tables, grouped)]
     every = [ld.terms(name) for name in (*LISTS, "occupations")]
-    measures = tuple(ld.rates(None, by=one).bind(kinds) for one in every)
+    measures = tuple(ld.rates(None, by=one).bind(column_types) for one in every)
 
     def lists(table):
         return Partition(table, measures)
@@ -131,7 +131,7 @@ def verbs(source: str, vectors: str) -> Iterator[tuple[str, int, Callable]]:
         name = "nothing"
         reads = ("url", "text", "language", "width", "height", "punsafe", "pwatermark", "shard")
 
-        def bind(self, kinds):
+        def bind(self, column_types):
             return self
 
         def chunk(self, partition):

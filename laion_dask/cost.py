@@ -100,8 +100,8 @@ class PlannedFrame(Protocol):
         """The columns of the frame, including computed ones."""
 
     @property
-    def kinds(self) -> Mapping[str, str]:
-        """The kind of every column; see `laion_dask.dtypes`."""
+    def column_types(self) -> Mapping[str, str]:
+        """The type of every column; see `laion_dask.dtypes`."""
 
     @property
     def computed(self) -> frozenset[str]:

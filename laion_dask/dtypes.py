@@ -1,4 +1,4 @@
-"""Arrow types: their pandas dtypes, cuDF support, and kinds."""
+"""Arrow types: their pandas dtypes, cuDF support, and column types."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 
-class Kinds(dict):
-    """The kind of every column, and which columns a file stores as float16.
+class ColumnTypes(dict):
+    """The type of every column, and which columns a file stores as float16.
 
     Those columns are float32 in a frame, but filters compare them as float16.
 
@@ -22,10 +22,12 @@ class Kinds(dict):
     half: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, kinds: Mapping[str, str], half: Iterable[str]) -> Kinds:
-        """Create kinds; ``half`` is restricted to float columns."""
-        result = cls(kinds)
-        result.half = frozenset(name for name in half if kinds.get(name, "").startswith("float"))
+    def of(cls, column_types: Mapping[str, str], half: Iterable[str]) -> ColumnTypes:
+        """Create column types; ``half`` is restricted to float columns."""
+        result = cls(column_types)
+        result.half = frozenset(
+            name for name in half if column_types.get(name, "").startswith("float")
+        )
         return result
 
 
@@ -45,8 +47,8 @@ _PANDAS = {
 _NUMPY = (pa.float32(), pa.float64())
 
 
-def kind_of(dtype) -> str:
-    """The kind of a column in a ``where`` expression, from its dtype in a frame.
+def column_type(dtype) -> str:
+    """The type of a column in a ``where`` expression, from its dtype in a frame.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def kind_of(dtype) -> str:
         One of string, integer, float32, float64, boolean and other.
     """
     if isinstance(dtype, pd.ArrowDtype):
-        return kind_of_arrow(dtype.pyarrow_dtype)
+        return arrow_column_type(dtype.pyarrow_dtype)
     name = str(dtype).lower()
     if isinstance(dtype, pd.StringDtype) or name in ("str", "string", "object"):
         return "string"
@@ -67,10 +69,10 @@ def kind_of(dtype) -> str:
     return "boolean" if name.startswith("bool") else "other"
 
 
-def measured_kind_of(dtype) -> str:
-    """The kind of a column for a statistic, which treats a category as its value."""
+def measured_column_type(dtype) -> str:
+    """The type of a column for a statistic, which treats a category as its value."""
     categories = getattr(dtype, "categories", None)
-    return kind_of(dtype if categories is None else categories.dtype)
+    return column_type(dtype if categories is None else categories.dtype)
 
 
 def decoded(table: pa.Table) -> pa.Table:
@@ -81,8 +83,8 @@ def decoded(table: pa.Table) -> pa.Table:
     return table
 
 
-def kind_of_arrow(type_: pa.DataType) -> str:
-    """The kind of a column in a ``where`` expression, from its Arrow type."""
+def arrow_column_type(type_: pa.DataType) -> str:
+    """The type of a column in a ``where`` expression, from its Arrow type."""
     t = pa.types
     if t.is_string(type_) or t.is_large_string(type_):
         return "string"

@@ -22,7 +22,7 @@ from laion_dask.aggregations.overlap import (
     sizes,
 )
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import measured_kind_of
+from laion_dask.dtypes import measured_column_type
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.filter_difference import filter_between
@@ -44,11 +44,11 @@ def default_axes(frame: dd.DataFrame) -> tuple[Grouping, ...]:
 
     Empty if the frame has neither a column ``language`` nor ``text``.
     """
-    kinds = {name: measured_kind_of(dtype) for name, dtype in frame.dtypes.items()}
+    column_types = {name: measured_column_type(dtype) for name, dtype in frame.dtypes.items()}
     groupings: list[Grouping] = []
-    if kinds.get("language") == "string":
+    if column_types.get("language") == "string":
         groupings.append(ByColumn("language"))
-    if kinds.get("text") == "string":
+    if column_types.get("text") == "string":
         groupings += [terms(name) for name in LISTS]
     return tuple(groupings)
 

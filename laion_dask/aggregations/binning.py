@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.dtypes import kind_of_arrow
+from laion_dask.dtypes import arrow_column_type
 
 #: Whether a value that equals a cut reaches it: ``"right"`` if it does; see `numpy.searchsorted`.
 Side = Literal["left", "right"]
@@ -30,13 +30,13 @@ def cuts_reached(
     limits = np.asarray(cuts, np.float64)
     values = pc.cast(column, pa.float64(), safe=False).to_numpy()  # null becomes NaN
     n_reached = np.searchsorted(limits, values, side=side)
-    kind = kind_of_arrow(column.type)
-    if kind in ("float32", "float64"):
+    column_type = arrow_column_type(column.type)
+    if column_type in ("float32", "float64"):
         with np.errstate(over="ignore", under="ignore"):
             near = limits.astype(np.float32).astype(np.float64)
         near = np.where((near == 0) | np.isinf(near), limits, near)
         # In float64, only a value that may have been rounded from a cut to float32 equals the cut.
-        rounded = True if kind == "float32" else np.isin(values, near)
+        rounded = True if column_type == "float32" else np.isin(values, near)
         n_reached = np.where(rounded, np.searchsorted(near, values, side=side), n_reached)
     n_reached[np.isnan(values)] = len(cuts) + 1
     return n_reached

@@ -48,20 +48,20 @@ class Concentration(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic concentration",), shared=("hosts",) if self.of in LEVELS else ())
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
+    def bind(self, column_types: Mapping[str, str]) -> Self:
         if self.of in LEVELS:
-            check_addresses(self.column, kinds)
+            check_addresses(self.column, column_types)
             return self
-        if self.of not in kinds:
-            names = [*LEVELS, *kinds]
+        if self.of not in column_types:
+            names = [*LEVELS, *column_types]
             raise ColumnError(
                 f"of is {self.of!r}. Expected {', '.join(map(repr, LEVELS))}, or one of the "
                 f"frame's columns.{did_you_mean(self.of, names)}"
             )
-        if kinds[self.of] not in ("string", "integer", "boolean"):
+        if column_types[self.of] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.of!r} holds {kinds[self.of]}, which cannot be used as labels. "
-                "Name a column of text, integers or booleans."
+                f"The column {self.of!r} holds {column_types[self.of]}, which cannot be used as "
+                "labels. Name a column of text, integers or booleans."
             )
         return replace(self, column=self.of)
 

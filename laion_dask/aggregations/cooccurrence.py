@@ -56,8 +56,8 @@ class Cooccurrence(Statistic):
         "actress, is associated with its group by definition.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        by = self.by.bind(kinds)
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        by = self.by.bind(column_types)
         labels = getattr(by, "labels", None)  # the groups of a column are only known after reading
         for group in sum(self.pairs or (), ()):
             if labels is not None and group not in labels:
@@ -65,7 +65,7 @@ class Cooccurrence(Statistic):
                     f"pairs has {group!r}, which is not a group of {by.axis!r}."
                     f"{did_you_mean(group, labels)}"
                 )
-        return replace(self, words=self.words.bind(kinds), by=by)
+        return replace(self, words=self.words.bind(column_types), by=by)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -40,15 +40,15 @@ class Curve(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic curve",) * len(self.by))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        if self.column not in kinds:
-            raise no_column(self.column, kinds)
-        if kinds[self.column] not in ("integer", "float32", "float64"):
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        if self.column not in column_types:
+            raise no_column(self.column, column_types)
+        if column_types[self.column] not in ("integer", "float32", "float64"):
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}, but a curve needs "
+                f"The column {self.column!r} holds {column_types[self.column]}, but a curve needs "
                 "numbers. Count groups with ld.rates(None, by=...)."
             )
-        return replace(self, by=tuple(axis and axis.bind(kinds) for axis in self.by))
+        return replace(self, by=tuple(axis and axis.bind(column_types) for axis in self.by))
 
     @property
     def reads(self) -> tuple[str, ...]:

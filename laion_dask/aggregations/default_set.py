@@ -18,7 +18,7 @@ from laion_dask.aggregations.grouping.terms import terms
 from laion_dask.aggregations.intersections import intersections
 from laion_dask.aggregations.rates import rates
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.text.language_detection import Detector
 
 #: Packaged term lists that group captions; occupations are the words counted within the groups.
@@ -49,17 +49,19 @@ def standard_statistics(frame: dd.DataFrame) -> tuple[Statistic, ...]:
     >>> [statistic.name for statistic in ld.standard_statistics(frame)][:3]
     ['describe', 'concentration', 'concentration']
     """
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
-    words = kinds.get("text") == "string"
-    groups: list = ["language"] if kinds.get("language") == "string" else []
+    column_types = {name: column_type(dtype) for name, dtype in frame.dtypes.items()}
+    words = column_types.get("text") == "string"
+    groups: list = ["language"] if column_types.get("language") == "string" else []
     if words and not groups:
         groups = [DetectedLanguage(Detector())]
     groups += [terms(name) for name in LISTS] if words else []
-    scores = {n: t for n, t in THRESHOLDS.items() if kinds.get(n) in ("float32", "float64")}
+    scores = {n: t for n, t in THRESHOLDS.items() if column_types.get(n) in ("float32", "float64")}
     statistics: list[Statistic] = [describe()]
-    if kinds.get("url") == "string":
+    if column_types.get("url") == "string":
         statistics += [concentration("domain"), concentration("tld")]
-    statistics += [duplicate_share(name) for name in ("url", "text") if kinds.get(name) == "string"]
+    statistics += [
+        duplicate_share(name) for name in ("url", "text") if column_types.get(name) == "string"
+    ]
     if groups:
         statistics.append(rates(None, by=groups))
         statistics += [

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.grouping.domains import sites
-from laion_dask.dtypes import kind_of_arrow
+from laion_dask.dtypes import arrow_column_type
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
 from laion_dask.stats.sketches.quantiles import ACCURACY, Quantiles
@@ -117,8 +117,12 @@ class Describe(Statistic):
         "and is never safe.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        names = kinds if self.everything else [n for n in dict.fromkeys(_COLUMNS) if n in kinds]
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        names = (
+            column_types
+            if self.everything
+            else [n for n in dict.fromkeys(_COLUMNS) if n in column_types]
+        )
         return replace(self, columns=tuple(names))
 
     @property
@@ -232,7 +236,7 @@ def _describe_numbers(described: Description, table: pa.Table) -> None:
         if _has_column(table, name):
             scored = _numbers(table[name])
             scored = scored[~np.isnan(scored)]
-            if kind_of_arrow(table[name].type) == "float32":  # as in a filter, or a rate
+            if arrow_column_type(table[name].type) == "float32":  # as in a filter, or a rate
                 threshold = float(np.float32(threshold))
             described.over[name] = (int((scored > threshold).sum()), len(scored))
     if _has_column(table, "width") and _has_column(table, "height"):

@@ -15,7 +15,7 @@ from laion_dask.aggregations.binning import cuts_reached
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, no_column, one_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats import wilson
@@ -124,13 +124,13 @@ class Distributions(Statistic):
     def cost(self) -> Cost:
         return Cost(("distributions",))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
+    def bind(self, column_types: Mapping[str, str]) -> Self:
         for name in self.columns:
-            if name not in kinds:
-                raise no_column(name, kinds)
-            if kinds[name] in ("string", "other"):
+            if name not in column_types:
+                raise no_column(name, column_types)
+            if column_types[name] in ("string", "other"):
                 raise OptionError(
-                    f"The column {name!r} holds {kinds[name]}. Name a numeric column."
+                    f"The column {name!r} holds {column_types[name]}. Name a numeric column."
                 )
         return self
 
@@ -222,7 +222,7 @@ def distributions(
         )
         if name not in frame.columns:
             raise no_column(name, frame.columns)
-        if kind_of(frame.dtypes[name]) in ("string", "other"):
+        if column_type(frame.dtypes[name]) in ("string", "other"):
             raise OptionError(
                 f"The column {name!r} holds {frame.dtypes[name]}. Name a numeric column."
             )
@@ -251,7 +251,7 @@ def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None 
     """
     if columns is None:
         floats = ("float32", "float64")
-        columns = [name for name in frame.columns if frame.kinds.get(name) in floats]
+        columns = [name for name in frame.columns if frame.column_types.get(name) in floats]
     columns = [columns] if isinstance(columns, str) else columns
     form = "a column, or a list of columns"
     must_be("distributions' argument", columns, Iterable, form)
@@ -262,7 +262,7 @@ def distributions_cost(frame: PlannedFrame, columns: str | Iterable[str] | None 
             raise ColumnError(
                 f"distributions has no column {name!r}.{did_you_mean(name, frame.columns)}"
             )
-        if frame.kinds[name] in ("string", "other"):
+        if frame.column_types[name] in ("string", "other"):
             raise OptionError(f"distributions needs numbers, but the column {name!r} holds none.")
     note = "distributions: the rate was measured with three columns"
     return Cost(("distributions",), columns=columns, notes=(note,) if len(columns) != 3 else ())

@@ -42,8 +42,8 @@ class Divergence(Statistic):
         "of one distribution.",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        return replace(self, of=self.of.bind(kinds), by=self.by.bind(kinds))
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        return replace(self, of=self.of.bind(column_types), by=self.by.bind(column_types))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -32,15 +32,15 @@ class DuplicateShare(Statistic):
         "et al. 2002; Beyer et al. 2007).",
     )
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        if self.column not in kinds:
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        if self.column not in column_types:
             raise ColumnError(
-                f"The frame has no column {self.column!r}.{did_you_mean(self.column, kinds)}"
+                f"The frame has no column {self.column!r}.{did_you_mean(self.column, column_types)}"
             )
-        if kinds[self.column] not in ("string", "integer", "boolean"):
+        if column_types[self.column] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Name a column of text or "
-                "integers, such as 'url' or 'text'."
+                f"The column {self.column!r} holds {column_types[self.column]}. Name a column of "
+                "text or integers, such as 'url' or 'text'."
             )
         return self
 

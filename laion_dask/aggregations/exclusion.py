@@ -63,9 +63,9 @@ class Exclusion(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        where = parse(self.where, kinds) if isinstance(self.where, str) else self.where
-        return replace(self, where=where, by=tuple(axis.bind(kinds) for axis in self.by))
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        where = parse(self.where, column_types) if isinstance(self.where, str) else self.where
+        return replace(self, where=where, by=tuple(axis.bind(column_types) for axis in self.by))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -43,17 +43,17 @@ class HateContentRate(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic hate_content_rate",) * len(self.columns))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
+    def bind(self, column_types: Mapping[str, str]) -> Self:
         for column in self.columns:
-            if column not in kinds:
+            if column not in column_types:
                 hint = "df.laion.score_captions(...) adds probabilities."
-                raise no_column(column, kinds, hint)
-            if kinds[column] not in ("float32", "float64"):
+                raise no_column(column, column_types, hint)
+            if column_types[column] not in ("float32", "float64"):
                 raise OptionError(
-                    f"The column {column!r} holds {kinds[column]}. Expected probabilities, such "
-                    "as df.laion.score_captions(...) adds."
+                    f"The column {column!r} holds {column_types[column]}. Expected probabilities, "
+                    "such as df.laion.score_captions(...) adds."
                 )
-        if self.per_file and kinds.get("shard") != "integer":
+        if self.per_file and column_types.get("shard") != "integer":
             raise OptionError(
                 "per_file=True needs the column 'shard', which identifies the file of each row. "
                 "read_shards adds it."
@@ -61,7 +61,7 @@ class HateContentRate(Statistic):
         return replace(
             self,
             predicates=tuple(
-                tuple(_above(column, kinds[column], threshold) for column in self.columns)
+                tuple(_above(column, column_types[column], threshold) for column in self.columns)
                 for threshold in self.thresholds
             ),
         )
@@ -176,10 +176,10 @@ def hate_content_rate(
     return HateContentRate(tuple(columns), thresholds, per_file)
 
 
-def _above(column: str, kind: str, threshold: float) -> Predicate:
+def _above(column: str, column_type: str, threshold: float) -> Predicate:
     """``column > threshold`` with the semantics of ``where``, for any column name."""
-    value = float(np.float32(threshold)) if kind == "float32" else threshold
-    node = Compare(">", Name(column, kind), Constant(value, kind))
+    value = float(np.float32(threshold)) if column_type == "float32" else threshold
+    node = Compare(">", Name(column, column_type), Constant(value, column_type))
     return Predicate(f"{column} > {threshold}", node, (column,))
 
 

@@ -49,8 +49,8 @@ class Intersections(Statistic):
         """All pairs of axes, in order."""
         return list(combinations(self.axes, 2))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        return replace(self, axes=tuple(axis.bind(kinds) for axis in self.axes))
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        return replace(self, axes=tuple(axis.bind(column_types) for axis in self.axes))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ class Overlap(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * max(1, len(self.by)))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        return replace(self, by=tuple(axis.bind(kinds) for axis in self.by))
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        return replace(self, by=tuple(axis.bind(column_types) for axis in self.by))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -182,8 +182,8 @@ class Perceived(Statistic):
         n_labels = sum(len(axis.labels) for axis in self.axes)
         return Cost(("perceived",), reads=EMBEDDINGS, flop=2.0 * n_labels * self.embeddings.dim)
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        return self if self.by is None else replace(self, by=self.by.bind(kinds))
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        return self if self.by is None else replace(self, by=self.by.bind(column_types))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -289,7 +289,7 @@ def perceived_cost(
     each = (prompts or {"one": "", "other": ""}).values()
     n = sum(len(labels) if isinstance(labels, Mapping) else 1 for labels in each)
     notes = () if n == 2 else (f"perceived: it has {n} labels, but the rate was measured with 2",)
-    axis = None if by is None else grouping(by).bind(frame.kinds)
+    axis = None if by is None else grouping(by).bind(frame.column_types)
     grouped = Cost(()) if axis is None else axis.cost
     return Cost(
         ("perceived", *grouped.rates, *grouped.shared),

@@ -76,10 +76,12 @@ class Rates(Statistic):
         """Cost of one row; see `laion_dask.cost`."""
         return Cost(("statistic rates",) * len(self.by))
 
-    def bind(self, kinds: Mapping[str, str]) -> Self:
-        predicate = None if self.where is None else parse(self.where, kinds)
-        by = tuple(axis and axis.bind(kinds) for axis in self.by)
-        return replace(self, by=by, predicate=predicate, by_shard=kinds.get("shard") == "integer")
+    def bind(self, column_types: Mapping[str, str]) -> Self:
+        predicate = None if self.where is None else parse(self.where, column_types)
+        by = tuple(axis and axis.bind(column_types) for axis in self.by)
+        return replace(
+            self, by=by, predicate=predicate, by_shard=column_types.get("shard") == "integer"
+        )
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from laion_dask.aggregations.exclusion import Exclusion
 from laion_dask.aggregations.grouping.base import Grouping, grouping, members
 from laion_dask.backend import frame_to_arrow, is_cudf, to_numpy
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import OptionError, must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.exclusion_inputs import distribution
@@ -87,7 +87,7 @@ def representation(
     if not is_cudf(hits):
         must_be("hits", hits, pd.DataFrame, "a computed frame, as search returns")
     axis = grouping(by)
-    bound = axis.bind({str(name): kind_of(dtype) for name, dtype in hits.dtypes.items()})
+    bound = axis.bind({str(name): column_type(dtype) for name, dtype in hits.dtypes.items()})
     depths = _depths(k)
     expected = _shares(reference, axis)
     memberships = members(

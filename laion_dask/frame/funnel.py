@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from laion_dask.backend import Column, Frame, column_like, frame_from_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import Kinds, kind_of
+from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.filters import stages
 from laion_dask.frame.provenance import Provenance
@@ -53,9 +53,9 @@ class _Filters:
         codes: list[dd.Series] = []
         texts: list[str] = []
         for stage, predicate in stages(provenance.steps):
-            by_name = {name: kind_of(dtype) for name, dtype in stage.dtypes.items()}
-            kinds = Kinds.of(by_name, provenance.half)
-            parts = tuple(clauses(predicate, kinds))
+            by_name = {name: column_type(dtype) for name, dtype in stage.dtypes.items()}
+            column_types = ColumnTypes.of(by_name, provenance.half)
+            parts = tuple(clauses(predicate, column_types))
             meta = column_like(np.empty(0, np.int64), stage._meta)
             code = graph.map_columns(
                 stage, _code, parts, len(texts), reads=predicate.columns, meta=meta

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import dask.dataframe as dd
 from dask.delayed import Delayed, DelayedLeaf
 
-from laion_dask.dtypes import Kinds
+from laion_dask.dtypes import ColumnTypes
 from laion_dask.errors import ProvenanceError, must_be
 from laion_dask.frame import filters, row_identity, row_path, scans
 from laion_dask.frame.row_path import Steps
@@ -169,16 +169,16 @@ class Provenance:
         row_identity.check_identity(self.steps)
         return scans.shards_of(self.steps)
 
-    def kinds(self, kind_of: Callable[[Any], str]) -> Kinds:
-        """The kind of each column, derived from its dtype, and the columns stored as float16.
+    def column_types(self, type_of: Callable[[Any], str]) -> ColumnTypes:
+        """The type of each column, derived from its dtype, and the columns stored as float16.
 
         Parameters
         ----------
-        kind_of : callable
-            Maps a dtype to a kind; see `laion_dask.dtypes`.
+        type_of : callable
+            Maps a dtype to a column type; see `laion_dask.dtypes`.
         """
-        by_name = {name: kind_of(dtype) for name, dtype in self.frame.dtypes.items()}
-        return Kinds.of(by_name, self.half)
+        by_name = {name: type_of(dtype) for name, dtype in self.frame.dtypes.items()}
+        return ColumnTypes.of(by_name, self.half)
 
     @cached_property
     def half(self) -> set[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from laion_dask.backend import column_like
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import Kinds, kind_of
+from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.errors import must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
@@ -44,10 +44,16 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     provenance = Provenance.of(frame)
     if provenance.as_read is not None:
         scan, pieces = provenance.as_read
-        kinds = Kinds.of({name: scan.kinds[name] for name in frame.columns}, scan.half)
-        narrowed = graph.read(scan.and_where(parse(expression, kinds)), pieces)
-        return narrowed if list(kinds) == list(scan.kinds) else narrowed[list(kinds)]
-    predicate = parse(expression, provenance.kinds(kind_of))
+        column_types = ColumnTypes.of(
+            {name: scan.column_types[name] for name in frame.columns}, scan.half
+        )
+        narrowed = graph.read(scan.and_where(parse(expression, column_types)), pieces)
+        return (
+            narrowed
+            if list(column_types) == list(scan.column_types)
+            else narrowed[list(column_types)]
+        )
+    predicate = parse(expression, provenance.column_types(column_type))
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
     kept: dd.DataFrame = frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
@@ -61,7 +67,9 @@ def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:
     )
     if expression is not None:
         must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")
-        return Cost(("where",), columns=parse(expression, frame.kinds).columns, notes=(note,))
+        return Cost(
+            ("where",), columns=parse(expression, frame.column_types).columns, notes=(note,)
+        )
     if frame.filtered:
         return Cost(("where",), notes=(note,))
     every = "where: the frame has no filter yet, so it is counted as reading every column"

@@ -52,22 +52,22 @@ def plan_columns(
     OptionError
         When the name of an added column is already in use.
     """
-    kinds: dict[str, set[str]] = {}
+    value_types: dict[str, set[str]] = {}
     captions = 0
     for survey in surveys:
         captions += survey.n_captions
-        for name, field_kinds in survey.kinds.items():
-            kinds.setdefault(name, set()).update(field_kinds)
-    if len(kinds) > MAX_COLUMNS:
+        for name, types in survey.value_types.items():
+            value_types.setdefault(name, set()).update(types)
+    if len(value_types) > MAX_COLUMNS:
         raise ImageError(
-            f"The JSON of the samples has {len(kinds)} different fields, over the limit of "
+            f"The JSON of the samples has {len(value_types)} different fields, over the limit of "
             f"{MAX_COLUMNS}. Expected the same few fields in every sample."
         )
-    caption = next((n for n in CAPTION_FIELDS if n in kinds), "caption" if captions else None)
+    caption = next((n for n in CAPTION_FIELDS if n in value_types), "caption" if captions else None)
     columns = [[name, "string"] for name in (*OURS, caption) if name]
     taken = {name for name, _ in columns}
-    columns += [[name, _type_of(kinds[name])] for name in kinds if name not in taken]
-    taken |= set(kinds)
+    columns += [[name, _type_of(value_types[name])] for name in value_types if name not in taken]
+    taken |= set(value_types)
     rename = [(name, "embed writes", "clip_score='…' in the call") for name in embed_columns]
     rename += [(name, "The head writes", "head.to('…')") for name in heads]
     for name, who, how in rename:
@@ -80,13 +80,13 @@ def plan_columns(
     return columns
 
 
-def _type_of(kinds: set[str]) -> str:
-    kinds = kinds - {"null"}
-    if kinds == {"bool"}:
+def _type_of(value_types: set[str]) -> str:
+    value_types = value_types - {"null"}
+    if value_types == {"bool"}:
         return "bool"
-    if kinds and kinds <= {"int", "wide"}:
+    if value_types and value_types <= {"int", "wide"}:
         return "int64"
-    if kinds and kinds <= {"int", "float"}:
+    if value_types and value_types <= {"int", "float"}:
         return "double"
     return "string"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import OptionError, argument, must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
@@ -45,10 +45,10 @@ class Data:
         By column name in the frame; read from some of the footers if there are many shards.
     fixed : dict of str to float
         Bytes per value in memory, for fixed-width columns.
-    kinds : dict of str to str
-        Kinds of the columns that the scan can read; see `laion_dask.dtypes`.
-    all_kinds : dict of str to str
-        Kinds of the frame's columns, including computed ones.
+    stored_types : dict of str to str
+        Types of the columns that the scan can read; see `laion_dask.dtypes`.
+    column_types : dict of str to str
+        Types of the frame's columns, including computed ones.
     """
 
     pieces: tuple[Piece, ...]
@@ -56,8 +56,8 @@ class Data:
     filtered: frozenset[str]
     sizes: dict[str, dict[str, ColumnSize]]
     fixed: dict[str, float]
-    kinds: dict[str, str]
-    all_kinds: dict[str, str]
+    stored_types: dict[str, str]
+    column_types: dict[str, str]
     backend: str
 
     @property
@@ -134,16 +134,16 @@ def open_data(provenance: Provenance) -> Data:
     types = {name: type_ for scan, _ in scans for name, type_ in scan.types}
     used = {name for scan, _ in scans if scan.where is not None for name in scan.where.columns}
     used |= {name for _, (used_by,) in provenance.uses_of(passes) for name in used_by.columns}
-    kinds = {name: kind for scan, _ in scans for name, kind in scan.kinds.items()}
-    all_kinds = {str(name): kind_of(dtype) for name, dtype in frame.dtypes.items()}
-    all_kinds |= {name: kind for name, kind in kinds.items() if name in all_kinds}
+    stored_types = {name: type_ for scan, _ in scans for name, type_ in scan.column_types.items()}
+    column_types = {str(name): column_type(dtype) for name, dtype in frame.dtypes.items()}
+    column_types |= {name: type_ for name, type_ in stored_types.items() if name in column_types}
     fixed = {name: width for name, t in types.items() if (width := _width(t)) is not None}
     for name, dtype in frame.dtypes.items():  # computed columns
         if name not in types:
             fixed[str(name)] = getattr(dtype, "itemsize", 8)
     columns = tuple(map(str, frame.columns))
     backend = scans[0][0].backend
-    return Data(pieces, columns, frozenset(used), sizes, fixed, kinds, all_kinds, backend)
+    return Data(pieces, columns, frozenset(used), sizes, fixed, stored_types, column_types, backend)
 
 
 def _width(type_: pa.DataType) -> float | None:

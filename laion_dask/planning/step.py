@@ -109,12 +109,12 @@ class FrameFacts:
         return self.data.columns
 
     @property
-    def kinds(self) -> Mapping[str, str]:
-        return self.data.all_kinds
+    def column_types(self) -> Mapping[str, str]:
+        return self.data.column_types
 
     @property
     def computed(self) -> frozenset[str]:
-        return frozenset(self.data.columns).difference(self.data.kinds, PROVENANCE)
+        return frozenset(self.data.columns).difference(self.data.stored_types, PROVENANCE)
 
     @property
     def filtered(self) -> frozenset[str]:
@@ -153,7 +153,7 @@ class FrameFacts:
         if cost.reads == IMAGES:
             return step
         columns = {*cost.columns, *self.data.filtered} if cost.is_pass else {*cost.columns}
-        stored = self.data.stored(columns.intersection(self.data.kinds))
+        stored = self.data.stored(columns.intersection(self.data.stored_types))
         step = replace(
             step,
             metadata_bytes=stored + cost.other_bytes,

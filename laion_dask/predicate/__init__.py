@@ -13,7 +13,7 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is evaluated as code):
 The logic is SQL's (three-valued). A comparison with a null or NaN operand is *unknown*, ``not`` of
 unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
 compared exactly. A float32 column is compared with the constant rounded to float32; a column that a
-file stores as float16, with the constant rounded to float16 as well; columns of different kinds, in
+file stores as float16, with the constant rounded to float16 as well; columns of different types, in
 float64. An expression has at most a thousand tests; an ``in`` list counts as one test and may have
 a hundred thousand values. ``lower`` is Python's, with its version of Unicode; ``len`` counts code
 points.

@@ -9,13 +9,13 @@ from laion_dask.predicate.nodes import Predicate
 from laion_dask.predicate.parser import parse
 
 
-def clauses(predicate: Predicate, kinds: Mapping[str, str]) -> list[Predicate]:
+def clauses(predicate: Predicate, column_types: Mapping[str, str]) -> list[Predicate]:
     """The operands of ``and`` at the top level of a filter, in the order in which they are written.
 
     Parameters
     ----------
     predicate : Predicate
-    kinds : mapping of str to str
+    column_types : mapping of str to str
         As for `parse`.
 
     Returns
@@ -24,7 +24,7 @@ def clauses(predicate: Predicate, kinds: Mapping[str, str]) -> list[Predicate]:
         A row passes the filter if it passes all of them, also in three-valued logic.
     """
     tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
-    return [parse(ast.unparse(clause), kinds) for clause in _parts(tree.body)]
+    return [parse(ast.unparse(clause), column_types) for clause in _parts(tree.body)]
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:

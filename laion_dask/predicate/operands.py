@@ -40,8 +40,8 @@ def _shown(text: str) -> str:
 class OperandParser:
     """Turns the operands in a syntax tree into nodes, and records the columns that they name."""
 
-    def __init__(self, text: str, kinds: Mapping[str, str]) -> None:
-        self.text, self.kinds = text, kinds
+    def __init__(self, text: str, column_types: Mapping[str, str]) -> None:
+        self.text, self.column_types = text, column_types
         self.columns: dict[str, None] = {}
         self.n_tests = self.n_operations = 0
 
@@ -97,7 +97,7 @@ class OperandParser:
             return self.call(node)
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node)
-            hint = f" Write {self.written(name)}." if name in self.kinds else ""
+            hint = f" Write {self.written(name)}." if name in self.column_types else ""
             raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
@@ -131,16 +131,16 @@ class OperandParser:
         if self.text.isascii():
             return node.id
         written = ast.get_source_segment(self.text, node)
-        return written if written is not None and written in self.kinds else node.id
+        return written if written is not None and written in self.column_types else node.id
 
     def column(self, name: str) -> Name:
-        if name not in self.kinds:
+        if name not in self.column_types:
             raise ColumnError(
                 f"{argument('where', cut(self.text))} names an unknown column {name!r}."
-                f"{did_you_mean(name, self.kinds)}"
+                f"{did_you_mean(name, self.column_types)}"
             )
         self.columns[name] = None
-        return Name(name, self.kinds[name], name in getattr(self.kinds, "half", ()))
+        return Name(name, self.column_types[name], name in getattr(self.column_types, "half", ()))
 
     def constant(self, node: ast.Constant) -> Constant:
         value = node.value

@@ -48,7 +48,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
     text : str
         For instance ``"similarity > 0.28 and language in ('en', 'de')"``.
     kinds : mapping of str to str
-        Every column and its kind: string, integer, float32, float64, boolean or other.
+        Every column and its type: string, integer, float32, float64, boolean or other.
 
     Raises
     ------
@@ -146,7 +146,7 @@ class _Parser(OperandParser):
         one, two = self.value(left), self.value(right)
         if isinstance(one, Constant) and isinstance(two, Constant):
             texts = (c.value for c in (one, two) if isinstance(c.value, str))
-            named = [text for text in texts if text in self.kinds]
+            named = [text for text in texts if text in self.column_types]
             hint = f" The column is written {self.written(named[0])}, unquoted." if named else ""
             raise self.refuse(node, f"compares two constants. Name a column on one side.{hint}")
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)

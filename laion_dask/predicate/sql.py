@@ -156,7 +156,7 @@ class _Writer:
         raise AssertionError(node)
 
     def sides(self, node: Compare) -> tuple[str, str]:
-        """Both operands; two columns of different kinds are converted to float64."""
+        """Both operands; two columns of different types are converted to float64."""
         left, right = self.value(node.left), self.value(node.right)
         constant = isinstance(node.left, Constant) or isinstance(node.right, Constant)
         if node.left.kind != node.right.kind and not constant:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.runtime import graph
 from laion_dask.scoring.score import check_free
@@ -82,7 +82,7 @@ def language(
     must_be("The frame", frame, dd.DataFrame, "a Dask DataFrame, as read_shards returns")
     if column not in frame.columns:
         raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
-    if kind_of(frame.dtypes[column]) != "string":
+    if column_type(frame.dtypes[column]) != "string":
         raise OptionError(
             f"The column {column!r} holds {frame.dtypes[column]}. Name a text column with column=."
         )

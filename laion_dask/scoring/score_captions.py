@@ -7,7 +7,7 @@ from dataclasses import replace
 import dask.dataframe as dd
 
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be
 from laion_dask.models.heads import Head
 from laion_dask.models.heads.captions import PROFANITY_RATE
@@ -54,7 +54,7 @@ def score_captions(frame: dd.DataFrame, *heads: Head, column: str = "text") -> d
     names = [head.name for head in specs]
     if column not in frame.columns:
         raise ColumnError(f"column is {column!r}.{did_you_mean(str(column), frame.columns)}")
-    if kind_of(frame.dtypes[column]) != "string":
+    if column_type(frame.dtypes[column]) != "string":
         raise OptionError(
             f"The column {column!r} holds {frame.dtypes[column]}. Name a text column with column=."
         )

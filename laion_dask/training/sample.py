@@ -69,10 +69,10 @@ def as_labels(values: np.ndarray, label: str) -> np.ndarray:
 def sample_meta(**counts: int) -> pd.DataFrame:
     """A row of counts in the columns of a sample; empty without counts."""
     line = {"shard": -1, "row": -1, "y": False, "order": 0, "n_read": 0, "n_unlabelled": 0}
-    kinds = ("int32", "int64", "bool", "uint64", "int64", "int64")
+    dtypes = ("int32", "int64", "bool", "uint64", "int64", "int64")
     values = {**line, **counts}
     lines = [list(values.values())] if counts else []
-    return pd.DataFrame(lines, columns=list(values)).astype(dict(zip(values, kinds, strict=True)))
+    return pd.DataFrame(lines, columns=list(values)).astype(dict(zip(values, dtypes, strict=True)))
 
 
 def first(rows: pd.DataFrame, max_rows: int) -> pd.DataFrame:

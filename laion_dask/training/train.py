@@ -14,7 +14,7 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
 from laion_dask.extras import require_extra
 from laion_dask.frame.provenance import Provenance
@@ -200,7 +200,7 @@ def _label_column(frame, label: str | None) -> str:
     if label is not None and label not in candidates:
         raise no_column(label, candidates)
     label = label or candidates[0]
-    if kind_of(frame.dtypes[label]) in ("string", "other"):
+    if column_type(frame.dtypes[label]) in ("string", "other"):
         raise OptionError(
             f"The column {label!r} holds {frame.dtypes[label]}. Expected 0 and 1, or true and "
             "false; make them with a comparison, such as frame.x > 0.5."

@@ -206,17 +206,17 @@ def test_few_rows_and_none(write):
 
 
 def test_it_binds_pickles_and_has_equals():
-    kinds = {"url": "string", "language": "string", "similarity": "float64"}
+    column_types = {"url": "string", "language": "string", "similarity": "float64"}
     for measure in (concentration(), concentration("language"), concentration("tld", column="url")):
-        bound = measure.bind(kinds)
+        bound = measure.bind(column_types)
         assert pickle.loads(pickle.dumps(bound)) == bound and hash(bound) == hash(bound)
-    assert concentration("language").bind(kinds).reads == ("language",)
-    assert concentration().bind(kinds).reads == ("url",)
+    assert concentration("language").bind(column_types).reads == ("language",)
+    assert concentration().bind(column_types).reads == ("url",)
     assert concentration(k=[10, 1, 10]) == concentration(k=(1, 10))
 
 
 def test_what_it_refuses():
-    kinds = {"url": "string", "language": "string", "similarity": "float64"}
+    column_types = {"url": "string", "language": "string", "similarity": "float64"}
     for options, kind, message in [
         ({"of": "domian"}, ColumnError, r"of is 'domian'\. .*Did you mean 'domain'"),
         ({"of": "similarity"}, OptionError, "holds float64, which cannot be used as labels"),
@@ -224,7 +224,7 @@ def test_what_it_refuses():
         ({"column": "link"}, ColumnError, "no column 'link'"),
     ]:
         with pytest.raises(kind, match=message):
-            concentration(**options).bind(kinds)
+            concentration(**options).bind(column_types)
     for options, message in [
         ({"of": 3}, "of is 3"),
         ({"top": -1}, "top is -1"),

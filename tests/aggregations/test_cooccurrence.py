@@ -253,13 +253,13 @@ def test_words_may_be_any_text():
 
 
 def test_only_the_named_columns_are_read_and_all_pickles():
-    kinds = {"text": "string", "language": "string", "width": "integer"}
+    column_types = {"text": "string", "language": "string", "width": "integer"}
     for measure, reads in (
         (cooccurrence(JOBS, by="language"), ("text", "language")),
         (cooccurrence(JOBS, by=PEOPLE, pairs=[("he", "she")]), ("text",)),
         (intersections("width", JOBS, "language"), ("width", "text", "language")),
     ):
-        bound = measure.bind(kinds)
+        bound = measure.bind(column_types)
         assert bound.reads == reads
         assert pickle.loads(pickle.dumps(bound)) == bound and hash(bound) == hash(bound)
 

@@ -7,7 +7,7 @@ import pytest
 from support.frames import both
 
 import laion_dask as ld
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
@@ -70,11 +70,11 @@ def test_every_threshold_keeps_what_where_keeps(write, kind):
     frame = ld.read_shards(write("shards/0.parquet", {"similarity": values}))
     result = ld.distributions(frame, "similarity")["similarity"]
     kept = {keep: result.thresholds(keep)["kept"] for keep in ("below", "above")}
-    seen, kinds = frame.compute(), {"similarity": kind_of(frame.dtypes["similarity"])}
+    seen, column_types = frame.compute(), {"similarity": column_type(frame.dtypes["similarity"])}
     for at, t in enumerate(edges):
         for keep, op in (("below", "<"), ("above", ">=")):
             expression = f"similarity {op} {t!r}"
-            assert kept[keep][at] == passes(seen, parse(expression, kinds)).sum(), expression
+            assert kept[keep][at] == passes(seen, parse(expression, column_types)).sum(), expression
             if at % 20 == 10:
                 assert kept[keep][at] == len(frame.laion.where(expression)), expression
 

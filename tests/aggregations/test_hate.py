@@ -251,10 +251,10 @@ def test_two_frames_compared_by_their_files():
 def test_what_it_reads_and_refuses():
     frame = dd.from_pandas(captions(30), npartitions=2)
     statistic = measure("hateful")
-    kinds = {"hateful": "float32", "text": "string", "shard": "integer"}
-    assert statistic.bind(kinds).reads == ("hateful",)
-    assert measure("hateful", per_file=True).bind(kinds).reads == ("hateful", "shard")
-    assert pickle.loads(pickle.dumps(statistic.bind(kinds))) == statistic.bind(kinds)
+    column_types = {"hateful": "float32", "text": "string", "shard": "integer"}
+    assert statistic.bind(column_types).reads == ("hateful",)
+    assert measure("hateful", per_file=True).bind(column_types).reads == ("hateful", "shard")
+    assert pickle.loads(pickle.dumps(statistic.bind(column_types))) == statistic.bind(column_types)
     assert hash(statistic) == hash(measure("hateful", threshold=[0.5]))
     with pytest.raises(ColumnError, match="Did you mean 'hateful'"):
         statistics(frame, measure("hatefull"))

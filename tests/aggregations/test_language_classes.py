@@ -23,12 +23,12 @@ def test_three_classes():
 
 
 def test_what_the_classes_refuse():
-    kinds = {"language": "string", "width": "integer"}
-    bound = language_class().bind(kinds)
+    column_types = {"language": "string", "width": "integer"}
+    bound = language_class().bind(column_types)
     assert bound.reads == ("language",) and pickle.loads(pickle.dumps(bound)) == bound
     with pytest.raises(ColumnError, match=r"no column 'lang'.*'language'.*laion\.language"):
-        language_class("lang").bind(kinds)
+        language_class("lang").bind(column_types)
     with pytest.raises(OptionError, match="holds integer"):
-        language_class("width").bind(kinds)
+        language_class("width").bind(column_types)
     with pytest.raises(OptionError, match="Expected the name of a column"):
         language_class(3)

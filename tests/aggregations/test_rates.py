@@ -195,18 +195,23 @@ def test_zero_rows(rated_shards, tmp_path):
 
 
 def test_only_the_named_columns_are_read(rated_shards):
-    kinds = {"text": "string", "punsafe": "float32", "language": "string", "shard": "integer"}
-    kinds["similarity"] = "float64"
-    assert rates(UNSAFE, by="language").bind(kinds).reads == ("punsafe", "language", "shard")
-    assert rates(None, by=WORDS).bind(kinds).reads == ("text", "shard")
+    column_types = {
+        "text": "string",
+        "punsafe": "float32",
+        "language": "string",
+        "shard": "integer",
+    }
+    column_types["similarity"] = "float64"
+    assert rates(UNSAFE, by="language").bind(column_types).reads == ("punsafe", "language", "shard")
+    assert rates(None, by=WORDS).bind(column_types).reads == ("text", "shard")
     assert rates(UNSAFE).bind({"punsafe": "float32"}).reads == ("punsafe",)
-    assert curve("similarity", by=WORDS).bind(kinds).reads == ("similarity", "text")
+    assert curve("similarity", by=WORDS).bind(column_types).reads == ("similarity", "text")
 
 
 def test_statistics_pickle(rated_shards):
-    kinds = {"punsafe": "float32", "language": "string", "shard": "integer"}
+    column_types = {"punsafe": "float32", "language": "string", "shard": "integer"}
     for measure in (rates(UNSAFE, by="language"), curve("punsafe", by=["language"])):
-        for one in (measure, measure.bind(kinds)):
+        for one in (measure, measure.bind(column_types)):
             assert pickle.loads(pickle.dumps(one)) == one and hash(one) == hash(one)
 
 

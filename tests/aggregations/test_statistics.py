@@ -40,8 +40,8 @@ class Count(Statistic):
     column: str
     name = "count"
 
-    def bind(self, kinds: Mapping[str, str]) -> Statistic:
-        ByColumn(self.column).bind(kinds)
+    def bind(self, column_types: Mapping[str, str]) -> Statistic:
+        ByColumn(self.column).bind(column_types)
         return self
 
     @property
@@ -227,9 +227,9 @@ def test_members():
 
 def test_what_a_pass_needs_can_be_sent_to_a_worker(shards):
     frame = ld.read_shards(str(shards))
-    kinds = dict.fromkeys(("text", "width", "language", "punsafe"), "string")
+    column_types = dict.fromkeys(("text", "width", "language", "punsafe"), "string")
     for measure in (ld.describe(), Count("language")):
-        bound = measure.bind(kinds)
+        bound = measure.bind(column_types)
         assert pickle.loads(pickle.dumps(bound)) == bound
         hash(bound)
     with dask.config.set(scheduler="processes", num_workers=2):

@@ -22,7 +22,7 @@ from support.where_language import TYPES, compare_values, expressions, tables
 
 from laion_dask.aggregations.curve import curve
 from laion_dask.aggregations.engine.statistics import statistics
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, PredicateError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows
@@ -35,10 +35,10 @@ from laion_dask.predicate import parse
 def engines(path: str):
     """Functions from an expression to (rows kept, number undecided): both scans and the frame."""
     scan, [piece] = Provenance.of(read_shards(path)).as_read
-    frame = scan(piece, list(scan.kinds))
+    frame = scan(piece, list(scan.column_types))
 
     def scanned(text, scan):
-        scan = scan.and_where(parse(text, scan.kinds))
+        scan = scan.and_where(parse(text, scan.column_types))
         result = scan.read(piece, ["row"])
         kept = on_host(scan(piece, ["row"]))["row"].tolist()
         assert result.table["row"].to_pylist() == kept
@@ -46,8 +46,8 @@ def engines(path: str):
         return kept, result.unscored
 
     def masked(text):
-        kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
-        predicate = parse(text, kinds)
+        column_types = {name: column_type(dtype) for name, dtype in frame.dtypes.items()}
+        predicate = parse(text, column_types)
         kept = on_host(frame["row"][passes(frame, predicate)]).tolist()
         return kept, undecided(frame, predicate).sum()
 
@@ -164,30 +164,30 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
     ],
 )
 def test_the_hint_shows_the_form_that_works(text, hint):
-    kinds = {"image url": "string", "a.b": "integer", "class": "integer", "": "integer"}
+    column_types = {"image url": "string", "a.b": "integer", "class": "integer", "": "integer"}
     with pytest.raises(PredicateError, match=re.escape(hint)):
-        parse(text, {"text": "string", "width": "integer", **kinds})
+        parse(text, {"text": "string", "width": "integer", **column_types})
 
 
 def test_a_name_is_the_column_that_is_written_so():
     """Python normalizes some Unicode letters in identifiers."""
-    kinds = {
+    column_types = {
         "\uff83\uff77\uff7d\uff84": "integer",
         "\u30c6\u30ad\u30b9\u30c8": "integer",
         "\xb5": "integer",
     }
-    for name in kinds:
-        assert parse(f"{name} > 1", kinds).columns == (name,)
+    for name in column_types:
+        assert parse(f"{name} > 1", column_types).columns == (name,)
     assert parse("\u212a > 1", {"K": "integer"}).columns == ("K",)
     assert parse("text == '' or text in ('', \"'\", 'b')", KINDS)
 
 
 def test_so_many_tests_and_no_more():
     """The limit exists because DuckDB took 3 GB for a chain of 1,000 computed comparisons."""
-    kinds = {"text": "string", "width": "integer"}
-    parse(" or ".join(["width == 1"] * 1000), kinds)
-    parse(" or ".join(["text.lower().contains('a')"] * 1000), kinds)
-    parse(f"width in ({','.join(map(str, range(50_000)))})", kinds)
+    column_types = {"text": "string", "width": "integer"}
+    parse(" or ".join(["width == 1"] * 1000), column_types)
+    parse(" or ".join(["text.lower().contains('a')"] * 1000), column_types)
+    parse(f"width in ({','.join(map(str, range(50_000)))})", column_types)
     for text in (
         " or ".join(["width == 1"] * 1001),
         " < ".join(["width"] * 1002),
@@ -195,7 +195,7 @@ def test_so_many_tests_and_no_more():
         " or ".join(["(width + 1) * 2 / 3 > 1"] * 400),
     ):
         with pytest.raises(PredicateError, match="more than 1,000 tests"):
-            parse(text, kinds)
+            parse(text, column_types)
 
 
 def test_a_wrong_column_is_named_with_the_nearest():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.groupings import Coded
-from support.simulated_rows import CHECKED, KINDS
+from support.simulated_rows import CHECKED, COLUMN_TYPES
 
 from laion_dask.aggregations import ReportOptions
 from laion_dask.aggregations.contingency import ContingencyTable
@@ -83,7 +83,7 @@ def q_of_rates(k: np.ndarray, rows: int) -> pd.Series:
     counts[0] = counts.sum(axis=0)
     labels = (ALL, *((1, name) for name in names), NONE)
     state = (Tally(Counts((labels,), counts), None),)
-    table = rates("x", by="g").bind(KINDS).finalize(state, ReportOptions())
+    table = rates("x", by="g").bind(COLUMN_TYPES).finalize(state, ReportOptions())
     return table.set_index("group")["q"].loc[list(names)]
 
 
@@ -92,7 +92,7 @@ def q_of_an_audit(k: np.ndarray, rows: int) -> pd.Series:
     of = {str(name): (rows, rows - gone, 0) for name, gone in enumerate(k.tolist())}
     everyone = (rows * len(k), rows * len(k) - int(k.sum()), 0)
     state = ExclusionCounts(everyone, (of,), ((0, 0, 0),))
-    table = excluded_by("not x", "g").bind(KINDS).finalize(state, ReportOptions())
+    table = excluded_by("not x", "g").bind(COLUMN_TYPES).finalize(state, ReportOptions())
     return table.set_index("group")["q"].loc[list(of)]
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binom
 from support.groupings import Coded
-from support.simulated_rows import CHECKED, KINDS
+from support.simulated_rows import CHECKED, COLUMN_TYPES
 
 from laion_dask.aggregations import Partition, ReportOptions
 from laion_dask.aggregations.cooccurrence import cooccurrence
@@ -36,7 +36,7 @@ SEEDS = range(200)
 
 def compute(measure, columns: dict) -> pd.DataFrame:
     """Compute a statistic of some columns, in three partitions."""
-    measure, whole = measure.bind(KINDS), pa.table(columns)
+    measure, whole = measure.bind(COLUMN_TYPES), pa.table(columns)
     cuts = [0, len(whole) // 4, len(whole) // 2, len(whole)]
     parts = [whole[a:b].select(list(measure.reads)) for a, b in pairwise(cuts)]
     states = [pickle.loads(pickle.dumps(measure.chunk(Partition(part)))) for part in parts]

@@ -15,7 +15,7 @@ class Words(Grouping):
     words: tuple[str, ...]
     no_group: str = "(none)"
 
-    def bind(self, kinds):
+    def bind(self, column_types):
         return self
 
     @property
@@ -47,7 +47,7 @@ class Coded(Grouping):
     labels: tuple[str, ...]
     no_group: str = "(none)"
 
-    def bind(self, kinds):
+    def bind(self, column_types):
         return self
 
     @property

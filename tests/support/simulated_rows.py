@@ -2,7 +2,7 @@
 
 #: The seeds whose rows also go through the statistics.
 CHECKED = (0, 77, 199)
-KINDS = {
+COLUMN_TYPES = {
     "x": "boolean", "score": "float64", "g": "integer", "h": "integer", "shard": "integer",
     "w": "integer",
 }  # fmt: skip

@@ -228,11 +228,11 @@ def test_hosts_are_cut_once_for_all_levels(monkeypatch):
 
 
 def test_what_groupings_refuse(monkeypatch):
-    kinds = {"url": "string", "width": "integer"}
+    column_types = {"url": "string", "width": "integer"}
     with pytest.raises(ColumnError, match=r"no column 'ulr'\. Did you mean 'url'"):
-        domains("ulr").bind(kinds)
+        domains("ulr").bind(column_types)
     with pytest.raises(OptionError, match="holds integer"):
-        tlds("width").bind(kinds)
+        tlds("width").bind(column_types)
     with pytest.raises(OptionError, match="a column of URLs"):
         domains(None)
     monkeypatch.setattr(measures, "MAX_GROUPS", 3)

@@ -131,8 +131,8 @@ class Mentions(Statistic):
     by: Grouping
     name = "mentions"
 
-    def bind(self, kinds):
-        return Mentions(self.by.bind(kinds))
+    def bind(self, column_types):
+        return Mentions(self.by.bind(column_types))
 
     @property
     def reads(self):

@@ -119,13 +119,13 @@ class Statistic(ABC):
         return Cost((f"statistic {self.name}",))
 
     @abstractmethod
-    def bind(self, kinds: Mapping[str, str]) -> Self:
+    def bind(self, column_types: Mapping[str, str]) -> Self:
         """The statistic bound to a frame: columns looked up, expressions parsed.
 
         Parameters
         ----------
-        kinds : mapping of str to str
-            Each column's kind, as `laion_dask.dtypes` defines it.
+        column_types : mapping of str to str
+            Each column's type, as `laion_dask.dtypes` defines it.
 
         Raises
         ------

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.cost import Cost, PlannedFrame, is_spec
-from laion_dask.dtypes import measured_kind_of
+from laion_dask.dtypes import measured_column_type
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.map_with_accounting import map_with_accounting
@@ -110,8 +110,8 @@ def bind(provenance: Provenance, measures: Sequence[_Statistic]) -> tuple[_Stati
         must_be(
             "A statistic", measure, Statistic, "a statistic of laion_dask, such as ld.describe()"
         )
-    kinds = provenance.kinds(measured_kind_of)
-    return tuple(measure.bind(kinds) for measure in measures)
+    column_types = provenance.column_types(measured_column_type)
+    return tuple(measure.bind(column_types) for measure in measures)
 
 
 def collect(

@@ -81,7 +81,7 @@ class Grouping(ABC):
         return Cost((f"grouping {type(self).__name__}",))
 
     @abstractmethod
-    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+    def bind(self, column_types: Mapping[str, str]) -> Grouping:
         """The grouping bound to a frame.
 
         Raises
@@ -155,17 +155,17 @@ class ByColumn(Grouping):
     no_group = "(null)"
     cost = Cost(("grouping column",))
 
-    def bind(self, kinds: Mapping[str, str]) -> Grouping:
-        if self.axis not in kinds:
+    def bind(self, column_types: Mapping[str, str]) -> Grouping:
+        if self.axis not in column_types:
             raise ColumnError(
-                f"The frame has no column {self.axis!r}.{did_you_mean(self.axis, kinds)}"
+                f"The frame has no column {self.axis!r}.{did_you_mean(self.axis, column_types)}"
                 + _grouping_hint(self.axis)
             )
-        if kinds[self.axis] not in ("string", "integer", "boolean"):
+        if column_types[self.axis] not in ("string", "integer", "boolean"):
             raise OptionError(
-                f"The column {self.axis!r} holds {kinds[self.axis]}, which cannot be grouped. Name "
-                "a column of text, integers or booleans, or count by thresholds with "
-                "ld.curve(...)."
+                f"The column {self.axis!r} holds {column_types[self.axis]}, which cannot be "
+                "grouped. Name a column of text, integers or booleans, or count by thresholds "
+                "with ld.curve(...)."
             )
         return self
 

@@ -27,7 +27,7 @@ def _hosts(partition: Partition, column: str) -> Hosts:
     return hosts(partition.table[column])
 
 
-def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
+def check_addresses(column: str, column_types: Mapping[str, str]) -> None:
     """Raise unless a column can hold URLs.
 
     Raises
@@ -35,11 +35,12 @@ def check_addresses(column: str, kinds: Mapping[str, str]) -> None:
     ColumnError, OptionError
         If the frame has no such column, or it does not hold text.
     """
-    if column not in kinds:
-        raise no_column(column, kinds)
-    if kinds[column] != "string":
+    if column not in column_types:
+        raise no_column(column, column_types)
+    if column_types[column] != "string":
         raise OptionError(
-            f"The column {column!r} holds {kinds[column]}. Name a column of URLs with column=."
+            f"The column {column!r} holds {column_types[column]}. Name a column of URLs with "
+            "column=."
         )
 
 
@@ -57,8 +58,8 @@ class BySite(Grouping):
     def axis(self) -> str:
         return self.level
 
-    def bind(self, kinds: Mapping[str, str]) -> Grouping:
-        check_addresses(self.column, kinds)
+    def bind(self, column_types: Mapping[str, str]) -> Grouping:
+        check_addresses(self.column, column_types)
         return self
 
     @property

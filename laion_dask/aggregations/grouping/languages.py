@@ -27,13 +27,13 @@ class LanguageClass(Grouping):
     no_group = "(null)"
     cost = Cost(("grouping column",))
 
-    def bind(self, kinds: Mapping[str, str]) -> Grouping:
-        if self.column not in kinds:
-            raise no_column(self.column, kinds, "df.laion.language() makes one.")
-        if kinds[self.column] != "string":
+    def bind(self, column_types: Mapping[str, str]) -> Grouping:
+        if self.column not in column_types:
+            raise no_column(self.column, column_types, "df.laion.language() makes one.")
+        if column_types[self.column] != "string":
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Name a column of language "
-                "codes, such as the one df.laion.language() adds."
+                f"The column {self.column!r} holds {column_types[self.column]}. Name a column of "
+                "language codes, such as the one df.laion.language() adds."
             )
         return self
 
@@ -62,14 +62,14 @@ class DetectedLanguage(Grouping):
     no_group = "(null)"
     cost = Cost(("language",))
 
-    def bind(self, kinds: Mapping[str, str]) -> Grouping:
+    def bind(self, column_types: Mapping[str, str]) -> Grouping:
         column = self.detector.column
-        if column not in kinds:
-            raise no_column(column, kinds, "Languages are detected in captions.")
-        if kinds[column] != "string":
+        if column not in column_types:
+            raise no_column(column, column_types, "Languages are detected in captions.")
+        if column_types[column] != "string":
             raise OptionError(
-                f"The column {column!r} holds {kinds[column]}. Languages are detected in captions; "
-                "expected a column of text."
+                f"The column {column!r} holds {column_types[column]}. Languages are detected in "
+                "captions; expected a column of text."
             )
         return self
 

@@ -109,14 +109,14 @@ class Terms(Grouping):
             captions = pa.chunked_array([captions])
         return *mentions(captions, (self.terms,)), len(captions)
 
-    def bind(self, kinds: Mapping[str, str]) -> Terms:
-        if self.column not in kinds:
+    def bind(self, column_types: Mapping[str, str]) -> Terms:
+        if self.column not in column_types:
             raise no_column(
-                self.column, kinds, "Name the column of captions: ld.terms(…, column=…)."
+                self.column, column_types, "Name the column of captions: ld.terms(…, column=…)."
             )
-        if kinds[self.column] != "string":
+        if column_types[self.column] != "string":
             raise OptionError(
-                f"The column {self.column!r} holds {kinds[self.column]}. Terms are found in "
+                f"The column {self.column!r} holds {column_types[self.column]}. Terms are found in "
                 "captions; expected a column of text: ld.terms(…, column=…)."
             )
         return self

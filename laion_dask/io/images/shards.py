@@ -39,8 +39,8 @@ class Survey:
     ----------
     n_samples : int
     n_captions : int
-    kinds : dict of str to set of str
-        JSON field → the kinds of its values: ``null bool int wide bigint float str json``.
+    value_types : dict of str to set of str
+        JSON field → the types of its values: ``null bool int wide bigint float str json``.
         ``wide`` is an integer that exceeds the 53 bits that a float represents exactly,
         ``bigint`` one that exceeds 64 bits.
     listing_sha256 : str
@@ -49,7 +49,7 @@ class Survey:
 
     n_samples: int = 0
     n_captions: int = 0
-    kinds: dict[str, set[str]] = field(default_factory=dict)
+    value_types: dict[str, set[str]] = field(default_factory=dict)
     listing_sha256: str = ""
 
     def add(self, sample: Sample) -> None:
@@ -57,10 +57,10 @@ class Survey:
         self.n_samples += 1
         self.n_captions += sample.caption is not None
         for name, value in sample.fields.items():
-            self.kinds.setdefault(name, set()).add(_kind(value))
+            self.value_types.setdefault(name, set()).add(_json_type(value))
 
 
-def _kind(value) -> str:
+def _json_type(value) -> str:
     match value:
         case None:
             return "null"

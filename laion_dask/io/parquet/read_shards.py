@@ -132,7 +132,7 @@ def read_shards(
         half=frozenset(n for s in shards for _, n, t in s.columns if pa.types.is_float16(t)),
     )
     if where is not None:
-        scan = scan.and_where(parse(where, scan.kinds))
+        scan = scan.and_where(parse(where, scan.column_types))
     groups = [footer.row_groups for footer in footers]
     pieces = [p for s, g in zip(shards, groups, strict=True) for p in _split(s, g, max_rows)]
     frame = graph.read(scan, pieces)

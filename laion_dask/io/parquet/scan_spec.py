@@ -9,7 +9,7 @@ from typing import Self
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow
-from laion_dask.dtypes import Kinds, kind_of_arrow
+from laion_dask.dtypes import ColumnTypes, arrow_column_type
 from laion_dask.predicate import Predicate
 
 
@@ -44,10 +44,10 @@ class ScanSpec:
         return ("laion_dask.Scan", types, where, self.backend, self.invalid_text, self.searched)
 
     @property
-    def kinds(self) -> Kinds:
-        """The kind of each column, for a ``where`` expression."""
-        kinds = {name: kind_of_arrow(type_) for name, type_ in self.types}
-        return Kinds.of(kinds, self.half)
+    def column_types(self) -> ColumnTypes:
+        """The type of each column, for a ``where`` expression."""
+        column_types = {name: arrow_column_type(type_) for name, type_ in self.types}
+        return ColumnTypes.of(column_types, self.half)
 
     def and_where(self, predicate: Predicate) -> Self:
         """The same scan with an additional condition."""

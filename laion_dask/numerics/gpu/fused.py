@@ -148,8 +148,8 @@ def _warn_once(name: str, error: Exception) -> None:
 def _check(rows, vectors) -> None:
     import torch
 
-    kinds = (torch.float16, torch.bfloat16, torch.float32)
-    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype not in kinds:
+    dtypes = (torch.float16, torch.bfloat16, torch.float32)
+    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype not in dtypes:
         raise EmbeddingsError(
             f"Rows were given as {rows.dtype} of shape {tuple(rows.shape)}. Expected (n, dim) of "
             "float16, bfloat16 or float32; convert them first."

@@ -51,7 +51,7 @@ def test_a_binary_column_with_metadata_beside_it(write):
     assert samples[0].fields["when"] == "2026-01-01 00:00:00" and "jpg" not in samples[0].fields
     survey = ParquetShard(path).survey()
     assert (survey.n_samples, survey.n_captions) == (5, 3)
-    assert survey.kinds["similarity"] == {"float", "null"}
+    assert survey.value_types["similarity"] == {"float", "null"}
 
 
 def test_hugging_face_structs_and_cells_without_a_picture(write):

@@ -18,7 +18,7 @@ from support.shards import collection, laion_table, vectors, write_shard
 
 import laion_dask as ld
 from laion_dask.backend import frame_to_arrow
-from laion_dask.dtypes import kind_of
+from laion_dask.dtypes import column_type
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes, undecided
 from laion_dask.models import heads
@@ -79,8 +79,8 @@ def lines(frame) -> list[dict]:
 
 def decided(frame, expression: str):
     """The rows that an expression keeps in a computed frame, and the number of undecided rows."""
-    kinds = {name: kind_of(dtype) for name, dtype in frame.dtypes.items()}
-    predicate = parse(expression, kinds)
+    column_types = {name: column_type(dtype) for name, dtype in frame.dtypes.items()}
+    predicate = parse(expression, column_types)
     kept = frame["row"][passes(frame, predicate)].to_numpy().tolist()
     return kept, int(undecided(frame, predicate).sum())
 
@@ -88,7 +88,7 @@ def decided(frame, expression: str):
 def same_rows(path, expressions) -> None:
     """Check that expressions keep the same rows with both backends; some also in the scan."""
     scans = [Provenance.of(frame).as_read for frame in two(path)]
-    parts = [scan(piece, list(scan.kinds)) for scan, [piece] in scans]
+    parts = [scan(piece, list(scan.column_types)) for scan, [piece] in scans]
     for expression in expressions:
         one, other = (decided(part, expression) for part in parts)
         assert one == other, expression

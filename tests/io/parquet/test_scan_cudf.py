@@ -54,9 +54,9 @@ def test_the_same_rows_as_duckdb(table, chosen, size):
         path = str(Path(folder) / "a.parquet")
         pq.write_table(pa.table(columns), path, row_group_size=size)
         scan, [piece] = opened(path)
-        check(scan, piece, list(scan.kinds))
+        check(scan, piece, list(scan.column_types))
         for text, meaning in chosen:
-            narrowed = scan.and_where(parse(text, scan.kinds))
+            narrowed = scan.and_where(parse(text, scan.column_types))
             frame, unscored = check(narrowed, piece, ["row", "text", "f32", "shard"])
             truth = [meaning(row) for row in table]
             assert frame["row"].tolist() == [i for i, value in enumerate(truth) if value is True]
@@ -70,7 +70,7 @@ def test_types_that_differ_from_shard_to_shard(write):
     for where in (None, "width > 1", "width is None", "n > 1 or width > 3"):
         scan, pieces = opened(Path(path).parent, where=where)
         for piece in pieces:
-            check(scan, piece, list(scan.kinds))
+            check(scan, piece, list(scan.column_types))
     bad = write("t/1.parquet", {"WIDTH": pa.array([4.0, 4.5])})
     scan, [piece] = opened(bad)
     with pytest.raises(SchemaError, match=r"Row 1 of shard .* has width = 4.5"):
@@ -210,7 +210,7 @@ def test_an_index_of_pandas_is_a_column_or_nothing(tmp_path, name):
     frame.to_parquet(path, row_group_size=2)
     for where in (None, "width > 3"):
         scan, [piece] = opened(path, where=where)
-        check(scan, piece, list(scan.kinds))
+        check(scan, piece, list(scan.column_types))
 
 
 def on_gpu(monkeypatch, path, decoder=PandasDecoder, **options):
