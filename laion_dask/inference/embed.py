@@ -28,7 +28,8 @@ from laion_dask.runtime.tasks import Run, run_each
 from laion_dask.runtime.workers import waiting_client
 from laion_dask.validation import whole_number
 
-#: With fewer shards per core than this, each shard gets two lanes, so no core idles at the end.
+#: With fewer shards per core than this, each shard gets two concurrent batches, so that no core
+#: idles at the end.
 FEW_SHARDS = 4
 
 #: Libraries whose version can change digits of the results.
@@ -46,7 +47,7 @@ class _Work:
     columns: list
     folder: EmbedFolder
     batch_size: int
-    lanes: int
+    n_concurrent: int
 
 
 def embed(
@@ -141,7 +142,14 @@ def embed(
     plan = folder.begin(plan)
     pending = [number for number in range(len(shards)) if not folder.is_done(number)]
     work = _Work(
-        model, plan["precision"], heads, score, plan["columns"], folder, batch_size, _lanes(pending)
+        model,
+        plan["precision"],
+        heads,
+        score,
+        plan["columns"],
+        folder,
+        batch_size,
+        _n_concurrent_batches(pending),
     )
     try:
         run_each(
@@ -208,12 +216,12 @@ def _plan(model: ClipModel, precision: str, heads, score, shards: list, surveys:
     }
 
 
-def _lanes(pending: list[int]) -> int:
+def _n_concurrent_batches(pending: list[int]) -> int:
     """The number of concurrent batches per shard, so that all shards together use all cores."""
     if waiting_client() is not None:
         return 1  # each worker thread processes one shard
-    min_lanes = 2 if len(pending) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
-    return max(min_lanes, CPU_COUNT // max(1, len(pending)))
+    minimum = 2 if len(pending) < FEW_SHARDS * CPU_COUNT and CPU_COUNT > 1 else 1
+    return max(minimum, CPU_COUNT // max(1, len(pending)))
 
 
 def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:
@@ -225,7 +233,9 @@ def _survey(run: Run, shard: Shard, model: ClipModel) -> tuple[Survey, str]:
 
 def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Work) -> None:
     with run, one_torch_thread():
-        encoder = work.model.load(work.precision)
+        encoder, n_concurrent = work.model.load(work.precision), work.n_concurrent
+        if encoder.on_gpu:  # the CPU cores only decode images
+            n_concurrent = max(n_concurrent, CPU_COUNT // gpu_count())
         done = embed_samples(
             shard.samples(),
             encoder,
@@ -233,8 +243,7 @@ def _embed_shard(run: Run, shard: Shard, number: int, n_samples: int, work: _Wor
             batch_size=work.batch_size,
             texts=work.folder.texts,
             heads=[head for head in work.heads if head.reads == "images"],
-            # With a GPU, the CPU cores only decode images.
-            lanes=max(work.lanes, CPU_COUNT // gpu_count()) if encoder.on_gpu else work.lanes,
+            n_concurrent=n_concurrent,
             after_batch=run.advance,
         )
         _check_count(shard, len(done.kept) + len(done.rejected), n_samples)

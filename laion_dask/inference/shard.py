@@ -51,15 +51,15 @@ def embed_samples(
     batch_size: int = 64,
     texts: bool = False,
     heads: Sequence = (),
-    lanes: int = 1,
+    n_concurrent: int = 1,
     after_batch: Callable[[int], None] = lambda n: None,
 ) -> EmbeddedShard:
     """The embeddings of a stream of samples, in order.
 
-    Each batch is decoded, preprocessed and passed through the model by one thread, a *lane*.
-    Several lanes run concurrently, so that one decodes during another's forward pass. The batch of
-    a sample depends only on the stream, so the results do not depend on the lanes. At most
-    ``lanes + 1`` batches are in memory.
+    Each batch is decoded, preprocessed and passed through the model by one thread. Several batches
+    run concurrently, so that one is decoded during another's forward pass. The batch of a sample
+    depends only on the stream, so the results do not depend on ``n_concurrent``. At most
+    ``n_concurrent + 1`` batches are in memory.
 
     Parameters
     ----------
@@ -75,12 +75,13 @@ def embed_samples(
         Whether to embed captions as well.
     heads : sequence of heads over images
         Each has ``name``, ``prepare(picture)`` and ``of_prepared(list)``. Images are decoded once.
-    lanes : int
+    n_concurrent : int
+        The number of batches processed concurrently.
     after_batch : callable
         Called with the number of samples in every finished batch; an exception stops the run.
     """
     task = partial(embed_batch, encoder=encoder, texts=texts, heads=heads)
-    parts = list(_in_lanes(_batches(samples, batch_size), task, lanes, after_batch))
+    parts = list(_embedded_in_order(_batches(samples, batch_size), task, n_concurrent, after_batch))
     full = [part for part in parts if part.kept]
     empty, no_score = np.empty((0, dim), np.float16), np.empty(0, np.float32)
     return EmbeddedShard(
@@ -95,8 +96,8 @@ def embed_samples(
     )
 
 
-def _in_lanes(batches, task, lanes, after_batch) -> Iterator[EmbeddedShard]:
-    for part in in_order(task, batches, lanes):
+def _embedded_in_order(batches, task, n_concurrent, after_batch) -> Iterator[EmbeddedShard]:
+    for part in in_order(task, batches, n_concurrent):
         after_batch(len(part.kept) + len(part.rejected))
         yield part
 

@@ -51,7 +51,7 @@ def one_torch_thread() -> Iterator[None]:
                 _in_new_thread(torch.set_num_threads, _state["before"])
 
 
-def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = None) -> None:
+def spread(work: Callable[[Any], None], items: Sequence) -> None:
     """Call a function for every item, each with torch on one thread, on all of torch's threads.
 
     Concurrent callers, such as Dask tasks, share these threads. When the calling task is canceled,
@@ -61,21 +61,15 @@ def spread(work: Callable[[Any], None], items: Sequence, *, lanes: int | None = 
     ----------
     work : callable
     items : sequence
-    lanes : int, optional
-        Maximum number of items processed concurrently. With 1, the work runs in the caller's
-        thread; otherwise in new threads, even if one suffices, since torch may use several threads
-        in the caller's thread.
+        They are processed in new threads, even if one suffices, since torch may use several
+        threads in the caller's thread.
     """
     each = cancellation.carried(partial(_unless_cancelled, work))
-    if lanes == 1:
-        for item in items:
-            each(item)
-    elif items:
+    if items:
         with one_torch_thread():
             with _guard:
                 free = max(1, _state["before"] // _state["inside"])
-            lanes = min(lanes or free, free, len(items))
-            with ThreadPoolExecutor(lanes, thread_name_prefix="spread") as pool:
+            with ThreadPoolExecutor(min(free, len(items)), thread_name_prefix="spread") as pool:
                 for _ in pool.map(each, items):
                     pass
 

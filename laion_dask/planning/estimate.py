@@ -134,7 +134,7 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
     bandwidth = 0.0
     if rate is not None:
         work, fast, slow = (
-            step.rows / (speed * workers.lanes)
+            step.rows / (speed * workers.n_concurrent)
             for speed in (rate.rows_per_s, rate.fastest, rate.slowest)
         )
         # At best, reading and computing overlap; at worst, they do not.

@@ -37,7 +37,7 @@ class Workers:
     memory_limit: int | None = None
 
     @property
-    def lanes(self) -> int:
+    def n_concurrent(self) -> int:
         """The number of partitions processed concurrently."""
         return self.n * self.threads
 

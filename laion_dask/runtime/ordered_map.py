@@ -16,30 +16,31 @@ _Result = TypeVar("_Result")
 def in_order(
     function: Callable[[_Item], _Result],
     items: Iterable[_Item],
-    lanes: int,
+    n_threads: int,
     before: Callable[[], None] | None = None,
 ) -> Iterator[_Result]:
-    """``function(item)`` for every item, in order, computed on ``lanes`` threads.
+    """``function(item)`` for every item, in order, computed on ``n_threads`` threads.
 
-    At most ``lanes + 1`` items are in progress. The first error, or a consumer that stops early,
-    cancels items that have not started and waits for the others, as does a canceled computation.
+    At most ``n_threads + 1`` items are in progress. The first error, or a consumer that stops
+    early, cancels items that have not started and waits for the others, as does a canceled
+    computation.
 
     Parameters
     ----------
     function : callable
     items : iterable
-    lanes : int
+    n_threads : int
     before : callable, optional
         Called once in each thread.
     """
     pending: deque[Future] = deque()
     function = cancellation.carried(function)
-    with ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=before) as pool:
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="in-order", initializer=before) as pool:
         try:
             for item in items:
                 cancellation.check()
                 pending.append(pool.submit(function, item))
-                if len(pending) > lanes:
+                if len(pending) > n_threads:
                     yield pending.popleft().result()
             while pending:
                 cancellation.check()

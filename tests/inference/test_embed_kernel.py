@@ -39,8 +39,10 @@ def stream(n):
         yield Sample(str(i), image=data, caption=caption, reason="read" if i % 11 == 5 else None)
 
 
-@pytest.mark.parametrize("n, batch_size, lanes", [(0, 4, 1), (1, 4, 2), (50, 4, 1), (50, 7, 3)])
-def test_kernel_against_a_slow_loop(n, batch_size, lanes, monkeypatch):
+@pytest.mark.parametrize(
+    "n, batch_size, n_concurrent", [(0, 4, 1), (1, 4, 2), (50, 4, 1), (50, 7, 3)]
+)
+def test_kernel_against_a_slow_loop(n, batch_size, n_concurrent, monkeypatch):
     monkeypatch.setattr(kernel, "MAX_BATCH_BYTES", 9)
     seen = []
     result = kernel.embed_samples(
@@ -49,7 +51,7 @@ def test_kernel_against_a_slow_loop(n, batch_size, lanes, monkeypatch):
         dim=2,
         batch_size=batch_size,
         texts=True,
-        lanes=lanes,
+        n_concurrent=n_concurrent,
         after_batch=seen.append,
     )
     bad = [i for i in range(n) if i % 7 == 3 or i % 11 == 5 or i == 0]

@@ -45,7 +45,7 @@ def cosines(a, b):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
+def test_killed_it_resumes_to_the_same_bytes_for_any_concurrency(
     model, source, precision, tmp_path, monkeypatch
 ):
     settings = {"batch_size": 2, "precision": precision}
@@ -62,7 +62,7 @@ def test_killed_it_resumes_to_the_same_bytes_for_any_lanes(
         patch.setattr(output_folder.os, "replace", replace)
         with pytest.raises(KeyboardInterrupt):
             embed(source, tmp_path / "out", model, **settings)
-    monkeypatch.setattr(verb, "_lanes", lambda todo: 3)
+    monkeypatch.setattr(verb, "_n_concurrent_batches", lambda todo: 3)
     assert digest(embed(source, tmp_path / "out", model, **settings).out) == expected
     assert json.loads(whole.manifest.read_text())["precision"] == precision
 

@@ -83,7 +83,7 @@ def test_the_result_does_not_depend_on_workers(model, tmp_path, monkeypatch):
     expected = digest(embed(source, tmp_path / "a", model, batch_size=2).out)
     with dask.config.set(scheduler="synchronous"):
         assert digest(embed(source, tmp_path / "b", model, batch_size=2).out) == expected
-    monkeypatch.setattr(verb, "_lanes", lambda n: 3)
+    monkeypatch.setattr(verb, "_n_concurrent_batches", lambda n: 3)
     assert digest(embed(source, tmp_path / "c", model, batch_size=2).out) == expected
 
 

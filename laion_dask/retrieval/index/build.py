@@ -48,7 +48,7 @@ class _Work:
     trained: dict
     queries: Queries
     device: str
-    lanes: int
+    n_concurrent: int
 
 
 def build_index(
@@ -216,8 +216,8 @@ def _fill(
         if not todo:
             break
         is_local = waiting_client() is None  # on workers, tasks run concurrently, blocks do not
-        lanes = max(1, CPU_COUNT // len(todo)) if is_local else 1
-        work = _Work(folder, trained_entry, queries, chosen["device"], lanes)
+        n_concurrent = max(1, CPU_COUNT // len(todo)) if is_local else 1
+        work = _Work(folder, trained_entry, queries, chosen["device"], n_concurrent)
         run_each(
             _fill_group,
             [(all_groups[number], number, work) for number in todo],
@@ -238,7 +238,7 @@ def _fill_group(run: Run, parts: list[Stretch], number: int, work: _Work) -> Non
             parts,
             trained,
             work.queries,
-            lanes=work.lanes,
+            n_concurrent=work.n_concurrent,
             device=work.device,
             advance=run.advance,
         )

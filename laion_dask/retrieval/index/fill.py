@@ -108,20 +108,21 @@ def index_rows(
     trained,
     queries: Queries,
     *,
-    lanes: int,
+    n_concurrent: int,
     device: str,
     advance: Callable[[int], None],
 ) -> tuple[Any, int, tuple[np.ndarray, np.ndarray]]:
     """Index one group: its encoded rows, the number of excluded rows, and each query's neighbors.
 
-    Blocks follow the files and are added in order, so the group does not depend on ``lanes``.
+    Blocks follow the files and are added in order, so the group does not depend on
+    ``n_concurrent``.
 
     Parameters
     ----------
     parts : sequence of Stretch
     trained : IndexIVFPQ
     queries : Queries
-    lanes : int
+    n_concurrent : int
         Number of blocks that are encoded concurrently, each on one thread.
     device : str
         A torch device.
@@ -141,7 +142,7 @@ def index_rows(
     q = len(queries.ids)
     nearest = np.full((q, queries.k), -np.inf, np.float32), np.full((q, queries.k), -1, np.int64)
     for n_rows, ids, codes, block_nearest in in_order(
-        work, blocks(parts), lanes, ivf_pq.one_thread
+        work, blocks(parts), n_concurrent, ivf_pq.one_thread
     ):
         ivf_pq.add(group, codes, ids)
         unscored += n_rows - len(ids)

@@ -138,4 +138,4 @@ def test_progress(emb, tmp_path, capsys):
 def test_the_work_pickles():
     wanted = Queries(queries(2), np.arange(2), 100)
     work = verb._Work(index_files.IndexFolder("out"), {}, wanted, "cpu", 3)
-    assert pickle.loads(pickle.dumps(work)).lanes == 3
+    assert pickle.loads(pickle.dumps(work)).n_concurrent == 3
