@@ -49,7 +49,7 @@ class Export:
         pandas_steps = (filter_text.MASK, filter_text.STEP)
         unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]
         if unnamed:
-            lines.append(f"Rows were also dropped by pandas steps: {'; '.join(unnamed)}")
+            lines.append(f"Rows were also dropped by: {'; '.join(unnamed)}")
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
 

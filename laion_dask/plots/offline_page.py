@@ -8,7 +8,7 @@ import importlib
 import json
 from dataclasses import dataclass
 
-from laion_dask.errors import MissingExtraError
+from laion_dask.errors import MissingExtraError, must_be
 from laion_dask.extras import installation
 
 #: Options of every plot: the wheel scrolls the notebook, box select zooms, reset restores.
@@ -106,10 +106,13 @@ def show(plot) -> Page:
 
     Raises
     ------
+    OptionError
+        When ``plot`` is not a plot of HoloViews.
     MissingExtraError
         When HoloViews is not installed.
     """
     hv = holoviews()
+    must_be("plot", plot, hv.core.Dimensioned, "a plot of HoloViews, such as ld.histogram returns")
     from bokeh.core.types import ID
     from bokeh.embed import json_item
     from bokeh.models import Toolbar

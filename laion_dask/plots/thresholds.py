@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from laion_dask.errors import must_be
 from laion_dask.plots.description import Axis, Curve, CurvePanel, Mark, Plot
 from laion_dask.plots.histogram import bar_panel
 from laion_dask.plots.interactive import render
 from laion_dask.plots.palette import GREY
 
+_EXPECTED = "one column of what ld.distributions returns: ld.distributions(frame)['similarity']"
 
+
+@runtime_checkable
 class Distribution(Protocol):
     """The interface of `laion_dask.Distribution` that these plots use."""
 
@@ -44,9 +48,12 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
 
     Raises
     ------
+    OptionError
+        When ``distribution`` is something else.
     MissingExtraError
         When HoloViews is not installed.
     """
+    must_be("distribution", distribution, Distribution, _EXPECTED)
     outside, label = distribution.outside(), distribution.column
     panel = bar_panel(
         distribution.counts[1:-1],
@@ -81,10 +88,11 @@ def threshold_plot(
     Raises
     ------
     OptionError
-        For another ``keep``.
+        For another ``keep``, or when ``distribution`` is something else.
     MissingExtraError
         When HoloViews is not installed.
     """
+    must_be("distribution", distribution, Distribution, _EXPECTED)
     table = distribution.thresholds(keep)
     at, share = table["threshold"].to_numpy(), 100 * table["share"].to_numpy()
     lo, hi = 100 * table["lo"].to_numpy(), 100 * table["hi"].to_numpy()

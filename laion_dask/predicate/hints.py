@@ -67,6 +67,9 @@ def how_to_write(text: str, columns: Iterable[str]) -> str | None:
         return f"{word[0]} is written {python_word}"
     if re.search(r"\blike\b", bare, re.IGNORECASE):
         return "LIKE is written text.contains('…'), text.startswith('…') or text.endswith('…')"
+    for symbol, meaning in (("&&", "and"), ("||", "or")):
+        if symbol in bare:
+            return f"{symbol} is written {meaning}"
     if re.search(r"(?<![=<>!])=(?!=)", bare):
         return "= is written =="
     return "<> is written !=" if "<>" in bare else None
@@ -87,6 +90,23 @@ def joined_texts(text: str) -> str | None:
                 t.string if len(t.string) <= 40 else f"{t.string[:40]}…" for t in (one, two)
             )
     return None
+
+
+def for_other_type(operand: object, column_type: str) -> str:
+    """A sentence, after a space, on how to write a constant for a column of another type; or ''.
+
+    Parameters
+    ----------
+    operand : object
+        The value of the constant.
+    column_type : str
+        The type of the column: ``"string"``, ``"integer"``, …
+    """
+    if column_type == "string":
+        return f" Write {str(operand)!r}, in quotes."
+    if isinstance(operand, str) and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", operand):
+        return f" Write {operand.strip()}, without quotes."
+    return ""
 
 
 def without_call(function: str, arguments: list[str]) -> str | None:

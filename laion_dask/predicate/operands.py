@@ -95,14 +95,22 @@ class OperandParser:
             return self.arithmetic(node, ARITHMETIC[type(node.op)], *sides)
         if isinstance(node, ast.Call):
             return self.call(node)
+        if isinstance(node, ast.Attribute) and node.attr == "str":
+            raise self.refuse(
+                node, f"is not a column. Write {ast.unparse(node.value)}.contains('…')."
+            )
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node)
             hint = f" Write {self.written(name)}." if name in self.column_types else ""
             raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")
+        if isinstance(node, ast.Tuple):
+            raise self.refuse(node, "is a list of values. A decimal number has a point: 0.3.")
         raise self.refuse(
-            node, f"is not supported in {argument('where')}; see laion_dask.predicate."
+            node,
+            f"is not supported in {argument('where')}. Available: comparisons, and, or, not, in, "
+            f"{' '.join(ARITHMETIC.values())}, {', '.join((*TEXT_TESTS, *TEXT_VALUES))}.",
         )
 
     def call(self, node: ast.Call) -> Operand:
@@ -113,6 +121,9 @@ class OperandParser:
         if method in TEXT_VALUES and not node.args and not node.keywords:
             self.count(operations=1)
             return TextValue(method, self.string(node), TEXT_VALUES[method])
+        if method in TEXT_TESTS:
+            written = cut(ast.unparse(node))
+            raise self.refuse(node, f"is true or false already. Write {written}, or not {written}.")
         methods = [*TEXT_TESTS, *TEXT_VALUES]
         if isinstance(node.func, ast.Name) and node.args and node.func.id in methods:
             written = f"{ast.unparse(node.args[0])}.{node.func.id}()"
@@ -141,6 +152,18 @@ class OperandParser:
             )
         self.columns[name] = None
         return Name(name, self.column_types[name], name in getattr(self.column_types, "half", ()))
+
+    def refuse_unquoted(self, left: ast.expr, right: ast.expr) -> None:
+        """Raise if a text column is compared with an unknown name, which was meant as a text."""
+        for column, name in ((left, right), (right, left)):
+            if not (isinstance(column, ast.Name) and isinstance(name, ast.Name)):
+                continue
+            if self.column_types.get(column.id) == "string" and name.id not in self.column_types:
+                raise ColumnError(
+                    f"{argument('where', cut(self.text))} names an unknown column {name.id!r}. If "
+                    f"it is a text, write {name.id!r}, in quotes."
+                    f"{did_you_mean(name.id, self.column_types)}"
+                )
 
     def constant(self, node: ast.Constant) -> Constant:
         value = node.value

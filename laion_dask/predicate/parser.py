@@ -8,7 +8,7 @@ from typing import overload
 
 from laion_dask.errors import PredicateError, argument, parameter
 from laion_dask.predicate import constants
-from laion_dask.predicate.hints import how_to_write, joined_texts, not_an_expression
+from laion_dask.predicate.hints import for_other_type, how_to_write, joined_texts, not_an_expression
 from laion_dask.predicate.nodes import (
     And,
     Compare,
@@ -136,19 +136,24 @@ class _Parser(OperandParser):
             return Not(membership) if isinstance(op, ast.NotIn) else membership
         if isinstance(op, (ast.Is, ast.IsNot)):
             if not (isinstance(right, ast.Constant) and right.value is None):
+                negated = isinstance(op, ast.IsNot)
+                word, symbol = ("is not", "!=") if negated else ("is", "==")
                 raise self.refuse(
                     node,
-                    "uses 'is' with something other than None. "
-                    "Write 'is None', or compare with ==.",
+                    f"uses '{word}' with something other than None. Write '{word} None', or "
+                    f"compare with {symbol}.",
                 )
             test = IsNone(self.variable(left))
             return Not(test) if isinstance(op, ast.IsNot) else test
+        self.refuse_unquoted(left, right)
         one, two = self.value(left), self.value(right)
         if isinstance(one, Constant) and isinstance(two, Constant):
             texts = (c.value for c in (one, two) if isinstance(c.value, str))
             named = [text for text in texts if text in self.column_types]
             hint = f" The column is written {self.written(named[0])}, unquoted." if named else ""
             raise self.refuse(node, f"compares two constants. Name a column on one side.{hint}")
+        if isinstance(two, Constant):
+            self.fitted(node, two, one.kind)  # whose error has a hint
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
         return constants.of_any_width(Compare(COMPARISONS[type(op)], one, two))
 
@@ -181,9 +186,14 @@ class _Parser(OperandParser):
         """Check that an operand can be compared with the other kind; convert constants to it."""
         both_numbers = operand.kind in NUMBERS and other in NUMBERS
         if "other" in (operand.kind, other):
-            raise self.refuse(node, "compares a column that is not text, a number or a boolean.")
+            raise self.refuse(
+                node,
+                "compares a column that is not text, a number or a boolean. Use a mask instead, as "
+                "in frame[frame['date'] > '2021-01-01'].",
+            )
         if not both_numbers and operand.kind != other:
-            raise self.refuse(node, f"compares {operand.kind} with {other}.")
+            hint = for_other_type(operand.value, other) if isinstance(operand, Constant) else ""
+            raise self.refuse(node, f"compares {operand.kind} with {other}.{hint}")
         if not (isinstance(operand, Constant) and both_numbers) or isinstance(operand.value, str):
             return operand
         if other == "integer":

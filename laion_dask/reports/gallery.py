@@ -78,7 +78,7 @@ def gallery(
         When images are given but the rows have neither ``key`` nor ``image_path``, or a fact is
         not a column.
     OptionError
-        When ``images`` is a path.
+        When ``rows`` is not a DataFrame, or ``images`` is a path.
     ImageError
         When a key or path matches several images.
 
@@ -93,6 +93,11 @@ def gallery(
         raise OptionError(
             f"images is {os.fspath(images)!r}. Expected what ld.open_images({os.fspath(images)!r}) "
             "returns."
+        )
+    if getattr(rows, "ndim", 0) != 2 or not hasattr(rows, "head"):
+        raise OptionError(
+            f"rows is a {type(rows).__name__}. Expected a DataFrame of rows, such as "
+            "frame.laion.search(...) or frame.head() returns."
         )
     rows = to_pandas(rows.head(n))
     missing = next((fact for fact in facts if fact not in rows.columns), None)

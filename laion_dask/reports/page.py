@@ -6,7 +6,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from laion_dask.errors import ExportError
+from laion_dask.errors import ExportError, must_be
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.reports.environment import render
 
@@ -18,6 +18,7 @@ def check_place(path: str | os.PathLike) -> None:
     ------
     ExportError
     """
+    must_be("path", path, (str, os.PathLike), "the path of the page, such as 'datasheet.html'")
     path = Path(path)
     if path.is_dir():
         raise ExportError(f"{path} is a folder. Name a file, such as {path / 'report.html'}.")
