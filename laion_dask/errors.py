@@ -53,7 +53,18 @@ class _Message:
 
 
 class LaionDaskError(_Message, Exception):
-    """Base class of every error that this package raises deliberately."""
+    """Base class of every error that this package raises deliberately.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> try:
+    ...     frame.laion.where("widht > 256")
+    ... except ld.LaionDaskError as error:
+    ...     print(type(error).__name__)
+    ColumnError
+    """
 
     def _render_traceback_(self) -> list[str]:
         """The lines that IPython displays; IPython calls this method on exceptions."""

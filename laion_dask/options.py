@@ -82,7 +82,7 @@ def set_options(**options):
     --------
     >>> import laion_dask as ld
     >>> with ld.set_options(invalid_text="reject"):
-    ...     frame = ld.read_shards("shards/")  # doctest: +SKIP
+    ...     frame = ld.read_shards("demo-corpus/embedded/metadata")
     """
     for name, value in options.items():
         if name not in _CHOICES:

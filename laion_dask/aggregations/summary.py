@@ -53,6 +53,14 @@ class Summary:
     languages, domains : DataFrame
         The most frequent ones, with their count and share of all rows; ``undercount`` is the
         maximum by which a count may be too low, 0 for up to a million distinct values.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> summary = frame.laion.summary()
+    >>> summary.n_rows == len(frame)
+    True
     """
 
     n_rows: int

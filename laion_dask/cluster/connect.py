@@ -103,6 +103,16 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
     where ``options`` correspond to ``G``: ``{"enable_cudf_spill": True, "rmm_pool_size": 0.75,
     "rmm_maximum_pool_size": 0.95, "rmm_allocator_external_lib_list": ["torch", "cupy"],
     "device_memory_limit": 0.75}``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> from distributed import LocalCluster
+    >>> cluster = LocalCluster(n_workers=1, processes=False, dashboard_address=None)
+    >>> with ld.connect(cluster.scheduler_address) as client:
+    ...     client.submit(sum, [1, 2]).result()
+    3
+    >>> cluster.close()
     """
     kinds = (str, os.PathLike, Cluster)
     must_be("address", address, kinds, "a scheduler's address, its file, or a cluster")

@@ -101,6 +101,14 @@ def start_cluster(
 
     The result of ``frame.compute()`` is stored on the client's own first GPU, in the memory that
     the pool leaves: search, summarize or export large data, and compute only small results.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> client = ld.start_cluster(n_workers=1)
+    >>> client.submit(sum, [1, 2]).result()
+    3
+    >>> client.shutdown()
     """
     _check_importing()
     n_workers, dashboard_port = _check(

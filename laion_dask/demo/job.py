@@ -42,6 +42,12 @@ class DemoCorpus:
         The planted ground truth, one row per sample.
     embedded : EmbedResult
         The number of images that became rows, and of images that were rejected.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> corpus = ld.demo_corpus("demo-corpus")
+    >>> frame = ld.read_shards(corpus.metadata)
     """
 
     metadata: Path

@@ -33,6 +33,14 @@ class Export:
         The content of ``_recipe.json``.
     frame : dask DataFrame
         The exported frame, still lazy.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> export = frame.laion.where("width >= 256").laion.export("wide-images")
+    >>> export.rows.kept == len(export.frame)
+    True
     """
 
     path: str

@@ -44,6 +44,14 @@ class Rows:
         compares; otherwise the rows that it removes count as dropped.
     rejected : int
         Rows with text that is not valid UTF-8, under ``invalid_text="reject"``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> rows = frame.laion.where("width >= 256").laion.rows()
+    >>> rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
+    True
     """
 
     read: int

@@ -117,8 +117,11 @@ def embed(
     Examples
     --------
     >>> import laion_dask as ld
-    >>> result = ld.embed("tars/", "embedded/", "demo")  # doctest: +SKIP
-    >>> frame = ld.read_shards(result.metadata)  # doctest: +SKIP
+    >>> result = ld.embed("demo-corpus/images/00000.tar", "new-embeddings", "demo")
+    >>> result.n_read == result.n_kept + result.n_rejected
+    True
+    >>> frame = ld.read_shards(result.metadata)
+    >>> images = ld.open_embeddings(result.img_emb, model="demo", like=frame)
     """
     must_be("out", out, (str, os.PathLike), "a folder: embed(source, out, model)")
     require_extra("clip", "Embedding images")

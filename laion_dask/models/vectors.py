@@ -33,6 +33,13 @@ class Vectors(np.ndarray):
     ------
     ModelMismatchError
         From an operation on vectors of two different models.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> star, boat = ld.ClipModel("demo").text(["a red star", "a blue boat"])
+    >>> (star - boat).model.name
+    'demo'
     """
 
     model: Any  # a ClipModel or EmbeddingSpace, whose modules import this one, or None

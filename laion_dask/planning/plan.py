@@ -40,6 +40,14 @@ class Plan:
         Bytes per second that the storage delivers to all workers together.
     rows : int
         The number of rows that the job is estimated for; see `scaled`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> plan = ld.plan(frame, ["summary"])
+    >>> plan.rows == len(frame)
+    True
     """
 
     data: Data

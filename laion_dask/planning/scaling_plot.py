@@ -50,6 +50,13 @@ def scaling_plot(
         When HoloViews is not installed.
     OptionError
         When ``workers`` is empty, or none of the times is known.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> plan = ld.plan(frame, ["summary", ("where", "width >= 256")])
+    >>> plot = ld.scaling_plot(plan, workers=(1, 4, 16), device=None)
     """
     must_be("plan", plan, Plan, "what ld.plan(...) returns")
     without_storage = replace(plan, storage=None)

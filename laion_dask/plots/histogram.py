@@ -34,6 +34,14 @@ def histogram(
         When ``values`` are not numeric. For the result of `distributions`, use `score_plot`.
     MissingExtraError
         When HoloViews is not installed.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> plot = ld.histogram(frame["similarity"].compute(), threshold=0.3, label="similarity")
+    >>> type(plot).__module__.split(".")[0]
+    'holoviews'
     """
     numbers = _numbers(values)
     counts, edges = np.histogram(numbers[np.isfinite(numbers)], bins=bins)

@@ -110,6 +110,14 @@ def show(plot) -> Page:
         When ``plot`` is not a plot of HoloViews.
     MissingExtraError
         When HoloViews is not installed.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> page = ld.show(ld.histogram(frame["similarity"].compute()))
+    >>> page.html.startswith("<!doctype html>")
+    True
     """
     hv = holoviews()
     must_be("plot", plot, hv.core.Dimensioned, "a plot of HoloViews, such as ld.histogram returns")

@@ -52,6 +52,13 @@ def score_plot(distribution: Distribution, *, marks: Mapping[str, float] | None 
         When ``distribution`` is something else.
     MissingExtraError
         When HoloViews is not installed.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.distributions("similarity")
+    >>> plot = ld.score_plot(found["similarity"], marks={"our threshold": 0.3})
     """
     must_be("distribution", distribution, Distribution, _EXPECTED)
     outside, label = distribution.outside(), distribution.column
@@ -91,6 +98,13 @@ def threshold_plot(
         For another ``keep``, or when ``distribution`` is something else.
     MissingExtraError
         When HoloViews is not installed.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> found = frame.laion.distributions("similarity")
+    >>> plot = ld.threshold_plot(found["similarity"], keep="above", marks={"our threshold": 0.3})
     """
     must_be("distribution", distribution, Distribution, _EXPECTED)
     table = distribution.thresholds(keep)

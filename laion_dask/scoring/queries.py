@@ -32,6 +32,13 @@ class Mix:
     Attributes
     ----------
     parts : tuple of (thing, weight)
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> star = ld.mix({"a red star": 1, "a red picture": -0.6})
+    >>> star.parts
+    (('a red star', 1.0), ('a red picture', -0.6))
     """
 
     parts: tuple[tuple[object, float], ...]

@@ -136,6 +136,12 @@ def write_term_list(name: str, path: str | os.PathLike[str]) -> Path:
         If no list has that name, or the path does not end in .yaml.
     ExportError
         If the file exists or cannot be written.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> path = ld.write_term_list("gender", "my_gender.yaml")
+    >>> grouping = ld.terms(path)  # after editing the file
     """
     text, path = _text(name), Path(path)
     if path.suffix not in _SUFFIXES:

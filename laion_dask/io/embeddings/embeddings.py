@@ -25,6 +25,14 @@ class Embeddings:
         One per shard; the position is the shard's number. The embeddings of a part of an export
         refer to the files of its source.
     model : ClipModel or EmbeddingSpace
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> len(images) == len(frame), images.dtype
+    (True, 'float16')
     """
 
     files: tuple[EmbeddingFile | ExportedEmbeddings, ...]

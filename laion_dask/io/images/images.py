@@ -121,6 +121,13 @@ class Images:
     Parameters
     ----------
     shards : sequence of shards
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> pictures = ld.open_images("demo-corpus/images")
+    >>> pictures
+    <Images in 4 shards, first ...00000.tar>
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:

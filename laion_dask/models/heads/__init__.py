@@ -61,6 +61,14 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
     ------
     OptionError
         When no head has that name; otherwise as the function of the head.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> ld.heads.by_name("demo_safety", "demo").name
+    'punsafe_demo'
+    >>> ld.heads.by_name("aesthetic=sa_0_4_vit_l_14_linear.pth", "ViT-L-14:openai").name
+    'aesthetic'
     """
     if name == "demo_safety":
         return demo_safety()

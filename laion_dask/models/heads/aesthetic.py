@@ -63,6 +63,13 @@ def aesthetic(
         When the weights of ``clip`` are not OpenAI's.
     WeightsError
         When the weight file is missing, altered or damaged.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.aesthetic("ViT-L-14:openai", weights="sa_0_4_vit_l_14_linear.pth")
+    >>> head.name, head.clip.name
+    ('aesthetic', 'ViT-L-14:openai')
     """
     if type(version) is not int or version not in _AESTHETIC:
         raise OptionError(f"version is {version!r}. Available: 1 and 2.")

@@ -26,6 +26,13 @@ class Head:
         The output column.
     reads : str
         The input of ``predict``: ``"embeddings"``, ``"images"`` or ``"captions"``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.demo_safety()
+    >>> isinstance(head, ld.heads.Head), head.reads
+    (True, 'embeddings')
     """
 
     name: str

@@ -38,6 +38,13 @@ class CaptionHead(Head):
         The label whose score is used, if ``classify`` returns labels.
     batch_size : int
         Maximum number of captions passed to ``classify`` in one call.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.CaptionHead("length", lambda texts: [min(1, len(t) / 100) for t in texts])
+    >>> head.predict(["a red star", None]).round(2).tolist()
+    [0.10000000149011612, nan]
     """
 
     classify: Callable
@@ -212,11 +219,23 @@ def toxicity(
 
     Examples
     --------
-    >>> frame.laion.score_captions(toxicity())  # doctest: +SKIP
+    Scores of the proxy, and of any function of captions:
+
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> "profanity" in frame.laion.score_captions(ld.heads.toxicity()).columns
+    True
+    >>> def shouting(texts):
+    ...     return [float(text.isupper()) for text in texts]
+    >>> ld.heads.toxicity(shouting, to="shouting").predict(["A RED STAR", "a boat"]).tolist()
+    [1.0, 0.0]
+
+    A model of the transformers library:
+
     >>> pipe = transformers.pipeline(
     ...     "text-classification", "unitary/toxic-bert", top_k=None, truncation=True
     ... )  # doctest: +SKIP
-    >>> head = toxicity(pipe, label="toxic")  # doctest: +SKIP
+    >>> head = ld.heads.toxicity(pipe, label="toxic")  # doctest: +SKIP
     """
     if predict is None:
         _require_profanity_check()

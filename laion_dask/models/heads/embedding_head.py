@@ -51,6 +51,15 @@ class EmbeddingHead(Head):
         The output column.
     clip : ClipModel or EmbeddingSpace
         The model whose embeddings it reads; a name is converted to a `ClipModel`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> head = ld.heads.demo_safety()
+    >>> isinstance(head, ld.heads.EmbeddingHead), head.clip == images.model
+    (True, True)
     """
 
     clip: ClipModel | EmbeddingSpace

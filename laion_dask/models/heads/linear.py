@@ -41,6 +41,13 @@ class LinearHead(FileHead):
         Whether the result is a probability, ``1 / (1 + exp(-(w·x + b)))``.
     precision : str
         ``"float32"``, or ``"float16"``, which rounds the weights to float16.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.demo_safety()
+    >>> type(head).__name__, head.logistic
+    ('LinearHead', True)
     """
 
     logistic: bool = False

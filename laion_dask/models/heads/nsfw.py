@@ -42,6 +42,13 @@ class NsfwHead(FileHead):
         As for every head in a file.
     precision : str
         ``"float32"`` or ``"bfloat16"``.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.nsfw("ViT-H-14:laion2b_s32b_b79k", weights="h14_nsfw.pth")
+    >>> head.recipe()["weights"]
+    'h14_nsfw.pth'
     """
 
     precision: str = "float32"
@@ -129,6 +136,13 @@ def nsfw(
         When the weights of ``clip`` are not those that the detector was trained on.
     WeightsError
         When the weight file is missing, altered, damaged or has an unexpected layout.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.nsfw("ViT-H-14:laion2b_s32b_b79k", weights="h14_nsfw.pth")
+    >>> head.name, head.clip.name
+    ('nsfw', 'ViT-H-14:laion2b_s32b_b79k')
     """
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)

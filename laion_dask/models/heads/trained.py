@@ -36,6 +36,16 @@ class TrainedHead(EmbeddingHead):
         layer, with ReLU between them and a final logistic.
     report : Report
         Its training data and held-out metrics.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> labeled = frame.laion.where("punsafe is not None").assign(unsafe=lambda f: f.punsafe >= 0.5)
+    >>> head = ld.heads.train(images, labeled, label="unsafe")
+    >>> head.to("unsafe").name
+    'unsafe'
     """
 
     tensors: bytes
@@ -139,6 +149,16 @@ def load(
         model from your own file and ``clip`` is not given.
     ModelMismatchError
         When ``clip`` is not the model it was trained with.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> labeled = frame.laion.where("punsafe is not None").assign(unsafe=lambda f: f.punsafe >= 0.5)
+    >>> path = ld.heads.train(images, labeled, label="unsafe").save("my-head")
+    >>> ld.heads.load(path).name
+    'p_unsafe'
     """
     path = Path(path)
     path = path / FILE if path.is_dir() else path

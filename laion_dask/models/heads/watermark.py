@@ -46,6 +46,13 @@ class WatermarkHead(FromFile, Head):
         The path of its weight file.
     sha256 : str
         The digest of that file; a worker that finds a different file raises.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.watermark("watermark_model_v1.pt")
+    >>> head.recipe()["weights"]
+    'watermark_model_v1.pt'
     """
 
     weights: str
@@ -171,6 +178,13 @@ def watermark(
     ------
     WeightsError
         When the file is missing, damaged, or holds another network's tensors.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.watermark("watermark_model_v1.pt")
+    >>> head.name, head.reads
+    ('p_watermark', 'images')
     """
     path_like = isinstance(weights, (str, os.PathLike))
     if weights is not None and not (path_like and os.path.exists(weights)):

@@ -52,6 +52,13 @@ class PromptHead(EmbeddingHead):
         The factor for cosines.
     source : tuple of str
         The source of the vectors, for the recipe: templates, or a file's name.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> head = ld.heads.zero_shot("demo", ["red star", "blue boat"])
+    >>> head.of("blue boat").name
+    'p_blue_boat'
     """
 
     labels: tuple[str, ...]
@@ -202,6 +209,14 @@ def inappropriate(
         When the weights of ``clip`` are not OpenAI's.
     WeightsError
         When the prompts are missing, altered or have the wrong shape.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> prompts = "violence_detection_vit_l_14.npy"
+    >>> head = ld.heads.inappropriate("ViT-L-14:openai", weights=prompts)
+    >>> head.name, head.labels
+    ('inappropriate', ('appropriate', 'inappropriate'))
     """
     home, names = published_for(clip, _Q16, "Q16 head")
     path = Path(weight_files.given_or_found(weights, *names))

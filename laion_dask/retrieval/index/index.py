@@ -33,6 +33,15 @@ class Index:
         The embeddings and parameters of the build, and the measured recall.
     nprobe : int
         Number of lists that a search visits in each group; more is slower and finds more.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> index = ld.build_index(images, "small-index")
+    >>> index.path.name
+    'small-index'
     """
 
     def __init__(self, path: str | os.PathLike, *, sha256: str | None = None) -> None:
@@ -253,6 +262,17 @@ def open_index(path: str | os.PathLike, embeddings: Embeddings | None = None) ->
         When the index was built from other embeddings.
     MissingExtraError
         When faiss is not installed.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> built = ld.build_index(images, "star-index")
+    >>> index = ld.open_index("star-index", images)
+    >>> hits = frame.laion.search(images, "a red star", k=3, index=index)
+    >>> list(hits["rank"])
+    [1, 2, 3]
     """
     ivf_pq.require_faiss()
     index = Index(path)
