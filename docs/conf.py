@@ -7,18 +7,19 @@ the sources are read, so that each has a single source.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from html import unescape
 from pathlib import Path
 
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.errors import ConfigError
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
+import copied_pages  # noqa: E402
 import reference_pages  # noqa: E402
 
 import laion_dask  # noqa: E402
@@ -41,6 +42,7 @@ source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-n
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nitpicky = True  # a cross-reference in a docstring that leads nowhere is an error
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autosummary_generate = True
@@ -81,35 +83,13 @@ def _formula(translator, node, as_block: bool) -> None:
     raise nodes.SkipNode
 
 
-def _copied(name: str, sources: list[Path]) -> None:
-    folder = HERE / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for source in sources:
-        text = source.read_text(encoding="utf-8")
-        (folder / source.name).write_text(_without_external_files(text), encoding="utf-8")
-
-
-def _without_external_files(text: str) -> str:
-    """Replace links to files that are not pages by their text, except to benchmark results."""
-
-    def link(match: re.Match) -> str:
-        words, target = match[1], match[2]
-        if re.match(r"https?:|#", target):
-            return match[0]
-        page = re.fullmatch(r"(?:benchmarks/)?results/([\w.-]+\.md)", target)
-        return f"[{words}](/benchmark-results/{page[1]})" if page else words
-
-    return re.sub(r"\[([^\]\[]+)\]\(([^)\s]+)\)", link, text)
-
-
 def _generate(app, config) -> None:
     shutil.rmtree(HERE / "reference" / "generated", ignore_errors=True)
-    reference_pages.write(HERE / "reference")
-    _copied("notebooks", sorted((ROOT / "notebooks").glob("*.ipynb")))
-    _copied("benchmark-results", sorted((ROOT / "benchmarks/results").glob("*.md")))
-    _copied("project", [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"])
-    _copied("measured", [ROOT / "benchmarks/README.md"])
+    try:
+        reference_pages.write(HERE / "reference")
+        copied_pages.write(HERE)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def setup(app) -> dict:

@@ -43,8 +43,8 @@ class CaptionHead(Head):
     --------
     >>> import laion_dask as ld
     >>> head = ld.heads.CaptionHead("length", lambda texts: [min(1, len(t) / 100) for t in texts])
-    >>> head.predict(["a red star", None]).round(2).tolist()
-    [0.10000000149011612, nan]
+    >>> head.predict(["a red star on a blue boat", None]).tolist()
+    [0.25, nan]
     """
 
     classify: Callable
@@ -219,7 +219,7 @@ def toxicity(
 
     Examples
     --------
-    Scores of the proxy, and of any function of captions:
+    The proxy, a function of captions, and a pipeline of the transformers library:
 
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
@@ -229,8 +229,6 @@ def toxicity(
     ...     return [float(text.isupper()) for text in texts]
     >>> ld.heads.toxicity(shouting, to="shouting").predict(["A RED STAR", "a boat"]).tolist()
     [1.0, 0.0]
-
-    A model of the transformers library:
 
     >>> pipe = transformers.pipeline(
     ...     "text-classification", "unitary/toxic-bert", top_k=None, truncation=True
