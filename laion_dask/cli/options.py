@@ -266,6 +266,11 @@ def groupings(frame, names: list[str] | None) -> list:
         makers |= {"domain": domains, "tld": tlds}
     for name in names or ():
         if name not in frame.columns and name not in makers:
+            if "," in name:
+                raise OptionError(
+                    f"--by is {name!r}, and no column has that name. Repeat the option for "
+                    f"several: {' '.join(f'--by {one.strip()}' for one in name.split(','))}."
+                )
             raise one_of("--by", name, [*frame.columns, *makers])
     return [name if name in frame.columns else makers[name]() for name in names or ()]
 

@@ -11,6 +11,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError, ShardError, must_be
+from laion_dask.formatting import counted
 from laion_dask.io.parquet.footer import read_footers
 from laion_dask.io.parquet.manifest_check import check_footers
 from laion_dask.io.storage.discovery import PARQUET
@@ -38,8 +39,8 @@ class Verification:
 
     def __str__(self) -> str:
         return (
-            f"{self.folder}: {self.parts:,} parts, {self.rows:,} rows and {self.bytes:,} bytes "
-            "match the manifest in size, rows and sha256"
+            f"{self.folder}: {counted(self.parts, 'part')}, {counted(self.rows, 'row')} and "
+            f"{counted(self.bytes, 'byte')} match the manifest in size, rows and sha256"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from laion_dask.errors import PairingError
+from laion_dask.formatting import counted
 from laion_dask.io.embeddings.export_sources import Source, Trace, trace
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, SourceFiles, exported_embeddings
 from laion_dask.io.embeddings.file import EmbeddingFile
@@ -75,9 +76,9 @@ def _one_to_one(shards: Sequence[Source], files: Sequence[File], spellings) -> d
     if by_key:
         extra = next(iter(by_key.values()))
         raise PairingError(
-            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame (1 of "
-            f"{len(by_key)} such files, of {len(files)}). Open only the embeddings of the shards "
-            "that are read."
+            f"{extra.path} ({extra.n_rows:,} rows) pairs with no shard of the frame; of "
+            f"{counted(len(files), 'file')}, {len(by_key):,} pair with none. Open only the "
+            "embeddings of the shards that are read."
         )
     return pairs
 
