@@ -8,6 +8,7 @@ from functools import cache, partial
 import numpy as np
 
 from laion_dask.models.heads.batching import moved
+from laion_dask.numerics.bfloat16 import onednn_has_bfloat16
 from laion_dask.numerics.gpu import fused as gpu
 
 #: The dtypes that a network can compute in.
@@ -162,17 +163,13 @@ def _indices(rows, dims, before, size, start, table):
 
 @cache
 def _onednn(dtype):
-    """oneDNN's fused layer, twice as fast as torch's own on AMD; None if it is unavailable.
-
-    It multiplies bfloat16 only on AVX512 or later (or on Arm with BF16), torch everywhere.
-    """
+    """oneDNN's fused layer, twice as fast as torch's own on AMD; None if it is unavailable."""
     import torch
 
     if not torch.backends.mkldnn.is_available():
         return None
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    fused = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    return None if dtype == torch.bfloat16 and fused and not onednn_has_bfloat16() else fused
 
 
 def _affine_layer(rows, weight, bias):
