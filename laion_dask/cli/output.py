@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -113,10 +114,11 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
 
 
 def write(table, out: str) -> None:
-    """Write a table to ``out`` and report it; ``-`` is standard output."""
-    from laion_dask.reports.hit_list import write_table
+    """Write a table to ``out`` and report it; ``-`` prints it as CSV."""
+    from laion_dask.reports.hit_list import as_csv, write_table
 
     with status_hidden():
-        written = write_table(table, out)
-    if written:
-        say(written)
+        if out == "-":
+            sys.stdout.write(as_csv(table))
+        else:
+            say(write_table(table, out))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
+import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from laion_dask.demo.concepts import CONCEPTS, Picture, concept_prompts, draw_pi
 from laion_dask.demo.corpus import image_bytes
 from laion_dask.demo.planting import Row, plan_rows
 
+_log = logging.getLogger(__name__)
 ARCHITECTURE = "laion-dask-demo"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "demo"
 CONFIG = FOLDER / f"{ARCHITECTURE}.json"
@@ -189,13 +192,22 @@ def measure(model: torch.nn.Module, scale: float = 1.0) -> list[tuple[str, float
     return table
 
 
+def as_text(table: list[tuple[str, float, float, int]]) -> str:
+    """The table of `measure` as lines of text."""
+    lines = [f"{'metric':48}{'value':>8}{'chance':>9}{'n':>7}"]
+    for metric, value, chance, n in table:
+        lines.append(f"{metric:48}{value:8.4f}{chance:9.4f}{n:7,}")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Print the table of `measure`."""
+    """Log the table of `measure` on standard output."""
     parser = argparse.ArgumentParser(description="Measure the demo CLIP on unseen pictures.")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the images to use")
-    print(f"{'metric':48}{'value':>8}{'chance':>9}{'n':>7}")
-    for metric, value, chance, n in measure(load_demo_clip(), parser.parse_args().scale):
-        print(f"{metric:48}{value:8.4f}{chance:9.4f}{n:7,}")
+    scale = parser.parse_args().scale
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    _log.setLevel(logging.INFO)
+    _log.info(as_text(measure(load_demo_clip(), scale)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ embeddings alike; it speeds up training and is discarded afterwards.
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,7 @@ from laion_dask.demo.evaluate import ARCHITECTURE, CONFIG, WEIGHTS, zero_shot_to
 from laion_dask.demo.training_data import Pool, augmented, render_pool, training_caption, true_of
 from laion_dask.io.storage.atomic_file import committed
 
+_log = logging.getLogger(__name__)
 _MEAN = 255 * torch.tensor(open_clip.OPENAI_DATASET_MEAN)
 _N_CLASSES = (len(COLOURS), len(OBJECTS), len(OCCUPATIONS), MAX_COUNT + 1, len(SCENES), 2, 2)
 _STD = 255 * torch.tensor(open_clip.OPENAI_DATASET_STD)
@@ -172,11 +175,13 @@ def train(
 ) -> torch.nn.Module:
     """Train the model; weights are saved to ``out`` every three minutes and at the end. Eager.
 
+    Logs the speed and the loss every 50 steps, and the zero-shot accuracy with every save.
+
     Training ends after ``n_samples`` or ``minutes``, whichever comes first.
     """
     started = time.monotonic()
     pool = render_pool(n_pool, seed=seed + 1_000_000)
-    print(f"{len(pool.pictures):,} pictures, {time.monotonic() - started:.0f} s", flush=True)
+    _log.info(f"{len(pool.pictures):,} pictures, {time.monotonic() - started:.0f} s")
     trainer = Trainer(pool, rate=rate, batch=batch, seed=seed)
     started = saved = time.monotonic()
     n_steps, done = 0, 0.0
@@ -187,16 +192,16 @@ def train(
         done = max(n_steps * batch / n_samples, (now - started) / 60 / minutes)
         if n_steps % 50 == 0:
             speed = n_steps * batch / (now - started)
-            print(f"{done:6.1%} step {n_steps} loss {loss:.3f} {speed:.0f} images/s", flush=True)
+            _log.info(f"{done:6.1%} step {n_steps} loss {loss:.3f} {speed:.0f} images/s")
         if now - saved > 180 or done >= 1:
             saved = now
             save_weights(trainer.model, out)
-            print(trainer.report(), flush=True)
+            _log.info(trainer.report())
     return trainer.model
 
 
 def main() -> None:
-    """Parse the command line and train the model."""
+    """Parse the command line and train the model, with its log on standard output."""
     parser = argparse.ArgumentParser(description="Train the demo CLIP on rendered pictures.")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="safetensors file to write")
     parser.add_argument("--samples", type=int, default=540_000, help="images to train on")
@@ -208,6 +213,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    _log.setLevel(logging.INFO)
     train(args.out, n_samples=args.samples, n_pool=args.pool, minutes=args.minutes,
           rate=args.rate, batch=args.batch, seed=args.seed)  # fmt: skip
 

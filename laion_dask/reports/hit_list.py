@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,15 +44,13 @@ def show_hits(hits: pd.DataFrame, queries: Sequence) -> str:
 def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
     """Write a table to one file atomically; returns a line that reports it. Eager.
 
-    In CSV, text that a spreadsheet would run as a formula is prefixed with an apostrophe, and
-    control characters are removed (OWASP, "CSV Injection"); numbers are unchanged. Parquet keeps
-    text unchanged.
+    CSV is that of `as_csv`; Parquet keeps text unchanged.
 
     Parameters
     ----------
     table : DataFrame
     out : path
-        Ends in ``.parquet`` or ``.csv``; ``"-"`` prints CSV and returns an empty string.
+        Ends in ``.parquet`` or ``.csv``.
 
     Raises
     ------
@@ -63,20 +60,23 @@ def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
         When the file cannot be written.
     """
     table, out = pd.DataFrame(to_pandas(table)), Path(out)
-    if str(out) == "-":
-        sys.stdout.write(_as_csv(table))
-        return ""
     if out.suffix not in (".parquet", ".csv"):
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
     with committed(out) as file:
         if out.suffix == ".csv":
-            file.write(_as_csv(table).encode(errors="backslashreplace"))
+            file.write(as_csv(table).encode(errors="backslashreplace"))
         else:
             table.to_parquet(file, index=False)
     return f"{len(table):,} rows in {out}"
 
 
-def _as_csv(table: pd.DataFrame) -> str:
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV that is safe to open in a spreadsheet. Eager.
+
+    Text that a spreadsheet would run as a formula is prefixed with an apostrophe, and control
+    characters are removed (OWASP, "CSV Injection"); numbers are unchanged.
+    """
+    table = pd.DataFrame(to_pandas(table))
     shown = table.rename(columns=lambda name: spreadsheet_text(str(name)))
     for at, dtype in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):

@@ -16,6 +16,7 @@ from laion_dask.demo.evaluate import (
     HEAD,
     WEIGHTS,
     as_files,
+    as_text,
     embed_images,
     embed_texts,
     head_probability,
@@ -119,3 +120,11 @@ def test_captions_match_the_images_they_are_true_of():
             assert result[i, j] == all(c in (-1, f) for c, f in zip(claims, fact, strict=True))
     assert result.diagonal().all()
     assert augmented(images, rng).shape == (30, 32, 32, 3)
+
+
+def test_the_table_of_the_model_card_as_text():
+    lines = as_text([("zero-shot top-1", 0.5, 1 / 240, 4800)]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["metric", "value", "chance", "n"],
+        ["zero-shot", "top-1", "0.5000", "0.0042", "4,800"],
+    ]
