@@ -137,7 +137,7 @@ class _Arrived(PartitionsFiltered, BlockwiseIO):
         return Task(name, spill.read, files, index, _schema(self._meta))
 
 
-class Beside(Blockwise):
+class AlignedPartitions(Blockwise):
     """A frame whose partitions align with those of another frame by number.
 
     It has no dimension, like a scalar. Otherwise, if both are inputs of one step, Dask would
@@ -178,7 +178,7 @@ class ReadAfter(Elemwise):
             if isinstance(step, (FromMap, _ReadAfter)):
                 earlier = step.operands if isinstance(step, _ReadAfter) else [_Hidden(step)]
                 frame = frame.substitute(step, _ReadAfter(*earlier, written))
-            elif step._name not in visited and not isinstance(step, (Exchange, Beside)):
+            elif step._name not in visited and not isinstance(step, (Exchange, AlignedPartitions)):
                 visited.add(step._name)
                 pending += step.dependencies()
         return frame

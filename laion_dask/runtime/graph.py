@@ -27,7 +27,7 @@ from laion_dask.runtime.dask_expressions import (
     _DelayedExpr,
     new_collection,
 )
-from laion_dask.runtime.disk_shuffle import Beside, Exchange, ReadAfter
+from laion_dask.runtime.disk_shuffle import AlignedPartitions, Exchange, ReadAfter
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import lost_workers_named, slot_released, waiting_client
 
@@ -69,7 +69,7 @@ def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[st
 
 def map_aligned(frame: dd.DataFrame, kernel: Callable, others: Sequence, *args, meta):
     """``kernel(part, *other_parts, *args)`` for aligned partitions. Lazy."""
-    parts = [new_collection(Beside(other.expr)) for other in others]
+    parts = [new_collection(AlignedPartitions(other.expr)) for other in others]
     return frame.map_partitions(kernel, *parts, *args, meta=meta, align_dataframes=False)
 
 
@@ -83,7 +83,7 @@ def exchange(frame: dd.DataFrame, column: str, npartitions: int) -> dd.DataFrame
 
 def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
     """The frame, read only after the rows of another have been exchanged. Lazy."""
-    return new_collection(ReadAfter(frame.expr, Beside(exchanged.expr)))
+    return new_collection(ReadAfter(frame.expr, AlignedPartitions(exchanged.expr)))
 
 
 def share(value: object) -> Delayed:
@@ -111,7 +111,7 @@ def end_to_end(frames: Sequence[dd.DataFrame]) -> dd.DataFrame:
 
 def as_kernel_argument(argument):
     """Prepare an argument from `Provenance.arguments_of` for a kernel: a frame or delayed value."""
-    if isinstance(argument, Beside):
+    if isinstance(argument, AlignedPartitions):
         return new_collection(argument.frame)
     return argument.obj if isinstance(argument, _DelayedExpr) else argument
 

@@ -74,13 +74,13 @@ def test_a_forgotten_page_overwrites_no_shard(monkeypatch, capsys, paths, tmp_pa
 def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     before = [path.read_bytes() for path in paths]
-    folder, shard, beside = paths[0].parent, paths[-1], paths[0].parent / "stats.parquet"
+    folder, shard, new_table = paths[0].parent, paths[-1], paths[0].parent / "stats.parquet"
     link = other / "link.csv"
     link.symlink_to(shard)
     for words in (
         ("statistics", folder, "--by", "width", "--out", shard),
         ("statistics", *paths, "--by", "width", "--out", shard),
-        ("statistics", folder, "--by", "width", "--out", beside),
+        ("statistics", folder, "--by", "width", "--out", new_table),
         ("statistics", folder, "--by", "width", "--out", link),
         ("audit", folder, "--where", "width > 5", "--by", "width", "--out", shard),
         ("search", folder, "--embeddings", "x", "--model", "demo", "--text", "x", "--out", shard),
@@ -88,7 +88,7 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     ):
         code, _, err = run(monkeypatch, capsys, *words)
         assert code == 1 and str(words[-1]) in err and "Name a" in err, words
-        assert [path.read_bytes() for path in paths] == before and not beside.exists()
+        assert [path.read_bytes() for path in paths] == before and not new_table.exists()
     assert not (other / "out").exists()
     frame = ld.read_shards(folder)
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
@@ -97,8 +97,8 @@ def test_nothing_is_written_where_the_command_reads(monkeypatch, capsys, paths, 
     with pytest.raises(ld.LaionDaskError, match="is a shard that this frame reads"):
         ld.write_report(exported, shard)
     assert [path.read_bytes() for path in paths] == before
-    code, _, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "width", "--out", beside)
-    assert code == 0 and beside.exists()  # only the named shards are inputs, not the folder
+    code, _, _ = run(monkeypatch, capsys, "statistics", *paths, "--by", "width", "--out", new_table)
+    assert code == 0 and new_table.exists()  # only the named shards are inputs, not the folder
 
 
 def test_a_page_on_the_standard_output(monkeypatch, capsys, paths):

@@ -320,10 +320,10 @@ def test_a_float32_means_the_same_beside_a_float64(write, tmp_path, threshold):
                 read_shards(path, where=test).compute(scheduler="sync")["row"].tolist()
                 for path in (narrow, wide)
             ]
-            beside = frame.laion.where(test).compute(scheduler="sync")
+            filtered = frame.laion.where(test).compute(scheduler="sync")
             masked = frame.map_partitions(lambda part: part).laion.where(test)
             masked = masked.compute(scheduler="sync")
-            for result in (beside, masked):
+            for result in (filtered, masked):
                 assert [result[result["shard"] == i]["row"].tolist() for i in (0, 1)] == alone, test
     cuts = curve("similarity", thresholds=[threshold])
     paths = (narrow, wide, tmp_path / "d")

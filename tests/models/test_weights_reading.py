@@ -97,8 +97,8 @@ def test_a_damaged_file_is_read_as_tensors_or_refused(tmp_path, kind):
 def test_a_state_dict_is_unwrapped_once(tmp_path, outer, prefix):
     tensors = {"layers.0.weight": torch.ones(1, 512), "layers.0.bias": torch.zeros(1)}
     held = {prefix + name: tensor for name, tensor in tensors.items()}
-    beside = {"epoch": 3, "name": "a", "loss": 0.5, "done": None}
-    held = {**held, **beside} if outer is None else {outer: held, "optimizer": {"lr": 1}, **beside}
+    extra = {"epoch": 3, "name": "a", "loss": 0.5, "done": None}
+    held = {**held, **extra} if outer is None else {outer: held, "optimizer": {"lr": 1}, **extra}
     torch.save(held, tmp_path / "a.pth")
     assert set(weights.read_tensors(tmp_path / "a.pth")) == set(tensors)
     head = ld.heads.aesthetic("ViT-B-32", weights=tmp_path / "a.pth")

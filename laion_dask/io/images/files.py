@@ -19,7 +19,7 @@ from laion_dask.io.storage.discovery import (
     is_hidden,
     taken,
 )
-from laion_dask.io.storage.folder_files import without_others
+from laion_dask.io.storage.folder_files import shards_only
 from laion_dask.io.storage.member_names import IMAGE_KINDS, Member
 from laion_dask.io.storage.paths import check_named_once, expand, filesystem
 
@@ -90,7 +90,7 @@ def _sources(paths: list, left_out: SkippedFiles) -> list:
     """
     named = [path for path in paths if isinstance(path, (str, bytes, os.PathLike))]
     files = {path: os.path.abspath(os.fsdecode(path)) for path in named if os.path.isfile(path)}
-    kept = without_others(list(files.values()), (*_TAR, *PARQUET, *_IMAGES), left_out)
+    kept = shards_only(list(files.values()), (*_TAR, *PARQUET, *_IMAGES), left_out)
     stems = {file.rpartition(".")[0] for file in kept if file.lower().endswith(_TAR)}
     tables = [file for file in kept if file.lower().endswith(PARQUET)]
     tables = [file for file in tables if file.rpartition(".")[0] in stems]
@@ -124,7 +124,7 @@ def _add(source_files: SourceFiles, path: str | os.PathLike) -> None:
         )
     source_files.tars.update(dict.fromkeys(tars))
     source_files.parquet.update(dict.fromkeys(() if tars or images else parquet))
-    source_files.images.update(dict.fromkeys(_with_files_beside(images)))
+    source_files.images.update(dict.fromkeys(_with_sidecars(images)))
 
 
 def _add_folder(source_files: SourceFiles, root: str) -> None:
@@ -159,7 +159,7 @@ def _check_one_kind(path: str, tars: list, images: list) -> None:
         )
 
 
-def _with_files_beside(images: list[str]) -> list[str]:
+def _with_sidecars(images: list[str]) -> list[str]:
     """The given image files with the captions and JSON beside them."""
     if remote := next((path for path in images if "://" in path), None):
         raise ImageError(

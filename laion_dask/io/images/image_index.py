@@ -27,21 +27,21 @@ class ImageIndex:
     keys: dict[str, list] = field(default_factory=dict)
     ends: dict[str, list] = field(default_factory=dict)
 
-    def add(self, path: str, names: Iterable[str], place) -> None:
+    def add(self, path: str, names: Iterable[str], location) -> None:
         """Add an image by its path, and by other names that may refer to it."""
-        self.paths[path] = place
+        self.paths[path] = location
         for name in names:
-            self.keys.setdefault(name, []).append(place)
+            self.keys.setdefault(name, []).append(location)
 
-    def add_sample(self, sample: SampleFiles, place) -> None:
+    def add_sample(self, sample: SampleFiles, location) -> None:
         """Add the image of a sample by its path and, unless the sample is rejected, by its key."""
         path = sample.first.path
-        self.add(path, dict.fromkeys([path] if sample.reason else [path, sample.key]), place)
+        self.add(path, dict.fromkeys([path] if sample.reason else [path, sample.key]), location)
 
-    def add_file(self, sample: SampleFiles, place) -> None:
+    def add_file(self, sample: SampleFiles, location) -> None:
         """Add an image of a folder; also indexes the ends of its path and key."""
-        self.add_sample(sample, place)
+        self.add_sample(sample, location)
         for name in dict.fromkeys((sample.first.path, sample.key)):
             parts = name.split("/")
             for at in range(1, len(parts)):
-                self.ends.setdefault("/".join(parts[at:]), []).append(place)
+                self.ends.setdefault("/".join(parts[at:]), []).append(location)

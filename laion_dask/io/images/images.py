@@ -15,7 +15,7 @@ from laion_dask.io.images.files import SourceFiles, find_files
 from laion_dask.io.images.image_index import ImageIndex
 from laion_dask.io.images.parquet import ParquetShard
 from laion_dask.io.images.row_match import (
-    ImagePlace,
+    ImageLocation,
     Match,
     RowImage,
     row_image,
@@ -200,7 +200,7 @@ class Images:
         if key is None:
             return RowImage(None, Match.ABSENT)
         named = row_image(key, row, self._named(key))
-        if named.place is not None:
+        if named.location is not None:
             return named
         similar = row_image(key, row, self._similar(key), by_name=False)
         return similar if similar.data is not None else named
@@ -211,7 +211,7 @@ class Images:
             raise several_images_error(key, locations)
         return locations[0].read() if locations else None
 
-    def _named(self, key: str) -> list[ImagePlace]:
+    def _named(self, key: str) -> list[ImageLocation]:
         """The images with a path or key."""
         at_path = self._at_path(key)
         exact = [p for p in at_path if key.startswith(f"{p.shard.name}/")]
@@ -219,22 +219,22 @@ class Images:
             exact
             or at_path
             or [
-                ImagePlace(shard, place)
+                ImageLocation(shard, location)
                 for number, shard in enumerate(self._shards)
-                for place in self._index(number).keys.get(key, ())
+                for location in self._index(number).keys.get(key, ())
             ]
         )
 
-    def _similar(self, key: str) -> list[ImagePlace]:
+    def _similar(self, key: str) -> list[ImageLocation]:
         """Further images that a path or key may refer to."""
         return self._at_path(key) + [
-            ImagePlace(shard, place)
+            ImageLocation(shard, location)
             for number, shard in enumerate(self._shards)
             if isinstance(shard, FolderShard)
-            for place in self._index(number).ends.get(key, ())
+            for location in self._index(number).ends.get(key, ())
         ]
 
-    def _at_path(self, path: str) -> list[ImagePlace]:
+    def _at_path(self, path: str) -> list[ImageLocation]:
         """The images at a path, at most one per shard.
 
         A path relative to another root, such as the plain file names of earlier releases, matches
@@ -248,7 +248,7 @@ class Images:
                 shard = self._shards[number]
                 ends = f"/{getattr(shard, 'path', '')}".endswith(f"/{file}")
                 if (shard.name == file or ends) and inner in self._index(number).paths:
-                    locations.append(ImagePlace(shard, self._index(number).paths[inner]))
+                    locations.append(ImageLocation(shard, self._index(number).paths[inner]))
         return locations
 
     def _index(self, number: int) -> ImageIndex:

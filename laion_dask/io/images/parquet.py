@@ -108,27 +108,29 @@ class ParquetShard:
             index.add(str(row), [sample.key], row)
         return index
 
-    def fetch(self, place: int) -> bytes | None:
+    def fetch(self, location: int) -> bytes | None:
         footer = self._footer()
         layout = self._layout(footer)
-        cells = self._row(footer, place, [layout.path])
+        cells = self._row(footer, location, [layout.path])
         data = _bytes_of(cells[layout.image]) if cells else None
         return None if data is None or len(data) > MAX_IMAGE_BYTES else data
 
-    def url(self, place: int) -> str | None:
+    def url(self, location: int) -> str | None:
         footer = self._footer()
         names = [name for name in URL_FIELDS if name in footer.schema.names]
-        cells = (self._row(footer, place, names) if names else None) or {}
+        cells = (self._row(footer, location, names) if names else None) or {}
         try:
             return first_text({name: cell.as_py() for name, cell in cells.items()}, names)
         except ARROW_ERRORS:  # not UTF-8
             return None
 
-    def _row(self, footer: Footer, place: int, columns: list[str]) -> dict[str, pa.Scalar] | None:
+    def _row(
+        self, footer: Footer, location: int, columns: list[str]
+    ) -> dict[str, pa.Scalar] | None:
         """Cells of one row; ``None`` if its row group is damaged or has fewer rows."""
         ends = list(accumulate(footer.row_groups))
-        group = next(n for n, end in enumerate(ends) if place < end)
-        row = place - (ends[group] - footer.row_groups[group])
+        group = next(n for n, end in enumerate(ends) if location < end)
+        row = location - (ends[group] - footer.row_groups[group])
         try:
             with self._opened() as file:
                 for batch in _batches(StoreFile(file, self.path), group, columns):

@@ -30,19 +30,19 @@ class Match(Enum):
 
 
 @dataclass(frozen=True)
-class ImagePlace:
+class ImageLocation:
     """The position of an image: its shard, and the argument of the shard's ``fetch``."""
 
     shard: Shard
-    place: object
+    location: object
 
     def read(self) -> bytes | None:
         """The image file; None if it is truncated or over the limit."""
-        return self.shard.fetch(self.place)
+        return self.shard.fetch(self.location)
 
     def url(self) -> str | None:
         """The url in the JSON fields of its sample."""
-        return self.shard.url(self.place)
+        return self.shard.url(self.location)
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class RowImage:
     ----------
     data : bytes or None
     match : Match
-    place : ImagePlace or None
+    location : ImageLocation or None
     """
 
     data: bytes | None
     match: Match
-    place: ImagePlace | None = field(default=None, repr=False)
+    location: ImageLocation | None = field(default=None, repr=False)
 
 
 def row_image(
-    key: str, row: SupportsGet, candidates: Sequence[ImagePlace], *, by_name: bool = True
+    key: str, row: SupportsGet, candidates: Sequence[ImageLocation], *, by_name: bool = True
 ) -> RowImage:
     """Choose the image of a row among candidates.
 
@@ -72,7 +72,7 @@ def row_image(
     row : mapping or Series
         Column → value. With ``image_sha256``, the image file must have that digest. Otherwise, if
         both the row and the image's sample have a url, the two must be equal.
-    candidates : sequence of ImagePlace
+    candidates : sequence of ImageLocation
     by_name : bool
         Whether to accept an image by name if there is nothing to compare.
 
@@ -102,7 +102,7 @@ def row_image(
     return RowImage(data, match if data is not None else Match.ABSENT, chosen[0])
 
 
-def several_images_error(key: str, candidates: Sequence[ImagePlace]) -> ImageError:
+def several_images_error(key: str, candidates: Sequence[ImageLocation]) -> ImageError:
     """The error for a name that several images share."""
     names = list(dict.fromkeys(candidate.shard.name for candidate in candidates))
     return ImageError(
@@ -120,19 +120,19 @@ def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowI
     """
     if "shard" not in rows.columns:
         return list(images)
-    shards: dict[ImagePlace, set] = {}
-    contents: dict[ImagePlace, set] = {}
+    shards: dict[ImageLocation, set] = {}
+    contents: dict[ImageLocation, set] = {}
     for image, (_, row) in zip(images, rows.iterrows(), strict=True):
-        if image.place is not None and not pd.isna(row["shard"]):
-            shards.setdefault(image.place, set()).add(row["shard"])
+        if image.location is not None and not pd.isna(row["shard"]):
+            shards.setdefault(image.location, set()).add(row["shard"])
             url, caption = first_text(row, URL_FIELDS), first_text(row, CAPTION_FIELDS)
-            contents.setdefault(image.place, set()).add((url, caption))
+            contents.setdefault(image.location, set()).add((url, caption))
 
     def is_shared(image: RowImage) -> bool:
-        if image.data is None or image.match is Match.DIGEST or image.place not in shards:
+        if image.data is None or image.match is Match.DIGEST or image.location not in shards:
             return False
-        one_row = len(contents[image.place]) == 1 and image.match is Match.URL
-        return len(shards[image.place]) > 1 and not one_row
+        one_row = len(contents[image.location]) == 1 and image.match is Match.URL
+        return len(shards[image.location]) > 1 and not one_row
 
     return [
         replace(image, data=None, match=Match.SHARED) if is_shared(image) else image
@@ -140,7 +140,7 @@ def withhold_shared(rows: pd.DataFrame, images: Sequence[RowImage]) -> list[RowI
     ]
 
 
-def _match_digest(digest: str, candidates: Iterable[ImagePlace]) -> RowImage:
+def _match_digest(digest: str, candidates: Iterable[ImageLocation]) -> RowImage:
     match = Match.ABSENT
     for candidate in candidates:
         data = candidate.read()

@@ -114,7 +114,7 @@ class Shard(Protocol):
     def index(self) -> ImageIndex:
         """The position of each image, for use with ``fetch``."""
 
-    def fetch(self, place) -> bytes | None:
+    def fetch(self, location) -> bytes | None:
         """One image file; ``None`` if it is truncated or over the limit.
 
         Raises
@@ -123,7 +123,7 @@ class Shard(Protocol):
             When the store of an archive or Parquet file fails.
         """
 
-    def url(self, place) -> str | None:
+    def url(self, location) -> str | None:
         """The url in the JSON fields of one image's sample.
 
         Raises
@@ -186,11 +186,11 @@ class TarShard:
         prefix = f"{self.name}/"
         return group(members, prefix, with_image=with_image, invalid_text=self.invalid_text)
 
-    def fetch(self, place: tuple[int, ...]) -> bytes | None:
-        return self._read(*place[:2])
+    def fetch(self, location: tuple[int, ...]) -> bytes | None:
+        return self._read(*location[:2])
 
-    def url(self, place: tuple[int, ...]) -> str | None:
-        return url_in(self._read(*place[2:])) if place[2:] else None
+    def url(self, location: tuple[int, ...]) -> str | None:
+        return url_in(self._read(*location[2:])) if location[2:] else None
 
     def _read(self, offset: int, n_bytes: int) -> bytes | None:
         try:
@@ -243,11 +243,11 @@ class FolderShard:
                 index.add_file(sample, tuple(file and file.name for file in files))
         return index
 
-    def fetch(self, place: tuple[str, str | None]) -> bytes | None:
-        return self._read(place[0], MAX_IMAGE_BYTES)
+    def fetch(self, location: tuple[str, str | None]) -> bytes | None:
+        return self._read(location[0], MAX_IMAGE_BYTES)
 
-    def url(self, place: tuple[str, str | None]) -> str | None:
-        return url_in(self._read(place[1], MAX_TEXT_BYTES)) if place[1] else None
+    def url(self, location: tuple[str, str | None]) -> str | None:
+        return url_in(self._read(location[1], MAX_TEXT_BYTES)) if location[1] else None
 
     def _read(self, name: str, max_bytes: int) -> bytes | None:
         try:

@@ -196,6 +196,6 @@ def image_offsets(path: str) -> ImageIndex:
             image = sample.first
             if image.is_image and not image.flaw and image.n_bytes <= MAX_IMAGE_BYTES:
                 files = [file for file in (image, fields_file(sample)) if file]
-                place = tuple(n for file in files for n in (file.offset, file.n_bytes))
-                index.add_sample(sample, place)
+                location = tuple(n for file in files for n in (file.offset, file.n_bytes))
+                index.add_sample(sample, location)
     return index

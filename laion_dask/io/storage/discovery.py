@@ -38,8 +38,8 @@ PARQUET = (".parquet", ".parq", ".pq")
 _TABLES = re.compile(
     r"\.(csv|tsv|jsonl|ndjson|arrow|feather|ipc|orc|avro)(\.(gz|zst|bz2|xz|lz4))?$"
 )
-#: Suffixes of files that describe other files.
-BESIDE = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
+#: Suffixes of sidecars, which describe other files.
+SIDECAR = re.compile(r"\.(crc|md5|sha\d*|idx|index|json|txt|log|yaml|yml|html|png)$")
 #: Suffixes of image archives and of images.
 PICTURED = (".tar", *(f".{kind}" for kind in IMAGE_KINDS))
 _SHOWN = 3
@@ -211,7 +211,7 @@ def has_magic(path: str) -> bool:
 def _may_be_meant(name: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a file with another suffix may contain rows, or be a shard under another name."""
     table = set(suffixes) & set(PARQUET) and _TABLES.search(name)
-    return bool(table or (any(s in name for s in suffixes) and not BESIDE.search(name)))
+    return bool(table or (any(s in name for s in suffixes) and not SIDECAR.search(name)))
 
 
 def _literal_part(parts: list[str]) -> tuple[str, list[str]]:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from laion_dask.errors import OptionError, ShardError
 from laion_dask.io.storage.discovery import (
-    BESIDE,
     PICTURED,
+    SIDECAR,
     SkippedFiles,
     files_below,
     is_hidden,
@@ -137,18 +137,16 @@ def _marks_export(fs, path: str) -> bool:
     return True
 
 
-def without_others(
-    files: Sequence[str], suffixes: Sequence[str], left_out: SkippedFiles
-) -> list[str]:
+def shards_only(files: Sequence[str], suffixes: Sequence[str], left_out: SkippedFiles) -> list[str]:
     """The named files that may be shards; all of them if no name has a shard suffix."""
-    others = [file for file in files if _lies_beside_shards(file, tuple(suffixes))]
+    others = [file for file in files if _is_not_a_shard(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)
     left_out.add("that lie beside shards but are not shards", others)
     return [file for file in files if file not in set(others)]
 
 
-def _lies_beside_shards(path: str, suffixes: tuple[str, ...]) -> bool:
+def _is_not_a_shard(path: str, suffixes: tuple[str, ...]) -> bool:
     name = path.rpartition("/")[2].lower()
-    other = BESIDE.search(name) or name.endswith(PICTURED)
+    other = SIDECAR.search(name) or name.endswith(PICTURED)
     return bool(_NO_SHARD.search(path) or (other and not name.endswith(suffixes)))

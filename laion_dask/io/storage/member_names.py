@@ -80,8 +80,8 @@ class Member:
         if not self.in_folder:
             folder, slash, last = self.text.rpartition("/")
             return folder + slash + last.partition(".")[0]
-        beside_image = not self.is_image and _cut(self.stem)[1].lower() in IMAGE_KINDS
-        return _cut(self.stem)[0] if beside_image else self.stem
+        is_sidecar = not self.is_image and _cut(self.stem)[1].lower() in IMAGE_KINDS
+        return _cut(self.stem)[0] if is_sidecar else self.stem
 
     @cached_property
     def stem(self) -> str:

@@ -32,7 +32,7 @@ from laion_dask.io.storage.discovery import (
     real_names,
     taken,
 )
-from laion_dask.io.storage.folder_files import files_of_folder, listed_in_manifests, without_others
+from laion_dask.io.storage.folder_files import files_of_folder, listed_in_manifests, shards_only
 
 
 def natural(text: str) -> list:
@@ -87,7 +87,7 @@ def expand(
     files = [
         file for path in requested for file in _expand_one(os.fsdecode(path), suffixes, left_out)
     ]
-    files = without_others(files, suffixes, left_out)
+    files = shards_only(files, suffixes, left_out)
     check_named_once(files)
     left_out.warn(files)
     if searched is not None:

@@ -76,5 +76,5 @@ def aesthetic(
     if precision not in ("float32", "float16"):
         raise one_of("precision", precision, ("float32", "float16"))
     home, file = published_for(clip, _AESTHETIC[version], f"aesthetic head, version {version},")
-    head = linear_head(weight_files.given_or_found(weights, file), home, to)
+    head = linear_head(weight_files.resolve_weights(weights, file), home, to)
     return replace(head, precision=precision)

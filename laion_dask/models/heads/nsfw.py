@@ -147,7 +147,7 @@ def nsfw(
     if precision not in PRECISIONS:
         raise one_of("precision", precision, PRECISIONS)
     home, file = published_for(clip, _FILES, "NSFW head")
-    path = os.path.abspath(weight_files.given_or_found(weights, file))
+    path = os.path.abspath(weight_files.resolve_weights(weights, file))
     if not os.path.isfile(path):
         raise WeightsError(f"There is no weight file {path}. Give the path of {file}.")
     head = NsfwHead(to, as_clip(home), path, weight_files.sha256_of(path), precision=precision)

@@ -193,7 +193,7 @@ def watermark(
             "images, so it takes no CLIP model: give the path of its weight file, or nothing to "
             "search for it in LAION_DASK_WEIGHTS."
         )
-    path = os.path.abspath(weight_files.given_or_found(weights, "watermark_model_v1.pt"))
+    path = os.path.abspath(weight_files.resolve_weights(weights, "watermark_model_v1.pt"))
     network(path)
     return WatermarkHead(to, path, weight_files.sha256_of(path))
 

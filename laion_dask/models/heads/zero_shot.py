@@ -219,7 +219,7 @@ def inappropriate(
     ('inappropriate', ('appropriate', 'inappropriate'))
     """
     home, names = published_for(clip, _Q16, "Q16 head")
-    path = Path(weight_files.given_or_found(weights, *names))
+    path = Path(weight_files.resolve_weights(weights, *names))
     prompts = weight_files.read_tensors(path).get("array")
     model = as_clip(home)
     dim = model.dim

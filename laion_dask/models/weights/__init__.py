@@ -14,7 +14,7 @@ from laion_dask.models.weights.lookup import (
     find,
     find_one_of,
     folders,
-    given_or_found,
+    resolve_weights,
     sha256_of,
     table,
 )
@@ -29,8 +29,8 @@ __all__ = [
     "find",
     "find_one_of",
     "folders",
-    "given_or_found",
     "read_tensors",
+    "resolve_weights",
     "sha256_of",
     "table",
 ]

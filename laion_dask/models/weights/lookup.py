@@ -79,7 +79,7 @@ def find(name: str, *, download: bool | None = None) -> Path:
     raise _missing(published)
 
 
-def given_or_found(weights: str | os.PathLike | None, *names: str) -> str | os.PathLike:
+def resolve_weights(weights: str | os.PathLike | None, *names: str) -> str | os.PathLike:
     """The user's weight file, or the published one if none is given. Eager.
 
     Parameters
