@@ -92,8 +92,11 @@ def size_panel(shares: Sequence[float], quantiles: Mapping[str, Iterable[float]]
         )
         for number, name in enumerate(names)
     ]
+    measures = ["size (pixels)"] if {"width", "height"} & {*names} else []
+    measures += ["caption length (characters)"] if "text_length" in names else []
+    title = " and ".join(measures)
     return CurvePanel(
-        "Size (pixels) and caption length (characters)",
+        title[:1].upper() + title[1:],
         tuple(curves),
         x=Axis("share of rows at or below"),
         y=Axis(form=Form.WHOLE, is_logarithmic=True),
