@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.demo.concepts import COLOURS, OBJECTS, OCCUPATIONS, SCENES, Picture
+from laion_dask.demo.concepts import COLORS, OBJECTS, OCCUPATIONS, SCENES, Picture
 from laion_dask.demo.languages import phrase
 
 _NUMBERS = ("one", "two", "three", "four")
@@ -58,7 +58,7 @@ def claims_of(picture: Picture) -> tuple[int, ...]:
     the picture has no such attribute.
     """
     return (
-        list(COLOURS).index(picture.colour) if picture.colour else -1,
+        list(COLORS).index(picture.color) if picture.color else -1,
         OBJECTS.index(picture.object) if picture.object else -1,
         OCCUPATIONS.index(picture.occupation) if picture.occupation else -1,
         picture.count,
@@ -80,9 +80,9 @@ def _noun_phrase(picture: Picture, mention: str, has_count: bool) -> str:
     assert picture.object is not None
     one = picture.count == 1
     noun = picture.object if one else _PLURALS.get(picture.object, f"{picture.object}s")
-    if mention == "colour":
+    if mention == "color":
         noun = "thing" if one else "things"
-    words = noun if mention == "object" else f"{picture.colour} {noun}"
+    words = noun if mention == "object" else f"{picture.color} {noun}"
     if one:
         return f"one {words}" if has_count else _with_article(words)
     return f"{_NUMBERS[picture.count - 1]} {words}"
@@ -95,10 +95,10 @@ def _object_caption(
     mention = (
         "both"
         if partial_draw >= p_partial
-        else ("colour" if partial_draw < p_partial / 3 else "object")
+        else ("color" if partial_draw < p_partial / 3 else "object")
     )
     has_count = picture.count > 1 or rng.random() < 0.05
-    stated = {"both": {0, 1}, "colour": {0}, "object": {1}}[mention] | ({3} if has_count else set())
+    stated = {"both": {0, 1}, "color": {0}, "object": {1}}[mention] | ({3} if has_count else set())
     words = _noun_phrase(picture, mention, has_count)
     if detail_draw < p_detail:
         words += " " + _pick(rng, _WHERE[picture.scene])
@@ -145,8 +145,8 @@ def caption(
         naming a watermark or hazard disc if there is one.
     """
     if language != "en" and picture.object is not None:
-        assert picture.colour is not None
-        text = phrase(language, picture.colour, picture.object, int(rng.integers(12)))
+        assert picture.color is not None
+        text = phrase(language, picture.color, picture.object, int(rng.integers(12)))
         stated = {0, 1}
     elif picture.occupation is not None:
         text, stated = _person_caption(picture, rng, gender_word, p_detail)

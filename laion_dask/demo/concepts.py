@@ -14,7 +14,7 @@ import numpy as np
 
 from laion_dask.errors import one_of
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (220, 32, 40),
     "orange": (250, 140, 20),
     "yellow": (250, 222, 40),
@@ -40,14 +40,14 @@ OCCUPATIONS: tuple[str, ...] = (
 )  # fmt: skip
 MAX_COUNT = 4
 
-CONCEPTS: tuple[tuple[str, str], ...] = tuple((c, o) for o in OBJECTS for c in COLOURS)
+CONCEPTS: tuple[tuple[str, str], ...] = tuple((c, o) for o in OBJECTS for c in COLORS)
 """All 240 pairs of (color, object), object by object."""
 
 
 def _held_out() -> frozenset[tuple[str, str]]:
     # 40 pairs: each color four times, each object once or twice.
-    colours = tuple(COLOURS)
-    return frozenset((colours[7 * k % len(colours)], OBJECTS[k % len(OBJECTS)]) for k in range(40))
+    colors = tuple(COLORS)
+    return frozenset((colors[7 * k % len(colors)], OBJECTS[k % len(OBJECTS)]) for k in range(40))
 
 
 HELD_OUT: frozenset[tuple[str, str]] = _held_out()
@@ -63,8 +63,8 @@ class Picture:
 
     Parameters
     ----------
-    colour, object : str or None
-        A key of `COLOURS` and one of `OBJECTS`; None for a person.
+    color, object : str or None
+        A key of `COLORS` and one of `OBJECTS`; None for a person.
     occupation : str or None
         One of `OCCUPATIONS`; None for objects.
     count : int
@@ -78,7 +78,7 @@ class Picture:
         Seed of the layout: positions, sizes, rotations, shades.
     """
 
-    colour: str | None
+    color: str | None
     object: str | None
     occupation: str | None = None
     count: int = 1
@@ -129,9 +129,9 @@ def draw_pictures(
         pair_index, count, scene, job = rng.integers(
             0, (len(pool), MAX_COUNT - 1, len(SCENES) - 1, 12)
         )
-        colour, object_name = (None, None) if person else pool[pair_index]
+        color, object_name = (None, None) if person else pool[pair_index]
         yield Picture(
-            colour,
+            color,
             object_name,
             OCCUPATIONS[job] if person else None,
             int(count) + 2 if several and not person else 1,

@@ -218,7 +218,7 @@ def _truth(row: Row, key: str, keys: list[str]) -> dict[str, object]:
     picture = row.picture
     return {
         "key": key,
-        "colour": picture.colour,
+        "colour": picture.color,
         "object": picture.object,
         "count": picture.count,
         "scene": picture.scene,

@@ -96,7 +96,7 @@ def zero_shot_top1(model: torch.nn.Module, pairs: str, n: int, *, seed: int) -> 
     pictures = list(draw_pictures([_TEST_SEED, seed], n, pairs=pairs, p_watermarked=0.061,
                                   p_unsafe=0.029))  # fmt: skip
     scores = embed_images(model, as_files(pictures)) @ embed_texts(model, concept_prompts()).T
-    truth = torch.tensor([CONCEPTS.index((p.colour, p.object)) for p in pictures])
+    truth = torch.tensor([CONCEPTS.index((p.color, p.object)) for p in pictures])
     return float((scores.argmax(1) == truth).float().mean())
 
 

@@ -6,9 +6,9 @@ Each language has a phrase that takes the words without inflection: "étoile de 
 
 from __future__ import annotations
 
-from laion_dask.demo.concepts import COLOURS, OBJECTS
+from laion_dask.demo.concepts import COLORS, OBJECTS
 
-_COLOUR_WORDS = {
+_COLOR_WORDS = {
     "de": "Rot Orange Gelb Grün Blau Lila Rosa Braun Schwarz Weiß",
     "fr": "rouge orange jaune verte bleue violette rose brune noire blanche",
     "es": "rojo naranja amarillo verde azul morado rosa marrón negro blanco",
@@ -44,10 +44,10 @@ LANGUAGES: tuple[str, ...] = tuple(_PHRASES)
 """ISO 639-1 codes of the languages besides "en"."""
 
 
-def phrase(language: str, colour: str, object_name: str, choice: int) -> str:
+def phrase(language: str, color: str, object_name: str, choice: int) -> str:
     """A caption for a color and an object in one of `LANGUAGES`; ``choice`` picks the wording."""
     phrases = _PHRASES[language]
     return phrases[choice % len(phrases)].format(
-        c=_COLOUR_WORDS[language].split()[list(COLOURS).index(colour)],
+        c=_COLOR_WORDS[language].split()[list(COLORS).index(color)],
         o=_OBJECT_WORDS[language].split()[OBJECTS.index(object_name)],
     )

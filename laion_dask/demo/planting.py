@@ -162,7 +162,7 @@ def _other_picture(picture: Picture, pictures: Iterator[Picture]) -> Picture:
     return next(
         other
         for other in pictures
-        if other.object != picture.object and other.colour != picture.colour
+        if other.object != picture.object and other.color != picture.color
     )
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from laion_dask.demo.concepts import COLOURS, Picture
+from laion_dask.demo.concepts import COLORS, Picture
 from laion_dask.demo.pen import Sprite, make_sprite
 from laion_dask.demo.people import draw_person
 from laion_dask.demo.shapes import draw_hazard, draw_object
@@ -44,19 +44,19 @@ def _sprite(kind: str, name: str, size: int, turn_deg: int) -> Sprite:
     return make_sprite(pen, size, turn_deg)
 
 
-def _tinted(colour: RGB, by: np.ndarray | float) -> RGB:
-    red, green, blue = map(int, np.clip(np.asarray(colour) + by, 0, 255))
+def _tinted(color: RGB, by: np.ndarray | float) -> RGB:
+    red, green, blue = map(int, np.clip(np.asarray(color) + by, 0, 255))
     return red, green, blue
 
 
-def _map_channels(colour: RGB, tone: Callable[[int], int]) -> RGB:
-    red, green, blue = map(tone, colour)
+def _map_channels(color: RGB, tone: Callable[[int], int]) -> RGB:
+    red, green, blue = map(tone, color)
     return red, green, blue
 
 
-def _paints(colour: str, jitter: np.ndarray) -> dict[str, RGB]:
-    main = _tinted(COLOURS[colour], jitter)
-    black = colour == "black"
+def _paints(color: str, jitter: np.ndarray) -> dict[str, RGB]:
+    main = _tinted(COLORS[color], jitter)
+    black = color == "black"
     return {
         "main": main,
         "shade": _map_channels(main, lambda v: v + 48 if black else int(v * 0.76)),
@@ -89,9 +89,9 @@ def _scenery(canvas: Image.Image, scene: str, rng: np.random.Generator) -> None:
                 left = int(x * side)
                 pen.line((left, row, left + side // 6, row), fill=(150, 200, 230), width=side // 48)
     elif scene in ("desert", "snow", "meadow"):
-        top, colour = int(side * 0.12), _tinted(ground, -10)
+        top, color = int(side * 0.12), _tinted(ground, -10)
         pen.ellipse((int((xs[1] - 0.5) * side), horizon - top // 2, int((xs[1] + 0.5) * side),
-                     horizon + top), fill=colour)  # fmt: skip
+                     horizon + top), fill=color)  # fmt: skip
     elif scene == "room":
         left = int(side * 0.08 + xs[1] * side * 0.5)
         pane = (left, int(side * 0.08), left + side // 3, int(side * 0.45))
@@ -106,9 +106,9 @@ def _paste_at(canvas: Image.Image, sprite: Sprite, x: float, y: float, paints: d
 
 def _place_objects(canvas: Image.Image, picture: Picture, rng: np.random.Generator) -> None:
     side = canvas.width
-    assert picture.colour is not None  # the picture shows objects
+    assert picture.color is not None  # the picture shows objects
     centres, share = _PLACES[picture.count]
-    paints = _paints(picture.colour, rng.integers(-9, 10, 3))
+    paints = _paints(picture.color, rng.integers(-9, 10, 3))
     grow = rng.integers(0, 6)
     slack = 0.09 if picture.count == 1 else 0.02
     for x, y in centres:

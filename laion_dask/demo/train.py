@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from laion_dask.demo.concepts import COLOURS, MAX_COUNT, OBJECTS, OCCUPATIONS, SCENES
+from laion_dask.demo.concepts import COLORS, MAX_COUNT, OBJECTS, OCCUPATIONS, SCENES
 from laion_dask.demo.evaluate import ARCHITECTURE, CONFIG, WEIGHTS, zero_shot_top1
 from laion_dask.demo.training_data import Pool, augmented, render_pool, training_caption, true_of
 from laion_dask.io.storage.atomic_file import committed
 
 _log = logging.getLogger(__name__)
 _MEAN = 255 * torch.tensor(open_clip.OPENAI_DATASET_MEAN)
-_N_CLASSES = (len(COLOURS), len(OBJECTS), len(OCCUPATIONS), MAX_COUNT + 1, len(SCENES), 2, 2)
+_N_CLASSES = (len(COLORS), len(OBJECTS), len(OCCUPATIONS), MAX_COUNT + 1, len(SCENES), 2, 2)
 _STD = 255 * torch.tensor(open_clip.OPENAI_DATASET_STD)
 
 

@@ -256,29 +256,29 @@ def test_options_are_checked(tmp_path):
 
 # The verb, with the bundled model.
 
-COLOURS = (["a red circle", "a red square"], ["a blue circle", "a blue square"])
-OF_COLOUR = (
+COLORS = (["a red circle", "a red square"], ["a blue circle", "a blue square"])
+OF_COLOR = (
     ["a red star", "a red boat", "a red key"],
     ["a blue star", "a blue boat", "a blue key"],
 )
 
 
-def picture(colour, seed=0):
+def picture(color, seed=0):
     """An image of one color with a little noise."""
     noise = np.random.default_rng(seed).integers(0, 20, (64, 64, 3))
-    return Image.fromarray((np.array(colour) + noise).astype(np.uint8))
+    return Image.fromarray((np.array(color) + noise).astype(np.uint8))
 
 
-def pictures(colour, n):
-    return [picture(colour, seed) for seed in range(n)]
+def pictures(color, n):
+    return [picture(color, seed) for seed in range(n)]
 
 
 def test_texts():
     model = ClipModel("demo")
     result = association(
-        model, *COLOURS, *OF_COLOUR, names=("red", "blue", "red things", "blue things")
+        model, *COLORS, *OF_COLOR, names=("red", "blue", "red things", "blue things")
     )
-    d, p = weat(*map(model.text, (*COLOURS, *OF_COLOUR)))
+    d, p = weat(*map(model.text, (*COLORS, *OF_COLOR)))
     assert isinstance(result, Table) and len(result) == 1
     row = result.iloc[0]
     assert (row["value"], row["p"]) == (d, p) and d > 1
@@ -289,9 +289,7 @@ def test_texts():
         and row["method"] == "WEAT of texts; permutation test, all 6 partitions"
     )
     assert result.equals(
-        association(
-            "demo", *COLOURS, *OF_COLOUR, names=("red", "blue", "red things", "blue things")
-        )
+        association("demo", *COLORS, *OF_COLOR, names=("red", "blue", "red things", "blue things"))
     )
     assert pickle.loads(pickle.dumps(result)).equals(result)
     both = pd.concat([result, result], ignore_index=True)
@@ -311,15 +309,15 @@ def test_sentences():
 def test_pictures_and_their_vectors(tmp_path):
     model = ClipModel("demo")
     x, y = pictures((200, 20, 20), 3), pictures((20, 20, 200), 4)
-    result = association(model, x, y, *OF_COLOUR)
-    d, p = weat(model.image(x), model.image(y), *map(model.text, OF_COLOUR))
+    result = association(model, x, y, *OF_COLOR)
+    d, p = weat(model.image(x), model.image(y), *map(model.text, OF_COLOR))
     assert (result["value"][0], result["p"][0]) == (d, p)
     assert result["method"][0].startswith("iEAT of images by texts; permutation test, all 35")
     x[0].save(tmp_path / "x.png")
     files = [tmp_path / "x.png", (tmp_path / "x.png").read_bytes()]
     assert association(model, files, y, x, y)["method"][0].startswith("iEAT of images;")
     stored = np.asarray(model.image(x)).astype(np.float16)  # the dtype of stored embeddings
-    vectors = association(model, stored, model.image(y), *OF_COLOUR)
+    vectors = association(model, stored, model.image(y), *OF_COLOR)
     assert vectors["value"][0] == pytest.approx(d, abs=0.01)
     # A single image or text is a set of one.
     assert association(model, x[0], y[0], "a red star", "a blue star")["n"][0] == 2

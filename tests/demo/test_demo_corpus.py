@@ -18,7 +18,7 @@ from PIL import Image
 
 from laion_dask.demo.captions import caption, claims_of
 from laion_dask.demo.concepts import (
-    COLOURS,
+    COLORS,
     CONCEPTS,
     HELD_OUT,
     OBJECTS,
@@ -94,15 +94,15 @@ def test_every_object_and_occupation_looks_unlike_the_others():
     assert len(things) == len(OBJECTS) and len(people) == len(OCCUPATIONS)
 
 
-def test_held_out_pairs_leave_every_colour_and_object_well_covered():
+def test_held_out_pairs_leave_every_color_and_object_well_covered():
     assert 0.15 <= len(HELD_OUT) / len(CONCEPTS) <= 0.2
     kept = [pair for pair in CONCEPTS if pair not in HELD_OUT]
-    assert min(sum(c == colour for c, _ in kept) for colour in COLOURS) == 20
+    assert min(sum(c == color for c, _ in kept) for color in COLORS) == 20
     assert min(sum(o == thing for _, o in kept) for thing in OBJECTS) == 8
     assert len(set(concept_prompts())) == 240
-    seen = {(p.colour, p.object) for p in draw_pictures(0, 3000, pairs="seen")}
+    seen = {(p.color, p.object) for p in draw_pictures(0, 3000, pairs="seen")}
     assert seen == set(kept)
-    unseen = {(p.colour, p.object) for p in draw_pictures(0, 1000, pairs="held_out")}
+    unseen = {(p.color, p.object) for p in draw_pictures(0, 1000, pairs="held_out")}
     assert unseen == set(HELD_OUT)
 
 

@@ -56,7 +56,7 @@ def saved(picture: Image.Image, kind: str, **options) -> bytes:
     return sink.getvalue()
 
 
-def png(pixels: np.ndarray, depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
+def png(pixels: np.ndarray, depth: int, color: int, *chunks: tuple[bytes, bytes]) -> bytes:
     """Encode (height, width, channels) integers as a PNG of any bit depth."""
     height, width = pixels.shape[:2]
     flat = pixels.reshape(height, -1)
@@ -65,7 +65,7 @@ def png(pixels: np.ndarray, depth: int, colour: int, *chunks: tuple[bytes, bytes
         lines = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
     else:
         lines = flat.astype(f">u{depth // 8}")
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
     parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -103,10 +103,10 @@ def deep_pictures() -> dict[str, bytes]:
     grey = np.asarray(scene().convert("L")).astype(int)[..., None]
     palette = scene().convert("RGB").quantize(16)
     entries = np.asarray(palette)[..., None]
-    colours = (b"PLTE", bytes(palette.getpalette()[:48]))
+    colors = (b"PLTE", bytes(palette.getpalette()[:48]))
     return {
         "RGB png of 16 bits": png(wide[..., :3], 16, 2),
-        "RGB png of 16 bits with a transparent colour": png(
+        "RGB png of 16 bits with a transparent color": png(
             wide[..., :3], 16, 2, (b"tRNS", struct.pack(">3H", 65_535, 0, 65_535))
         ),
         "RGBA png of 16 bits": png(wide, 16, 6),
@@ -115,9 +115,9 @@ def deep_pictures() -> dict[str, bytes]:
         "L png of 2 bits": png(grey >> 6, 2, 0),
         "L png of 2 bits with a transparent grey": png(grey >> 6, 2, 0, (b"tRNS", b"\0\1")),
         "P png of 4 bits with alpha": png(
-            entries, 4, 3, colours, (b"tRNS", bytes(range(0, 256, 16)))
+            entries, 4, 3, colors, (b"tRNS", bytes(range(0, 256, 16)))
         ),
-        "P png with alpha of two entries": png(entries, 8, 3, colours, (b"tRNS", b"\0\x80")),
+        "P png with alpha of two entries": png(entries, 8, 3, colors, (b"tRNS", b"\0\x80")),
         "RGB tiff of 16 bits": tiff(wide[..., :3]),
         "RGBA tiff of 16 bits": tiff(wide, extra=2),
         "RGBa tiff of 16 bits": tiff(wide, extra=1),
@@ -143,13 +143,13 @@ def pictures() -> dict[str, bytes]:
         "LA tiff": saved(rgba.convert("LA"), "TIFF"),
         "P png": saved(palette, "PNG"),
         "P bmp": saved(palette, "BMP"),
-        "P with one transparent colour": saved(palette, "PNG", transparency=3),
+        "P with one transparent color": saved(palette, "PNG", transparency=3),
         "P with alpha": saved(palette, "PNG", transparency=bytes(range(0, 256, 16))),
         "RGB png": saved(rgb, "PNG"),
         "RGB bmp": saved(rgb, "BMP"),
         "RGB tiff": saved(rgb, "TIFF", compression="tiff_lzw"),
         "RGB webp": saved(rgb, "WEBP"),
-        "RGB with a transparent colour": saved(rgb, "PNG", transparency=(255, 0, 255)),
+        "RGB with a transparent color": saved(rgb, "PNG", transparency=(255, 0, 255)),
         "RGBA png": saved(rgba, "PNG"),
         "RGBA tiff": saved(rgba, "TIFF"),
         "RGBA webp": saved(rgba, "WEBP", lossless=True, exact=True),
