@@ -24,7 +24,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
-from laion_dask.stats.table import in_scroll
+from laion_dask.stats.table_cells import in_scroll
 
 _MAX_LABELS = 20
 

@@ -21,7 +21,7 @@ from laion_dask.planning.passes import steps
 from laion_dask.planning.rates import Rates, open_rates
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
-from laion_dask.stats.table import in_scroll
+from laion_dask.stats.table_cells import in_scroll
 from laion_dask.validation import number, whole_number
 
 

@@ -29,11 +29,6 @@ _THEME = {
     },
     "Toolbar": {"logo": None},
 }
-#: BokehJS would download MathJax for formulas; this policy blocks all downloads.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
-)
 #: Notebook style: a dark theme inverts lightness and keeps hues. An iframe whose color scheme
 #: differs from that of its page would get an opaque background.
 _STYLE = """
@@ -125,19 +120,22 @@ def show(plot) -> Page:
     from bokeh.embed import json_item
     from bokeh.models import Toolbar
     from bokeh.themes import Theme
+    from markupsafe import Markup
+
+    from laion_dask.templates import render
 
     figure = hv.render(plot, backend="bokeh")
     for toolbar in figure.select({"type": Toolbar}):
         toolbar.active_scroll = None
     item = json.dumps(json_item(figure, ID("plot"), theme=Theme(json={"attrs": _THEME})))
-    item = item.replace("</", "<\\/")
-    page = (
-        "<!doctype html><meta charset='utf-8'><meta name='color-scheme' content='light'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        "<body style='margin:0;overflow-y:hidden'><div id='plot'></div>"
-        f"<script>{_bokeh_js()}</script><script>Bokeh.embed.embed_item({item})</script>"
+    item = item.replace("</", "<\\/")  # nothing in the plot can end its script
+    page = render(
+        "laion_dask.plots",
+        "plot",
+        bokeh_js=Markup(_bokeh_js()),
+        item=Markup(item),
     )
-    return Page(page, _height(figure) + 20)
+    return Page(str(page), _height(figure) + 20)
 
 
 @functools.lru_cache(maxsize=1)

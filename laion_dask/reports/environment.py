@@ -1,56 +1,20 @@
-"""The template environment of all pages: autoescape is on, and undefined names are errors."""
+"""The template environment of reports."""
 
 from __future__ import annotations
 
-from functools import cache
-
-import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from laion_dask.formatting import printable
+from laion_dask import templates
+
+_PACKAGE = "laion_dask.reports"
 
 
-@cache
 def environment() -> Environment:
-    """The Jinja environment of all templates.
-
-    Printed values pass through `shown` first, which makes control characters visible.
-    """
-    jinja = Environment(
-        loader=PackageLoader("laion_dask.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters |= {"cut": cut, "thousands": "{:,}".format}
-    return jinja
+    """The Jinja environment of the templates of reports."""
+    return templates.environment(_PACKAGE)
 
 
 def render(template: str, **context) -> Markup:
-    """Render a template of this package, given its file name without ``.html.j2``."""
-    return Markup(environment().get_template(f"{template}.html.j2").render(**context))
-
-
-def shown(value: object) -> object:
-    """A value as a template prints it: markup unchanged, other values as printable text."""
-    if isinstance(value, (Markup, Undefined)):
-        return value
-    if is_missing(value):
-        return Markup("<i>none</i>")
-    return printable(str(value))
-
-
-def cut(value: object, limit: int) -> object:
-    """Truncate text before it is escaped; missing values stay missing."""
-    if is_missing(value):
-        return value
-    text = str(value)
-    return text if len(text) <= limit else text[:limit] + "…"
-
-
-def is_missing(value: object) -> bool:
-    """Whether a value is None, NA or NaN."""
-    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+    """Render a template of reports, given its file name without ``.html.j2``."""
+    return templates.render(_PACKAGE, template, **context)

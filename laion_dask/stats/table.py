@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,9 +11,9 @@ import pandas as pd
 
 from laion_dask.caveats import caveats_of
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
-from laion_dask.formatting import printable
 from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.divergence import between_tables
+from laion_dask.stats.table_cells import html_cell, in_scroll, markdown, text_of
 from laion_dask.stats.table_text import in_blocks
 
 #: Columns shared by all tables, in order; statistics may append others.
@@ -23,8 +22,8 @@ COLUMNS = (
 )  # fmt: skip
 #: Columns that always exist, even if empty; empty columns are not displayed.
 ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
-#: Maximum number of rows displayed, and of characters of a text.
-_MAX_ROWS, _MAX_LENGTH = 100, 120
+#: Maximum number of rows displayed.
+_MAX_ROWS = 100
 #: Integer columns, in addition to those that start with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
@@ -186,10 +185,10 @@ class Table(pd.DataFrame):
         """
         head, cells, numeric = self._shown(len(self))
         rule = ["---:" if is_number else ":---" for is_number in numeric]
-        rows = ([_markdown(text) for text in row] for row in [head, *cells])
+        rows = ([markdown(text) for text in row] for row in [head, *cells])
         header, *body = ("| " + " | ".join(row) + " |" for row in rows)
         lines = [header, "| " + " | ".join(rule) + " |", *body]
-        return "\n".join([*lines, *(f"\n{_markdown(line)}" for line in self._foot())])
+        return "\n".join([*lines, *(f"\n{markdown(line)}" for line in self._foot())])
 
     def __repr__(self) -> str:
         head, cells, _ = self._shown(_MAX_ROWS)
@@ -199,7 +198,7 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str:
         head, cells, _ = self._shown(_MAX_ROWS)
         heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-        body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in cells)
+        body = "".join("<tr>" + "".join(html_cell(text) for text in row) + "</tr>" for row in cells)
         foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
         return f"{in_scroll(table)}{foot}"
@@ -217,8 +216,8 @@ class Table(pd.DataFrame):
         frame = frame.loc[:, filled] if filled.any() else frame
         rows = frame.head(limit).itertuples(index=False, name=None)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
-        head = [_text(name) for name in frame]
-        return head, [[_text(value) for value in row] for row in rows], numeric
+        head = [text_of(name) for name in frame]
+        return head, [[text_of(value) for value in row] for row in rows], numeric
 
     def _more(self) -> list[str]:
         return [f"{len(self) - _MAX_ROWS:,} rows more"] if len(self) > _MAX_ROWS else []
@@ -264,40 +263,3 @@ def suppressed(result: Table, min_n: int) -> Table:
     if "statistic" in result:
         kept.attrs["suppressed_of"] = result.loc[low, "statistic"].value_counts().to_dict()
     return kept
-
-
-def _text(value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "-"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        return f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
-    return printable(str(value))
-
-
-def _cell(text: str) -> str:
-    """An HTML cell on one line; long text is truncated."""
-    shown = text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "…"
-    return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
-
-
-def in_scroll(table: str) -> str:
-    """Wrap an HTML table so that it scrolls if it is wider than the page."""
-    return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
-
-
-_MARKUP = str.maketrans(
-    {c: f"\\{c}" for c in "\\`*_[]|#~!$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-)
-
-
-#: Positions at which to break text that GitHub would turn into a link.
-_LINKED = re.compile(r"(?i)\bwww(?=\.)|:(?=//)|(?<=\w)(?=@)")
-
-
-def _markdown(text: str) -> str:
-    return _LINKED.sub(r"\g<0>\\", text.translate(_MARKUP))

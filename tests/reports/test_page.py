@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import pickle
 import re
@@ -100,8 +101,22 @@ def test_what_a_template_lacks_is_an_error():
 def test_templates_are_installed_with_the_package():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "**/*.j2" in settings["package-data"]["laion_dask"]
-    folder = PACKAGE / "reports" / "templates"
-    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".j2"}
+    for room in ("reports", "plots"):
+        files = [path for path in (PACKAGE / room / "templates").rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} == {".j2"}
+
+
+def test_pages_are_templates():
+    """No string of the code is a whole page."""
+    written = {
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.lower().startswith(("<!doctype", "<html"))
+    }
+    assert written == set()
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
