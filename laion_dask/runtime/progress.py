@@ -20,7 +20,8 @@ class ProgressBar(tqdm):
 
     tqdm itself shows a bar only when the count changes: a search of one large shard would show
     nothing until it is done. A bar that an interrupt left open is closed when it is
-    garbage-collected.
+    garbage-collected. In a notebook, a bar that is not left removes its output when it closes:
+    otherwise the saved notebook would keep the text that the bar had when it appeared.
     """
 
     def __init__(
@@ -33,12 +34,24 @@ class ProgressBar(tqdm):
     ) -> None:
         self._closing = threading.Event()
         self._clock: threading.Thread | None = None
+        self._output: Any = None  # an IPython display handle, in notebooks
         desc = None if desc is None else printable(desc)
         super().__init__(iterable, desc=desc, delay=delay, **options)
         if not self.disable:
             of_bar = weakref.ref(self), self._closing, delay
             self._clock = threading.Thread(target=_run_clock, args=of_bar, daemon=True)
             self._clock.start()
+
+    def display(self, *args: Any, **options: Any) -> Any:
+        """Show the bar as tqdm does; in a notebook, as an output that `close` can remove."""
+        bar: Any = self  # the attributes of a notebook's bar
+        is_due = self.delay and options.get("check_delay", True)
+        if is_due and not self.leave and getattr(bar, "displayed", None) is False:
+            from IPython.display import display
+
+            self._output = display(bar.container, display_id=True)
+            bar.displayed = True
+        return super().display(*args, **options)
 
     def close(self) -> None:
         self._closing.set()
@@ -47,6 +60,9 @@ class ProgressBar(tqdm):
         if not self.leave:
             self.total = None  # a notebook would keep an incomplete bar, in red
         super().close()
+        if self._output is not None:
+            self._output.update({}, raw=True)
+            self._output = None
 
 
 def _run_clock(bar: weakref.ref[ProgressBar], closing: threading.Event, delay: float) -> None:

@@ -112,6 +112,28 @@ def test_a_bar_that_an_error_ended_is_cleared_in_a_notebook_too():
         assert (bar.container.layout.visibility == "hidden") is not leave
 
 
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_notebook_keeps_the_output_of_a_bar_only_if_it_was_asked_for(leave, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    from tqdm import notebook
+
+    class Bar(ProgressBar, notebook.tqdm):
+        """`ProgressBar` as it is if tqdm.auto detects a notebook."""
+
+    outputs = []
+
+    def displayed(shown, **options):
+        outputs.append(shown)
+        return SimpleNamespace(update=lambda data, raw: outputs.__setitem__(0, data))
+
+    monkeypatch.setattr("IPython.display.display", displayed)
+    monkeypatch.setattr(notebook, "display", displayed)
+    with Bar(total=3, delay=1e-9, leave=leave) as bar:
+        bar.refresh()
+        assert outputs == [bar.container]
+    assert outputs == [bar.container if leave else {}]
+
+
 def test_a_bar_of_a_verb_goes_with_it_unless_it_was_asked_for(monkeypatch):
     monkeypatch.setattr("laion_dask.runtime.tasks.is_watched", lambda: True)
     for progress, stays in ((None, False), (True, True)):
