@@ -8,7 +8,8 @@ import typer
 
 from laion_dask.cli.app import app
 from laion_dask.cli.option_names import called
-from laion_dask.cli.options import (
+from laion_dask.cli.output import check_out, say, say_json, say_table, status_hidden
+from laion_dask.cli.shared_options import (
     By,
     Field,
     Heads,
@@ -22,7 +23,6 @@ from laion_dask.cli.options import (
     reads_shards,
     require_any,
 )
-from laion_dask.cli.output import check_out, say, say_json, say_table, status_hidden
 from laion_dask.verbs import VERBS
 
 

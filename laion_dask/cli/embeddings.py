@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import (
+from laion_dask.cli.output import check_out, say, say_json, write
+from laion_dask.cli.shared_options import (
     Field,
     Heads,
     Json,
@@ -20,7 +21,6 @@ from laion_dask.cli.options import (
     reads_shards,
     require_any,
 )
-from laion_dask.cli.output import check_out, say, say_json, write
 from laion_dask.errors import OptionError
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import (
+from laion_dask.cli.output import check_out, say
+from laion_dask.cli.shared_options import (
     By,
     Field,
     Format,
@@ -21,7 +22,6 @@ from laion_dask.cli.options import (
     groupings,
     reads_shards,
 )
-from laion_dask.cli.output import check_out, say
 from laion_dask.errors import OptionError
 
 

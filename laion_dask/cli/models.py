@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from laion_dask.cli.app import app
-from laion_dask.cli.options import Json
 from laion_dask.cli.output import say, say_json
+from laion_dask.cli.shared_options import Json
 
 
 @app.command(epilog="Example: laion-dask models --download sa_0_4_vit_l_14_linear.pth")

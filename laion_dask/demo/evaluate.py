@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from laion_dask.demo.captions import caption, claims_of
 from laion_dask.demo.concepts import CONCEPTS, Picture, concept_prompts, draw_pictures
 from laion_dask.demo.corpus import image_bytes
+from laion_dask.demo.picture_captions import caption, claims_of
 from laion_dask.demo.planting import Row, plan_rows
 
 _log = logging.getLogger(__name__)

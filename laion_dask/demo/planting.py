@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laion_dask.demo.captions import caption
 from laion_dask.demo.concepts import OCCUPATIONS, Picture, draw_pictures
+from laion_dask.demo.picture_captions import caption
 
 SHARES: dict[str, float] = {
     "is_watermarked": 0.061,

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from laion_dask.demo.captions import caption, claims_of
 from laion_dask.demo.concepts import Picture, draw_pictures
 from laion_dask.demo.languages import LANGUAGES
+from laion_dask.demo.picture_captions import caption, claims_of
 from laion_dask.demo.render import render
 
 _BLOCK = 2000

@@ -14,9 +14,9 @@ from laion_dask.backend import gpu_count
 from laion_dask.cost import IMAGES, Cost, PlannedFrame
 from laion_dask.errors import ShardError, must_be, parameter
 from laion_dask.extras import require_extra
+from laion_dask.inference.embed_kernel import clip_scores, embed_samples
 from laion_dask.inference.metadata_columns import metadata_table, plan_columns, rejects_table
 from laion_dask.inference.output_folder import EmbedFolder, EmbedResult
-from laion_dask.inference.shard import clip_scores, embed_samples
 from laion_dask.io.images.images import check_outside, find_shards
 from laion_dask.io.images.shards import Shard, Survey
 from laion_dask.models.clip import ClipModel, as_clip

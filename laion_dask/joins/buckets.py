@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from laion_dask.backend import frame_from_arrow
 from laion_dask.errors import JoinError
-from laion_dask.joins.lookup import (
+from laion_dask.joins.key_lookup import (
     KEY_HASH,
     JoinSpec,
     Lookup,

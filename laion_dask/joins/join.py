@@ -15,10 +15,10 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import OptionError, argument, one_of
 from laion_dask.frame.provenance import Provenance, arguments_of_type
 from laion_dask.frame.where_kernel import passes
-from laion_dask.joins import buckets, lookup
+from laion_dask.joins import buckets, key_lookup
 from laion_dask.joins.arguments import key_columns, plain_type, scores_table, value_columns
+from laion_dask.joins.key_lookup import JoinSpec
 from laion_dask.joins.keys import common_key_type
-from laion_dask.joins.lookup import JoinSpec
 from laion_dask.joins.size import bucket_count, size
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Name, Truth
@@ -161,9 +161,9 @@ def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.Dat
     gained.index = frame._meta.index[:0]
     if not spec.on_disk:
         parts = graph.tasks(_table_part, graph.parts(table), shared)
-        table_lookup = graph.gathered(parts, lookup.build, shared)
+        table_lookup = graph.gathered(parts, key_lookup.build, shared)
         values = graph.map_columns(
-            frame, lookup.join_partition, table_lookup, shared, reads=spec.on, meta=gained
+            frame, key_lookup.join_partition, table_lookup, shared, reads=spec.on, meta=gained
         )
     else:
         answers = _answers(requester, scores, spec, shared)
@@ -180,7 +180,7 @@ def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.Dat
 
 
 def _table_part(part, number: int, spec: JoinSpec) -> pa.Table:
-    return lookup.table_part(part, spec)
+    return key_lookup.table_part(part, spec)
 
 
 def _answers(requester: Provenance, scores: Provenance, spec: JoinSpec, shared) -> dd.DataFrame:
@@ -212,7 +212,7 @@ def duplicates_left_out(provenance: Provenance) -> list[dict]:
     Reads the keys of a table again if it may have had duplicates, under ``duplicates="first"``.
     """
     specs, counts = [], []
-    for kernel in (lookup.join_partition, buckets.answer_requests):
+    for kernel in (key_lookup.join_partition, buckets.answer_requests):
         for arguments in provenance.arguments_of(kernel):
             table, shared = map(graph.as_kernel_argument, arguments)
             (spec,) = arguments_of_type([shared], JoinSpec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from laion_dask.formatting import in_bytes
 from laion_dask.planning.estimate import Line, measured
 from laion_dask.planning.inputs import Data
-from laion_dask.planning.rates import CPU
+from laion_dask.planning.measured_rates import CPU
 from laion_dask.planning.resources import Workers
 
 

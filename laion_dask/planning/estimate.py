@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.inputs import Data
-from laion_dask.planning.rates import CPU, Gpu, Rate, Rates
+from laion_dask.planning.measured_rates import CPU, Gpu, Rate, Rates
 from laion_dask.planning.resources import Workers
 from laion_dask.planning.step import Step
 

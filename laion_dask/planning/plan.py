@@ -17,8 +17,8 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.assumptions import assumptions
 from laion_dask.planning.estimate import Line, line_of
 from laion_dask.planning.inputs import Data
+from laion_dask.planning.measured_rates import Rates, open_rates
 from laion_dask.planning.passes import steps
-from laion_dask.planning.rates import Rates, open_rates
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
 from laion_dask.stats.table_cells import in_scroll
@@ -222,7 +222,7 @@ def plan(
         Bytes per second that the storage delivers to all workers together; by default fast enough.
     rates : mapping, or path of a JSON file, optional
         Your own measured rates, which take precedence over the package's: ``{"rates": [...]}`` with
-        the fields of `laion_dask.planning.rates.Rate`.
+        the fields of `laion_dask.planning.measured_rates.Rate`.
 
     Returns
     -------

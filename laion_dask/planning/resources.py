@@ -11,7 +11,7 @@ from distributed.system import MEMORY_LIMIT
 
 from laion_dask.errors import OptionError, argument
 from laion_dask.formatting import in_bytes
-from laion_dask.planning.rates import CPU
+from laion_dask.planning.measured_rates import CPU
 from laion_dask.runtime.workers import current_client
 from laion_dask.validation import whole_number
 

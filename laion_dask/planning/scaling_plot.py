@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from laion_dask.errors import OptionError, must_be
 from laion_dask.formatting import in_bytes, in_time
+from laion_dask.planning.measured_rates import CPU
 from laion_dask.planning.plan import Plan
-from laion_dask.planning.rates import CPU
 from laion_dask.plots.description import Axis, Curve, CurvePanel, Plot
 from laion_dask.plots.interactive import render
 from laion_dask.plots.palette import BLUE, DARK_ORANGE, GREY

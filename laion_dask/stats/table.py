@@ -167,14 +167,14 @@ class Table(pd.DataFrame):
         Parameters
         ----------
         **options
-            Options of `laion_dask.plots.intervals.interval_plot`.
+            Options of `laion_dask.plots.interval_plot.interval_plot`.
 
         Raises
         ------
         MissingExtraError
             If HoloViews is not installed.
         """
-        from laion_dask.plots.intervals import interval_plot
+        from laion_dask.plots.interval_plot import interval_plot
 
         return interval_plot(self, **options)
 

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from laion_dask.demo.captions import caption, claims_of
 from laion_dask.demo.concepts import (
     COLORS,
     CONCEPTS,
@@ -31,6 +30,7 @@ from laion_dask.demo.concepts import (
 from laion_dask.demo.corpus import write_corpus
 from laion_dask.demo.job import demo_corpus
 from laion_dask.demo.languages import LANGUAGES
+from laion_dask.demo.picture_captions import caption, claims_of
 from laion_dask.demo.planting import P_SHE
 from laion_dask.demo.render import render
 from laion_dask.errors import ExportError, OptionError

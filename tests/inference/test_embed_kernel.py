@@ -7,8 +7,8 @@ import pytest
 
 from laion_dask.errors import ImageError
 from laion_dask.inference import embed as verb
+from laion_dask.inference import embed_kernel as kernel
 from laion_dask.inference import output_folder
-from laion_dask.inference import shard as kernel
 
 
 class Numbers:

@@ -14,7 +14,7 @@ from support.plan_rates import DIM, RATES
 import laion_dask as ld
 from laion_dask.errors import OptionError
 from laion_dask.formatting import in_bytes, in_time
-from laion_dask.planning.rates import open_rates
+from laion_dask.planning.measured_rates import open_rates
 
 
 def test_a_gpu_has_bounds_and_no_projection(frame, emb):

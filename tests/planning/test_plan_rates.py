@@ -13,7 +13,7 @@ from support.plan_rates import DIM, RATES
 
 import laion_dask as ld
 from laion_dask.errors import OptionError
-from laion_dask.planning.rates import open_rates
+from laion_dask.planning.measured_rates import open_rates
 
 
 def test_memory_of_steps_that_were_not_measured(frame, emb):

@@ -9,7 +9,7 @@ from support.shards import collection, laion_table, write_shard
 import laion_dask as ld
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError
-from laion_dask.planning.rates import open_rates
+from laion_dask.planning.measured_rates import open_rates
 from laion_dask.verbs import VERBS
 
 PLANNED = sorted(name for name, verb in VERBS.items() if verb.cost)

@@ -16,7 +16,7 @@ import laion_dask as ld
 from laion_dask.aggregations.describe import describe
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.errors import MissingExtraError, OptionError
-from laion_dask.plots.intervals import interval_plot
+from laion_dask.plots.interval_plot import interval_plot
 from laion_dask.plots.panels import panels
 from laion_dask.plots.plain_text import plain_text
 from laion_dask.stats.table import table

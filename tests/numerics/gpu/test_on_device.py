@@ -13,7 +13,7 @@ from support.small_clip import make_small_clip, picture
 import laion_dask as ld
 from laion_dask import backend
 from laion_dask.errors import DeviceMemoryError, EmbeddingsError
-from laion_dask.inference.shard import embed_batch
+from laion_dask.inference.embed_kernel import embed_batch
 from laion_dask.models import ClipModel, heads
 from laion_dask.models.heads import EmbeddingHead
 from laion_dask.models.heads.dense import DenseNetwork
