@@ -8,7 +8,8 @@
 # make fuzz      run the property tests with random examples, and long simulations; add failures
 #                as fixed cases
 # make lab       open the first notebook in JupyterLab
-# Each creates .venv on first use and installs what it needs with pip.
+# Each creates .venv on first use and installs every extra but the GPU ones into it with pip; lint,
+# types and docs add their own tools.
 
 # Any Python from 3.11 for which the dependencies have wheels.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3.14 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
@@ -29,7 +30,7 @@ help:
 	@echo "Installing into .venv (a few minutes, once)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --constraint constraints.txt --upgrade pip  # 23 cannot resolve the gpu extra
-	@$(PIP) install --constraint constraints.txt --editable '.[notebook,test]'
+	@$(PIP) install --constraint constraints.txt --editable '.[all,test]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
