@@ -68,7 +68,7 @@ _OTHERS = {
 _MODULE_OF = _OTHERS | {
     verb.name: f"laion_dask.{verb.module}" for verb in VERBS.values() if not verb.namespace
 }
-_SUBMODULES = ("accessor", "heads", "models", "predicate", "stats")
+_SUBMODULES = ("heads", "models", "predicate", "stats")
 
 __all__ = sorted([*_MODULE_OF, *_SUBMODULES])
 
@@ -85,7 +85,7 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted([*__all__, "__version__"])
 
 
 register_with_dask()

@@ -1,6 +1,5 @@
 """The public names of `laion_dask`, as `.ci/write_stub.py` writes them."""
 
-from laion_dask import accessor as accessor
 from laion_dask import heads as heads
 from laion_dask import models as models
 from laion_dask import predicate as predicate

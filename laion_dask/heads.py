@@ -6,3 +6,7 @@ from laion_dask.training.train import train
 
 __all__ = ["train"]
 __all__ += _heads.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
+import inspect
 import re
 import textwrap
 from collections import Counter
@@ -269,4 +271,13 @@ KERNELS = {
 
 
 def test_dir_is_what_is_public():
-    assert dir(ld) == sorted(ld.__all__)
+    assert dir(ld) == sorted([*ld.__all__, "__version__"])
+    for module in (ld.heads, ld.models, ld.predicate, ld.stats):
+        assert dir(module) == sorted(module.__all__), module.__name__
+        assert not [n for n in dir(module) if inspect.ismodule(getattr(module, n))]
+
+
+def test_a_module_that_dir_does_not_list_is_imported_all_the_same():
+    assert importlib.import_module("laion_dask.stats.intervals") is ld.stats.intervals
+    assert importlib.import_module("laion_dask.accessor") is ld.accessor
+    assert ld.models.weights.REGISTRY

@@ -6,3 +6,7 @@ from laion_dask.models.same_space import check_same_space
 from laion_dask.models.vectors import Vectors
 
 __all__ = ["ClipModel", "EmbeddingSpace", "Vectors", "as_clip", "as_model", "check_same_space"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

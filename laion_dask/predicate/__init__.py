@@ -29,3 +29,7 @@ from laion_dask.predicate.parser import parse
 from laion_dask.predicate.sql import Sql, to_sql
 
 __all__ = ["Predicate", "Sql", "certain_and_possible", "parse", "to_sql"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
