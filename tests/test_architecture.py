@@ -212,6 +212,13 @@ def test_the_map_names_every_room():
     assert {name for name in named if not (PACKAGE / name).is_dir()} - {"laion_dask"} == set()
 
 
+def test_tests_mirror_the_rooms():
+    rooms = {room_of(module) for module in MODULES} - {"doors", "foundation", "io"}
+    tests = Path(__file__).parent
+    folders = {path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    assert folders - {".", "benchmarks", "packaging"} == rooms
+
+
 @pytest.mark.parametrize("library", sorted(GPU))
 def test_gpu_libraries_are_imported_in_three_files(library):
     users = {where(path) for path in FILES if library in packages(path)}

@@ -1,14 +1,16 @@
-"""Docstring examples of public names run on the demo corpus, and every public name has one."""
+"""Docstring examples run on the demo corpus, and every public name has one."""
 
 from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import inspect
 import shutil
 from types import ModuleType
 
 import pytest
+from support.source_code import FILES, module_of, tree
 from support.weight_stand_ins import write_weight_stand_ins
 
 import laion_dask as ld
@@ -44,6 +46,37 @@ def test_examples_run(value, corpus, monkeypatch):
         if inspect.isclass(value) and test.examples:
             made = any(isinstance(one, value) for one in test.globs.values())
             assert made or value.__name__ in names_used(value)
+
+
+def internal():
+    """The other docstrings of the package that have examples; they use the module's own names."""
+    tested = {inspect.getdoc(param.values[0]) for param in public(ld, ld.heads, ld.stats)}
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            text = ast.get_docstring(node) if isinstance(node, documented) else None
+            if text and ">>>" in text and text not in tested:
+                name = getattr(node, "name", "module")
+                yield pytest.param(module_of(path), text, id=f"{module_of(path)}.{name}")
+
+
+@pytest.mark.parametrize("module, docstring", list(internal()))
+def test_examples_of_internal_names_run(module, docstring, corpus, monkeypatch):
+    monkeypatch.chdir(corpus)
+    names = dict(vars(importlib.import_module(module)))
+    test = doctest.DocTestParser().get_doctest(docstring, names, module, None, None)
+    assert not all(doctest.SKIP in example.options for example in test.examples)
+    output: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert not runner.run(test, out=output.append).failed, "".join(output)
+
+
+def test_internal_examples_are_found():
+    ids = {param.id for param in internal()}
+    assert {
+        "laion_dask.stats.jeffreys.jeffreys",
+        "laion_dask.io.parquet.hive.folder_columns",
+    } <= ids
 
 
 def test_every_public_function_and_verb_is_called_by_its_example():

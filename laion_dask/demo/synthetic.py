@@ -97,7 +97,9 @@ def write_laion_like(
 
     Examples
     --------
-    >>> shards = write_laion_like("corpus", 1_000_000, dim=512)  # doctest: +SKIP
+    >>> shards = write_laion_like("corpus", 1500, rows_per_shard=1000, dim=8)
+    >>> [path.name for path in shards]
+    ['metadata_0000.parquet', 'metadata_0001.parquet']
     """
     n_rows = _at_least("n_rows", n_rows, 0)
     rows_per_shard = _at_least("rows_per_shard", rows_per_shard, 1)
