@@ -1,4 +1,4 @@
-"""Train the demo CLIP on rendered pictures: ``python -m laion_dask.demo.train --help``.
+"""Train the demo CLIP on rendered pictures: ``python -m laion_dask.demo.train_clip --help``.
 
 A caption counts as a positive of every image in the batch that it is true of, so equal captions are
 positives of each other, and "a photo of a star" is not a negative of a red star. A third of the
