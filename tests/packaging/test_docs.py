@@ -54,7 +54,7 @@ def test_names_in_backticks_exist():
     files = [*(ROOT / "laion_dask").rglob("*.py"), *(ROOT / "docs").glob("**/*.py")]
     files += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     files += (ROOT / "docs/how-to").glob("*.md")
-    quoted = re.compile(r"`(laion_dask(?:\.\w+)+)(?:\(.*?\))?`")
+    quoted = re.compile(r"`((?:laion_dask|ld)(?:\.\w+)+)(?:\([^`]*\))?`")
     named = {name for path in files for name in quoted.findall(path.read_text(encoding="utf-8"))}
     assert len(named) > 30 and not [name for name in sorted(named) if not exists(name)]
 
