@@ -174,8 +174,8 @@ def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, d
 
 def _process(step: Step, rates: Rates) -> float:
     """Process memory in bytes of an unmeasured step, from similar steps, or else from any step."""
-    kinds = {name.partition(" ")[0] for name in step.rates}
-    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] in kinds]
+    verbs = {name.partition(" ")[0] for name in step.rates}
+    alike = [r.process_bytes for r in rates.rates if r.step.partition(" ")[0] in verbs]
     fallback = min((r.process_bytes for r in rates.rates), default=0)
     return max(alike, default=fallback) + step.query_bytes * step.queries
 

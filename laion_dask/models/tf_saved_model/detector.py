@@ -135,13 +135,13 @@ def _chain(metadata: bytes) -> tuple[list[int], int]:
     for before, layer in pairwise(layers):
         if [node[0][0] for node in layer["inbound_nodes"]] != [before["name"]]:
             raise ValueError("the layers do not form a chain")
-    kinds = [layer["class_name"] for layer in layers if layer["class_name"] != "Dropout"]
+    layer_types = [layer["class_name"] for layer in layers if layer["class_name"] != "Dropout"]
     configs = {layer["class_name"]: layer["config"] for layer in layers}
-    n_dense = kinds.count("Dense")
+    n_dense = layer_types.count("Dense")
     middle = ["Dense", "ReLU"] * n_dense
     expected = ["InputLayer", _ENCODING, _NORMALIZATION, *middle[:-1], "Activation"]
-    if kinds != expected or not 1 <= n_dense <= _MOST_DENSE:
-        raise ValueError(f"the layers are {', '.join(map(str, kinds[:20]))}")
+    if layer_types != expected or not 1 <= n_dense <= _MOST_DENSE:
+        raise ValueError(f"the layers are {', '.join(map(str, layer_types[:20]))}")
     # Exactly these parameters: any other activation makes another model.
     plain = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
     for layer in layers:
