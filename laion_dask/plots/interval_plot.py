@@ -22,7 +22,7 @@ from laion_dask.plots.description import (
 )
 from laion_dask.plots.interactive import render
 from laion_dask.plots.palette import BLUE, GREY
-from laion_dask.plots.panels import panels
+from laion_dask.plots.panels import in_table_only, panels
 from laion_dask.plots.plain_text import plain_text
 from laion_dask.plots.table_panel import TablePanel
 from laion_dask.validation import whole_number
@@ -48,7 +48,8 @@ def interval_plot(
     Groups are listed from top to bottom in the order of the table, with a dashed line at the
     overall rate. Results at several thresholds are curves with bands. Each statistic, term and
     grouping axis has its own panel; many terms share one panel, with one color per group. Groups
-    that a filter amplifies (``verdict``) are orange. Tooltips show the numbers. Text from the data
+    that a filter amplifies (``verdict``) are orange. Of a concentration, the most frequent labels
+    are drawn; its indices are in the table. Tooltips show the numbers. Text from the data
     is escaped. The caveats of the table are shown below.
 
     Parameters
@@ -121,6 +122,8 @@ def describe_table(
     notes = []
     if len(of_table) > most_panels:
         notes.append(_not_drawn(result, len(of_table), most_panels))
+    if show is None and in_table_only(result).any():
+        notes.append("Top-k shares and indices are in the table; show='value' draws the indices")
     if not of_table:
         notes.append("No results to draw")
     return Plot(
@@ -273,6 +276,8 @@ def _ends(panel: TablePanel) -> tuple[float, float]:
     """The limits of the axis: around all finite values, and barely below 0 for shares."""
     values = panel.frame[["value", "lo", "hi", "by_chance"]].to_numpy().ravel()
     values = np.append(values, panel.overall)
+    if panel.is_share and panel.frame["label"].nunique() == 1:
+        values = np.append(values, 0.0)  # a single share has no other to be compared with
     values = values[np.isfinite(values)]
     if panel.is_ratio:
         values = np.log(np.clip(np.append(values[values > 0], 1.0), 1 / _FARTHEST, _FARTHEST))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,10 +39,36 @@ def panels(result: pd.DataFrame, show: str | None, limit: int) -> list[TablePane
         When the table has no such numeric column.
     """
     rows = _rows(result, show)
+    if show is None:
+        rows = rows[~in_table_only(rows)]
     drawn: list[TablePanel] = []
     for _, block in rows.groupby(["statistic", "kind", "measure"], sort=False):
         drawn += _of_statistic(block, limit)
-    return drawn
+    return _told_apart(drawn)
+
+
+def in_table_only(result: pd.DataFrame) -> pd.Series:
+    """Which rows are indices or top-k shares of a concentration whose labels the table lists.
+
+    By default only the labels are drawn, since indices and counts do not share their axis.
+    """
+    if not {"statistic", "group"} <= set(result):
+        return pd.Series(False, result.index)
+    of_concentration = result["statistic"] == "concentration"
+    is_label = of_concentration & (result["group"] == "label")
+    listed = result["axis"].isin(result.loc[is_label, "axis"]) if "axis" in result else False
+    return of_concentration & ~is_label & listed
+
+
+def _told_apart(drawn: list[TablePanel]) -> list[TablePanel]:
+    """The same panels; titles that occur several times are extended by the measure."""
+    n_of_title = Counter(panel.title for panel in drawn)
+    return [_with_measure(p) if n_of_title[p.title] > 1 else p for p in drawn]
+
+
+def _with_measure(panel: TablePanel) -> TablePanel:
+    title = panel.title.removesuffix(panel.left_out).rstrip()
+    return replace(panel, title=f"{title}: {panel.axis_label} {panel.left_out}".rstrip())
 
 
 def _rows(result: pd.DataFrame, show: str | None) -> pd.DataFrame:
@@ -194,7 +222,9 @@ def _without_shared_end(labels: pd.Series) -> tuple[pd.Series, str]:
 
 def _title(rows: pd.DataFrame, subject: str, axis: str, n: int, limit: int, kind: str) -> str:
     first = rows.iloc[0]
-    subject = "" if subject in (*_ALL, "label") else subject
+    subject = "" if subject in _ALL else subject
+    if subject == "label":  # the most frequent labels of a concentration
+        subject = "share of rows" if first["measure"] == "rate" else ""
     title = ": ".join(filter(None, (first["statistic"], first["kind"], subject)))
     title += f" by {axis}" if axis not in ("", subject) else ""
     threshold = _constant(rows["threshold"])

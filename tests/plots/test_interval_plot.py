@@ -16,7 +16,7 @@ import laion_dask as ld
 from laion_dask.aggregations.describe import describe
 from laion_dask.aggregations.engine.statistics import statistics
 from laion_dask.errors import MissingExtraError, OptionError
-from laion_dask.plots.interval_plot import interval_plot
+from laion_dask.plots.interval_plot import describe_table, interval_plot
 from laion_dask.plots.panels import panels
 from laion_dask.plots.plain_text import plain_text
 from laion_dask.stats.table import table
@@ -301,7 +301,7 @@ def test_axes_say_what_is_drawn():
     assert excluded.axis_label == "share of rows excluded"
     assert panel_of(statistic="describe", term="width", value=3.0).axis_label == "width, pixels"
     sites = panel_of(statistic="concentration", term="label", axis="domain", rate=0.1)
-    assert sites.title == "concentration by domain"
+    assert sites.title == "concentration: share of rows by domain"
     same = panel_of(statistic="describe", term="language", axis="language", rate=0.1)
     assert same.title == "describe: language"
     bias = panel_of(statistic="cooccurrence", measure="PMI bias", term="nurse", value=0.4)
@@ -321,6 +321,32 @@ def test_counts_have_an_axis_of_their_own():
     ]
     indexes = ("index, Theil's in nats", ["gini", "theil"])
     assert labels_and_terms == [indexes, ("count", ["distinct", "effective number"])]
+    titles = [panel.title for panel in panels(table(rows), None, 40)]
+    assert titles == [f"concentration by domain: {axis}" for axis, _ in labels_and_terms]
+
+
+def test_a_concentration_is_drawn_as_the_shares_of_its_most_frequent_labels():
+    def concentration(axis, **shares):
+        common = {"statistic": "concentration", "axis": axis, "n": 300}
+        rows = [{**common, "group": "label", "term": t, "rate": v} for t, v in shares.items()]
+        rows += [{**common, "group": "all", "term": "top 10", "rate": 1.0}]
+        return [*rows, {**common, "group": "all", "term": "gini", "value": 0.7}]
+
+    found = table([*concentration("domain", a=0.5, b=0.2), *concentration("tld", com=1.0)])
+    domains, tlds = panels(found, None, 40)
+    assert (domains.title, domains.frame["label"].tolist()) == (
+        "concentration: share of rows by domain",
+        ["a", "b"],
+    )
+    assert (tlds.title, tlds.frame["label"].tolist()) == (
+        "concentration: share of rows by tld",
+        ["com"],
+    )
+    plot = describe_table(found)
+    assert "in the table" in plot.notes[0]
+    assert plot.panels[1].axis.ends[0] <= 0  # a single share has an axis from 0
+    (of_domain, of_tld) = panels(found, "value", 40)  # the indices, if asked for
+    assert of_domain.frame["term"].tolist() == of_tld.frame["term"].tolist() == ["gini"]
 
 
 def test_what_all_labels_end_with_stands_once_in_the_title():
