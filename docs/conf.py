@@ -1,8 +1,8 @@
 """Sphinx configuration: builds offline, from the package in this checkout. Run by `make docs`.
 
 Nothing is downloaded: there is no intersphinx, formulas are converted to MathML, and the theme's
-files are local. The reference pages, the notebooks and the benchmark results are generated before
-the sources are read, so that each has a single source.
+files are local. The reference pages, the notebooks with their outputs and the benchmark results are
+generated before the sources are read, so that each has a single source.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 import copied_pages  # noqa: E402
+import notebook_pages  # noqa: E402
 import reference_pages  # noqa: E402
 
 import laion_dask  # noqa: E402
@@ -39,7 +40,7 @@ exclude_patterns = ["_build", "jupyter_execute"]
 templates_path = ["_templates"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # notebook_pages runs the notebooks, in one kernel
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nitpicky = True  # a cross-reference in a docstring that leads nowhere is an error
@@ -90,6 +91,7 @@ def _generate(app, config) -> None:
         copied_pages.write(HERE)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    notebook_pages.run(sorted((HERE / "notebooks").glob("*.ipynb")))
 
 
 def setup(app) -> dict:
