@@ -200,7 +200,7 @@ def report(about: dict, median: dict, differing: dict, reached: list[dict]) -> s
     """The Markdown report."""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lines = [
-        "# Find terms in captions",
+        f"# Find terms in captions{': our kernel and libraries' if about['libraries'] else ''}",
         "",
         f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. "
         f"Medians of {about['repeats']} processes per contender, which take turns; captions per "
@@ -271,6 +271,7 @@ def main() -> int:
             name: version(name) for name in PACKAGES if find_spec(MODULES.get(name, "numpy"))
         },
         "repeats": args.repeats,
+        "libraries": args.libraries,
     }
     text = report(about, median, differing, reached)
     print(text)
