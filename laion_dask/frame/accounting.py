@@ -48,10 +48,8 @@ class Rows:
     Examples
     --------
     >>> import laion_dask as ld
-    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> rows = frame.laion.where("width >= 256").laion.rows()
-    >>> rows.read == rows.kept + rows.dropped + rows.unscored + rows.rejected
-    True
+    >>> print(ld.Rows(read=10, kept=7, dropped=2, unscored=1, rejected=0))
+    10 read = 7 kept + 2 dropped + 1 unscored + 0 rejected
     """
 
     read: int

@@ -24,6 +24,8 @@ _FOLD = {
     "/": operator.truediv,
 }
 NUMBERS = ("integer", "float32", "float64")
+#: Names that other languages have for a missing value.
+_MISSING = frozenset({"null", "nan", "na", "none", "nil"})
 TEXT_TESTS = ("contains", "startswith", "endswith")
 TEXT_VALUES = {"lower": "string", "len": "integer"}
 
@@ -158,11 +160,15 @@ class OperandParser:
         for column, name in ((left, right), (right, left)):
             if not (isinstance(column, ast.Name) and isinstance(name, ast.Name)):
                 continue
-            if self.column_types.get(column.id) == "string" and name.id not in self.column_types:
+            is_text = self.column_types.get(self.as_written(column)) == "string"
+            unknown = self.as_written(name)
+            if is_text and unknown not in self.column_types:
+                hint = f"If it is a text, write {unknown!r}, in quotes."
+                if unknown.lower() in _MISSING:
+                    hint = f"For missing values, write {self.as_written(column)} is None."
                 raise ColumnError(
-                    f"{argument('where', cut(self.text))} names an unknown column {name.id!r}. If "
-                    f"it is a text, write {name.id!r}, in quotes."
-                    f"{did_you_mean(name.id, self.column_types)}"
+                    f"{argument('where', cut(self.text))} names an unknown column {unknown!r}. "
+                    f"{hint}{did_you_mean(unknown, self.column_types)}"
                 )
 
     def constant(self, node: ast.Constant) -> Constant:

@@ -1,4 +1,4 @@
-"""Of several writers to one folder one commits, and the others are told."""
+"""When several processes export to one folder, one commits and the others raise."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -15,6 +15,8 @@ TYPES = {"text": "string", "language": "string", "width": "integer", "similarity
     [
         ("text.contains('a') == True", r"Write text.contains\('a'\), or not text.contains\('a'\)"),
         ("language == en", "If it is a text, write 'en', in quotes"),
+        ("language == null", "For missing values, write language is None"),
+        ("language != NaN", "For missing values, write language is None"),
         ("en == language", "If it is a text, write 'en', in quotes"),
         ("width > '256'", "Write 256, without quotes"),
         ("'256' < width", "Write 256, without quotes"),
@@ -32,6 +34,11 @@ TYPES = {"text": "string", "language": "string", "width": "integer", "similarity
 def test_the_error_says_how_to_write_it(expression, hint):
     with pytest.raises((PredicateError, KeyError), match=hint):
         parse(expression, TYPES)
+
+
+@pytest.mark.parametrize("expression", ["language == ﾃｷｽﾄ", "ﾃｷｽﾄ == language", "ﾃｷｽﾄ == text"])
+def test_a_name_that_python_normalizes_is_a_column(expression):
+    assert "ﾃｷｽﾄ" in parse(expression, {**TYPES, "ﾃｷｽﾄ": "string"}).columns
 
 
 def test_a_column_of_dates_is_filtered_with_a_mask():

@@ -21,7 +21,6 @@ from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, LaionDaskError, MissingExtraError, OptionError
-from laion_dask.io.parquet import duckdb_connection
 from laion_dask.models import ClipModel
 from laion_dask.models.heads import captions
 from laion_dask.scoring import captions_kernel as kernels
@@ -270,15 +269,7 @@ def test_null_captions_are_unscored_and_never_kept(frame, tmp_path):
     assert recipe["models"] == [ld.heads.toxicity().recipe()]
 
 
-def test_scoring_captions_is_lazy_and_reads_them_alone(frame, no_compute, monkeypatch):
-    queries = []
-    plain = duckdb_connection.query
-
-    def spy(sql, path, parameters):
-        queries.append(sql)
-        return plain(sql, path, parameters)
-
-    monkeypatch.setattr(duckdb_connection, "query", spy)
+def test_scoring_captions_is_lazy_and_reads_them_alone(frame, no_compute, queries):
     scored = frame.laion.score_captions(ld.heads.toxicity(length))[["toxicity", "row"]]
     assert queries == []
     scored.compute(scheduler="sync")

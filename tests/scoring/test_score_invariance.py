@@ -117,16 +117,8 @@ def test_threads_and_processes_give_the_same_bits(small, tmp_path, worker_proces
 
 
 @pytest.mark.only_pandas
-def test_only_shard_and_row_are_read_for_a_score(small, monkeypatch):
+def test_only_shard_and_row_are_read_for_a_score(small, queries):
     frame, emb, _ = opened(small)
-    queries = []
-    plain = duckdb_connection.query
-
-    def spy(sql, path, parameters):
-        queries.append(sql)
-        return plain(sql, path, parameters)
-
-    monkeypatch.setattr(duckdb_connection, "query", spy)
     scored = frame.laion.similarity(emb, vectors(1, seed=9)[0])
     scored[["query_similarity", "row", "shard"]].compute()
     assert len(queries) == len(SIZES)

@@ -74,7 +74,7 @@ def named_imports(path: Path) -> frozenset[str]:
 
 
 def constant_start(name: ast.expr) -> str:
-    """The constant that the value of a string expression starts with; empty if there is none."""
+    """The constant prefix of a string expression's value; empty if it starts with a variable."""
     if isinstance(name, ast.JoinedStr) and name.values:
         return constant_start(name.values[0])
     if isinstance(name, ast.BinOp):
