@@ -114,7 +114,12 @@ def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
 
 def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
     """``frame.laion.statistics(*ld.standard_statistics(frame))``, with intervals and tests."""
+    import dask.dataframe
+
     import laion_dask as ld
+
+    for name in ("read_shards", "statistics", "standard_statistics"):
+        getattr(ld, name)  # imports its module
 
     def run(source: str) -> dict:
         frame = ld.read_shards(source)

@@ -45,6 +45,21 @@ def test_importing_the_package_imports_the_standard_library_alone():
     assert imported(code) == {"laion_dask"}
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        "frame.laion.where('width > 64').laion.rows()",
+        "frame.laion.statistics(ld.describe(), ld.rates('punsafe > 0.5', by='language'))",
+    ],
+)
+def test_work_on_metadata_imports_no_more_than_it_needs(demo_folder, work):
+    """Dask imports distributed to look for a client, unless it is told that there is none."""
+    code = f"import laion_dask as ld; frame = ld.read_shards({str(demo_folder)!r}); {work}"
+    unneeded = {"distributed", "numba", "PIL", "requests", "sklearn", "tldextract", "torch"}
+    modules = run(f"import sys\n{code}\nprint(*sys.modules)").split()
+    assert not unneeded & set(modules) and "scipy.stats" not in modules
+
+
 @pytest.mark.parametrize("words", [[], ["search"], ["--version"]])
 def test_help_imports_nothing_heavy(words):
     words = words if words == ["--version"] else [*words, "--help"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
-from laion_dask.aggregations.grouping.base import coded
+from laion_dask.aggregations.grouping.base import coded_column
 from laion_dask.aggregations.grouping.domains import check_addresses, sites
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
@@ -74,8 +74,8 @@ class Concentration(Statistic):
             coded_sites = sites(partition, self.column, self.of, self.private)
             labels, counts = coded_sites.labels, coded_sites.counts()
         else:
-            values, _, codes = coded(partition.table[self.column])
-            labels = pa.array(list(map(str, values)), pa.large_string())
+            values, _, codes = coded_column(partition, self.column)
+            labels = pa.array(list(map(str, values.to_pylist())), pa.large_string())
             counts = np.bincount(codes, minlength=len(values))
         return HeavyHitters.of(labels, counts, self.capacity), len(partition)
 

@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.grouping.base import MAX_GROUPS, Grouping, members, too_many_groups
+from laion_dask.aggregations.grouping.base import (
+    MAX_GROUPS,
+    Grouping,
+    Members,
+    members,
+    too_many_groups,
+)
 from laion_dask.errors import OptionError
 
 #: Counts are kept per shard while the number of groups times shards does not exceed this.
@@ -115,15 +121,29 @@ def tally(
     width = len(shards) * n_outcomes
     keys = outcomes.astype(np.int64) if shard_of is None else shard_of * n_outcomes + outcomes
     values = np.zeros((len(labels), width), np.int64)
-    values[0] = np.bincount(keys, minlength=width)
     if memberships is not None:
-        placed = memberships.codes * np.int64(width) + keys[memberships.rows]
-        group_values = np.bincount(placed, minlength=len(memberships.labels) * width)
-        values[1:-1] = group_values.reshape(len(memberships.labels), width)
-        values[-1] = np.bincount(keys[~memberships.in_any()], minlength=width)
+        _count_groups(memberships, keys, values)
+    if memberships is not None and memberships.is_disjoint:
+        values[0] = values[1:].sum(axis=0)
+    else:
+        values[0] = np.bincount(keys, minlength=width)
     of_shards = values.reshape(len(labels), len(shards), n_outcomes)
     overall = Counts((labels,), of_shards.sum(axis=1))
     return Tally(overall, Counts((labels, shards), of_shards) if by_shard else None)
+
+
+def _count_groups(memberships: Members, keys: np.ndarray, values: np.ndarray) -> None:
+    """Count the rows of each key by group, and in no group, in all rows of a table but the first.
+
+    ``keys`` has one entry for each row of the partition; ``values`` one column for each key.
+    """
+    n_groups, width = len(memberships.labels), values.shape[1]
+    is_complete = memberships.is_disjoint and len(memberships.rows) == len(keys)
+    placed = memberships.codes * np.int64(width)
+    placed += keys if is_complete else keys[memberships.rows]
+    values[1:-1] = np.bincount(placed, minlength=n_groups * width).reshape(n_groups, width)
+    if not is_complete:
+        values[-1] = np.bincount(keys[~memberships.in_any()], minlength=width)
 
 
 def merge_tallies(several: Sequence[Tally], by: Grouping | None) -> Tally:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.grouping.base import coded_column
 from laion_dask.aggregations.grouping.domains import sites
 from laion_dask.dtypes import arrow_column_type
 from laion_dask.stats.intervals import wilson
@@ -138,10 +139,9 @@ class Describe(Statistic):
         )
         _describe_numbers(described, table)
         if _has_column(table, "language"):
-            counts = table["language"].drop_null().value_counts()
-            described.languages = HeavyHitters.of(
-                counts.field("values"), counts.field("counts").to_numpy()
-            )
+            languages, _, codes = coded_column(partition, "language")
+            counts = np.bincount(codes, minlength=len(languages))
+            described.languages = HeavyHitters.of(languages, counts)
         if self.everything and _has_column(table, "url"):
             domains = sites(partition, "url", "domain")
             described.domains = HeavyHitters.of(domains.labels, domains.counts())
@@ -226,23 +226,26 @@ def _share(k: int, n: int, options: ReportOptions) -> dict:
 
 def _describe_numbers(described: Description, table: pa.Table) -> None:
     """Add the quantiles, the shares above thresholds and the sizes of a table."""
+    numbers = {
+        name: _numbers(table[name])
+        for name in dict.fromkeys((*DESCRIBED, *THRESHOLDS))
+        if _has_column(table, name)
+    }
     for name in DESCRIBED:
-        if _has_column(table, name):
-            described.quantiles[name] = Quantiles.of(_numbers(table[name]))
+        if name in numbers:
+            described.quantiles[name] = Quantiles.of(numbers[name])
     if _has_column(table, "text"):
-        lengths = pc.utf8_length(pc.drop_null(table["text"]))
+        lengths = pc.drop_null(pc.utf8_length(table["text"]))
         described.quantiles["text_length"] = Quantiles.of(_numbers(lengths))
     for name, threshold in THRESHOLDS.items():
-        if _has_column(table, name):
-            scored = _numbers(table[name])
-            scored = scored[~np.isnan(scored)]
+        if name in numbers:
             if arrow_column_type(table[name].type) == "float32":  # as in a filter, or a rate
                 threshold = float(np.float32(threshold))
-            described.over[name] = (int((scored > threshold).sum()), len(scored))
-    if _has_column(table, "width") and _has_column(table, "height"):
-        width, height = _numbers(table["width"]), _numbers(table["height"])
-        smaller = np.fmin(width, height)[~(np.isnan(width) | np.isnan(height))]
-        described.sides = {side: int((smaller >= side).sum()) for side in SIDES}
+            above = int(np.count_nonzero(numbers[name] > threshold))
+            described.over[name] = (above, len(table) - described.nulls[name])
+    if "width" in numbers and "height" in numbers:
+        smaller = np.minimum(numbers["width"], numbers["height"])  # NaN if either is
+        described.sides = {side: int(np.count_nonzero(smaller >= side)) for side in SIDES}
 
 
 def _has_column(table: pa.Table, name: str) -> bool:

@@ -29,7 +29,12 @@ from laion_dask.runtime.dask_expressions import (
 )
 from laion_dask.runtime.disk_shuffle import AlignedPartitions, Exchange, ReadAfter
 from laion_dask.runtime.progress import ProgressBar
-from laion_dask.runtime.workers import lost_workers_named, slot_released, waiting_client
+from laion_dask.runtime.workers import (
+    compute_without_client,
+    lost_workers_named,
+    slot_released,
+    waiting_client,
+)
 
 
 class Reader(Protocol):
@@ -195,7 +200,7 @@ def compute(*collections, label: str):
         if client is not None:
             return _compute_on(client, collections, label)
         with cancellation.cancelled_on_error(), _shown(label):
-            return dask.compute(*collections)
+            return compute_without_client(*collections)
 
 
 def _shown(label: str):

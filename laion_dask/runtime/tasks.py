@@ -14,7 +14,12 @@ from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
 from laion_dask.runtime.progress import ProgressBar
-from laion_dask.runtime.workers import lost_workers_named, slot_released, waiting_client
+from laion_dask.runtime.workers import (
+    compute_without_client,
+    lost_workers_named,
+    slot_released,
+    waiting_client,
+)
 
 
 class Run:
@@ -135,7 +140,7 @@ def _on_threads(task, items, bar) -> list:
     tasks = [dask.delayed(task, pure=False)(run, *item) for item in items]
     try:
         with cancellation.cancelled_on_error():
-            return list(dask.compute(*tasks))
+            return list(compute_without_client(*tasks))
     except BaseException:
         run.stop()
         raise

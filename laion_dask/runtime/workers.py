@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import dask
+from dask import threaded
 from dask.utils import parse_timedelta
 
 from laion_dask.backend import (
@@ -67,6 +68,17 @@ def waiting_client():
             "in another thread: await asyncio.to_thread(verb, ...)."
         )
     return client
+
+
+def compute_without_client(*collections) -> tuple:
+    """``dask.compute`` where there is no client to use; does not import distributed.
+
+    ``dask.compute`` imports distributed to look for a client, which takes 0.2 s. If nobody has
+    imported it, there is none, and Dask would choose its threads.
+    """
+    if "distributed" in sys.modules or dask.config.get("scheduler", None) is not None:
+        return dask.compute(*collections)
+    return dask.compute(*collections, scheduler=threaded.get)
 
 
 @contextmanager

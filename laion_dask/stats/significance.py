@@ -109,12 +109,20 @@ def benjamini_hochberg(p: Numbers) -> np.ndarray:
             f"benjamini_hochberg was given p from {np.nanmin(p)} to {np.nanmax(p)}; expected "
             "values in [0, 1], or NaN."
         )
-    from scipy.stats import false_discovery_control
-
     q, tests = p.copy(), ~np.isnan(p)
-    if tests.any():
-        q[tests] = false_discovery_control(p[tests])
+    q[tests] = _adjusted(p[tests])
     return q
+
+
+def _adjusted(p: np.ndarray) -> np.ndarray:
+    """The smallest of p m / rank over the p-values that are not below, for (m,) p-values.
+
+    Equals ``scipy.stats.false_discovery_control`` to the last bit; importing that takes 0.5 s.
+    """
+    m, order = len(p), np.argsort(p)
+    q = np.empty(m)
+    q[order] = np.minimum.accumulate((p[order] * (m / np.arange(1.0, m + 1)))[::-1])[::-1]
+    return np.minimum(q, 1)
 
 
 def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.text.hosts import NULL, OTHER, authorities
+from laion_dask.text.public_suffixes import suffix_list
 
 #: The longest host name in bytes (RFC 1035, section 2.3.4).
 LONGEST_HOST = 255
@@ -179,7 +180,7 @@ def _at_level(hosts_of_rows: Hosts, level: str, private: bool) -> pa.Array:
 
 def _is_deep(ending: str, private: bool) -> bool:
     """Whether the list has a rule of two or more labels with this last label."""
-    return ending in _deep_endings(private) or ending.startswith("xn--")
+    return ending in suffix_list(private).deep or ending.startswith("xn--")
 
 
 @lru_cache(maxsize=1 << 18)
@@ -206,7 +207,7 @@ def registered_domain(host: str, *, private: bool = False) -> str:
 def public_suffix(host: str, *, private: bool = False) -> str | None:
     """``co.uk`` for ``images.shop.co.uk``; the top-level domain if no rule matches."""
     host = _canonical(host)
-    return _splitter(private)(host).suffix or top_level_domain(host)
+    return suffix_list(private).suffix(host) or top_level_domain(host)
 
 
 def top_level_domain(host: str, *, private: bool = False) -> str | None:
@@ -224,19 +225,3 @@ _BY_HAND: dict[str, Callable[..., str | None]] = {
     "suffix": public_suffix,
     "tld": top_level_domain,
 }
-
-
-@lru_cache(maxsize=2)
-def _deep_endings(private: bool) -> frozenset[str]:
-    """The last labels of all rules of two or more labels."""
-    rules = [rule.lstrip("!").split(".") for rule in _splitter(private).tlds]
-    return frozenset(rule[-1] for rule in rules if len(rule) > 1)
-
-
-@lru_cache(maxsize=2)
-def _splitter(private: bool):
-    import tldextract
-
-    return tldextract.TLDExtract(
-        suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private
-    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+import tldextract
 
 from laion_dask.aggregations.concentration import concentration
 from laion_dask.aggregations.grouping.domains import domains
 from laion_dask.errors import OptionError
 from laion_dask.text.domains import LEVELS, host_of, hosts, labels_of, registered_domain
+from laion_dask.text.public_suffixes import suffix_list
 
 
 def read(urls, level="host", **options) -> list:
@@ -224,3 +226,16 @@ def test_levels_agree_one_address_at_a_time_and_together():
         for private in (False, True):
             all_at_once = read(urls, level, private=private)
             assert all_at_once == [read([url], level, private=private)[0] for url in urls]
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_every_rule_as_by_tldextract(private):
+    split = tldextract.TLDExtract(
+        suffix_list_urls=(), cache_dir=None, include_psl_private_domains=private
+    )
+    rules = suffix_list(private).rules
+    assert len(rules) == len(split.tlds)
+    for rule in rules:
+        name = rule.removeprefix("!").removeprefix("*.")
+        for host in (name, f"a.{name}", f"b.a.{name}"):
+            assert suffix_list(private).suffix(host) == split(host).suffix, host

@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import sparse
 
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 #: Maximum number of groups of a grouping; a column of URLs would not fit in memory.
 MAX_GROUPS = 100_000
@@ -52,8 +55,15 @@ class Members:
         mask[self.rows] = True
         return mask
 
+    @cached_property
+    def is_disjoint(self) -> bool:
+        """Whether no row is in several groups."""
+        return bool((self.rows[1:] > self.rows[:-1]).all())
+
     def matrix(self) -> sparse.csr_array:
         """Membership matrix, 1 if a row is in a group, (n_rows, len(labels)) int64."""
+        from scipy import sparse
+
         ones = np.ones(len(self.rows), np.int64)
         shape = (self.n_rows, len(self.labels))
         return sparse.csr_array((ones, (self.rows, self.codes)), shape=shape)
@@ -174,19 +184,28 @@ class ByColumn(Grouping):
         return (self.axis,)
 
     def assign(self, partition: Partition) -> Members:
-        labels, rows, codes = coded(partition.table[self.axis])
+        labels, rows, codes = coded_column(partition, self.axis)
         if len(labels) > MAX_GROUPS:
             raise too_many_groups(self.axis, len(labels))
-        return Members(tuple(map(str, labels)), rows, codes, len(partition))
+        return Members(tuple(map(str, labels.to_pylist())), rows, codes, len(partition))
 
 
-def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
+def coded_column(partition: Partition, name: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    """The values of a partition's column by `coded`, computed once per partition."""
+    return partition.memo(_coded_column, name)
+
+
+def _coded_column(partition: Partition, name: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    return coded(partition.table[name])
+
+
+def coded(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """The distinct values of a column, the rows with a value, and the code of each row's value.
 
     Returns
     -------
-    labels : list
-        In order of first occurrence.
+    labels : array
+        In order of first occurrence, without nulls.
     rows : (m,) int64 array
     codes : (m,) int32 array
     """
@@ -195,10 +214,12 @@ def coded(column: pa.ChunkedArray) -> tuple[list, np.ndarray, np.ndarray]:
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    is_known = pc.is_valid(encoded).to_numpy(zero_copy_only=False)
+    if not encoded.null_count:
+        codes = encoded.indices.to_numpy(zero_copy_only=False)
+        return encoded.dictionary, np.arange(len(encoded)), codes.astype(np.int32, copy=False)
+    rows = np.flatnonzero(pc.is_valid(encoded).to_numpy(zero_copy_only=False))
     codes = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(is_known)
-    return encoded.dictionary.to_pylist(), rows, codes[rows].astype(np.int32)
+    return encoded.dictionary, rows, codes[rows].astype(np.int32)
 
 
 def too_many_groups(axis: str, n: int) -> OptionError:

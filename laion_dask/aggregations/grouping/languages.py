@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laion_dask.aggregations.engine.base import Partition
-from laion_dask.aggregations.grouping.base import Grouping, Members, coded
+from laion_dask.aggregations.grouping.base import Grouping, Members, coded, coded_column
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.language_detection import Detector, detect
@@ -42,8 +42,8 @@ class LanguageClass(Grouping):
         return (self.column,)
 
     def assign(self, partition: Partition) -> Members:
-        labels, rows, codes = coded(partition.table[self.column])
-        classes = np.array([_class_of(label) for label in labels], np.int32)
+        labels, rows, codes = coded_column(partition, self.column)
+        classes = np.array([_class_of(label) for label in labels.to_pylist()], np.int32)
         return Members(CLASSES, rows, classes[codes] if len(rows) else codes, len(partition))
 
 
@@ -79,7 +79,7 @@ class DetectedLanguage(Grouping):
 
     def assign(self, partition: Partition) -> Members:
         labels, rows, codes = coded(detect(partition.table[self.detector.column], self.detector))
-        return Members(tuple(labels), rows, codes, len(partition))
+        return Members(tuple(labels.to_pylist()), rows, codes, len(partition))
 
 
 def _class_of(code: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, exp, log
+from math import ceil, exp, frexp, log
 
 import numpy as np
 import numpy.typing as npt
@@ -83,12 +83,17 @@ class Quantiles:
     def of(cls, values: np.ndarray, capacity: int = EXACT) -> Quantiles:
         """Sketch of the finite values of an array."""
         values = np.asarray(values, dtype=np.float64)
-        values = values[np.isfinite(values)] + 0.0  # + 0.0 turns -0.0 into 0.0
+        is_finite = np.isfinite(values)
+        if not is_finite.all():
+            values = values[is_finite]
+        if (counted := _counted_integers(values)) is not None:
+            keys, counts = counted
+            return cls(keys, counts, _exact_sum(keys, counts), capacity)._fitting()
+        values = values + 0.0  # turns -0.0 into 0.0
         total = _exact_sum(values)
-        distinct = _distinct(values, capacity)
-        if distinct is None:
+        if len(np.unique(values[: 2 * capacity])) > capacity:  # certainly too many
             return cls(*_counted(_bins(values)), total, capacity)
-        return cls(*distinct, total, capacity)._fitting()
+        return cls(*np.unique(values, return_counts=True), total, capacity)._fitting()
 
     def merge(self, other: Quantiles) -> Quantiles:
         """Sketch of both sets of values."""
@@ -143,16 +148,21 @@ def _value(key: int) -> float:
     return size if key > 0 else -size
 
 
-def _distinct(values: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The distinct values and their counts; None if there are certainly too many."""
-    first_values = values[: 2 * capacity]
-    if len(np.unique(first_values)) > capacity:
+def _counted_integers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The distinct values and their counts; None unless they are integers in a small range."""
+    if len(values) == 0:
+        return values, _empty_array()
+    first_values = values[:1000]
+    if (first_values != np.floor(first_values)).any():
         return None
-    if len(values) and (values == np.floor(values)).all() and np.ptp(values) < _SPAN:
-        low = values.min()
-        keys, counts = _counted((values - low).astype(np.int64))
-        return keys + low, counts
-    return np.unique(values, return_counts=True)
+    low = values.min()
+    if float(values.max()) - float(low) >= _SPAN:
+        return None
+    index = (values - low).astype(np.int64)
+    if not np.array_equal(index + low, values):
+        return None
+    keys, counts = _counted(index)
+    return keys + low, counts
 
 
 def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,13 +175,41 @@ def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return keys + low, counts[keys]
 
 
-def _exact_sum(values: np.ndarray) -> Fraction:
-    """Sum of finite float64 without rounding: mantissas are summed by exponent.
+def _exact_sum(values: np.ndarray, counts: np.ndarray | None = None) -> Fraction:
+    """Sum of finite float64 without rounding; each value is taken as often as ``counts`` says.
 
-    Mantissas are split into two halves of at most 27 bits, so up to 2**26 of them sum exactly.
+    The first 52 bits below the largest power of two are summed as integers, then the next 52. If
+    some value has lower bits than that, all are summed by exponent, which is slower.
     """
     if len(values) == 0:
         return Fraction(0)
+    shift = 52 - frexp(max(float(values.max()), -float(values.min())))[1]
+    if 0 <= shift < 900:
+        remaining, total = values * 2.0**shift, 0
+        for _ in range(2):
+            whole = remaining.astype(np.int64)
+            total = (total << 52) + _integer_sum(whole, counts)
+            remaining -= whole
+            if not remaining.any():
+                return Fraction(total, 1 << shift)
+            remaining *= 2.0**52
+            shift += 52
+    return _sum_by_exponent(values if counts is None else np.repeat(values, counts))
+
+
+def _integer_sum(values: np.ndarray, counts: np.ndarray | None) -> int:
+    """Sum of integers below 2**53, in two halves that cannot overflow for 2**36 values."""
+    high, low = values >> 26, values & (2**26 - 1)
+    if counts is not None:
+        high, low = high * counts, low * counts
+    return (int(high.sum()) << 26) + int(low.sum())
+
+
+def _sum_by_exponent(values: np.ndarray) -> Fraction:
+    """Sum of finite float64: mantissas are summed by exponent.
+
+    Mantissas are split into two halves of at most 27 bits, so up to 2**26 of them sum exactly.
+    """
     digits, exponents = np.frexp(values)
     mantissas = np.ldexp(digits, 53).astype(np.int64)
     low = int(exponents.min())
