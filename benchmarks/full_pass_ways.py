@@ -114,7 +114,6 @@ def polars_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
 
 def our_way(lists: tuple[str, ...]) -> Callable[[str], dict]:
     """``frame.laion.statistics(*ld.standard_statistics(frame))``, with intervals and tests."""
-    import dask.dataframe
 
     import laion_dask as ld
 
