@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
 from laion_dask.io.parquet.thrift import NotThrift, read_struct
 
@@ -24,6 +25,9 @@ _PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = (
 )  # fields of ColumnMetaData
 _N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # fields of Statistics
 _GZIP = 2
+#: Maximum number of rows in a file.
+MOST_ROWS = 1 << 62
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,14 @@ def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
     chunks: list[Chunk] = []
     first_row = 0
     try:
-        for number, group in enumerate(read_struct(footer)[0][_ROW_GROUPS]):
-            if group[_N_ROWS]:
-                chunks += [_chunk(number, first_row, column) for column in group[_COLUMNS]]
-            first_row += group[_N_ROWS]
+        for number, group in enumerate(_typed(read_struct(footer)[0][_ROW_GROUPS], list)):
+            n_rows = _typed(_typed(group, dict)[_N_ROWS], int)
+            if not 0 <= n_rows <= MOST_ROWS - first_row:
+                raise NotThrift(f"row group {number} claims {n_rows:,} rows")
+            if n_rows:
+                columns = _typed(group[_COLUMNS], list)
+                chunks += [_chunk(number, first_row, column) for column in columns]
+            first_row += n_rows
     except (
         KeyError,
         TypeError,
@@ -97,13 +105,30 @@ def column_chunks(footer: bytes) -> tuple[Chunk, ...]:
 
 
 def _chunk(group: int, first_row: int, column: dict) -> Chunk:
-    metadata = column[_METADATA]
-    path, codec, n_values = tuple(metadata[_PATH]), metadata[_CODEC], metadata[_N_VALUES]
-    start = min(metadata[_DATA], metadata.get(_DICTIONARY) or metadata[_DATA])
-    if {*map(type, path)} != {bytes} or {type(codec), type(n_values), type(start)} != {int}:
+    metadata = _typed(_typed(column, dict)[_METADATA], dict)
+    path = tuple(_typed(name, bytes) for name in _typed(metadata[_PATH], list))
+    codec, n_values = _typed(metadata[_CODEC], int), _typed(metadata[_N_VALUES], int)
+    start = _typed(metadata[_DATA], int)
+    start = min(start, _typed(metadata.get(_DICTIONARY, 0), int) or start)
+    if not path:
         raise TypeError(column)
-    statistics = metadata.get(_STATISTICS) or {}
+    statistics = _typed(metadata.get(_STATISTICS, {}), dict)
     low, high = statistics.get(_SMALLEST), statistics.get(_LARGEST)
     extremes = (low, high) if isinstance(low, bytes) and isinstance(high, bytes) else ()
-    n_nulls = statistics.get(_N_NULLS)
-    return Chunk(group, first_row, path, codec == _GZIP, n_values, start, n_nulls, extremes)
+    n_nulls = _typed(statistics.get(_N_NULLS, -1), int)
+    return Chunk(
+        group,
+        first_row,
+        path,
+        codec == _GZIP,
+        n_values,
+        start,
+        None if n_nulls < 0 else n_nulls,
+        extremes,
+    )
+
+
+def _typed(value: Any, type_: type[_Value]) -> _Value:
+    if type(value) is not type_:
+        raise TypeError(value)
+    return value

@@ -10,7 +10,7 @@ import struct
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _WHOLE_NUMBERS = (4, 5, 6)
 #: Maximum nesting of structs; a page header has three levels.
-_MAX_DEPTH = 16
+MAX_DEPTH = 16
 
 
 class NotThrift(ValueError):
@@ -25,7 +25,7 @@ def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]
     NotThrift
         When the bytes at ``at`` are not a struct.
     """
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise NotThrift("structs are nested too deeply")
     fields: dict = {}
     number = 0
@@ -44,6 +44,17 @@ def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]
             fields[number] = kind == _TRUE
         else:
             fields[number], at = _value(content, at, kind, depth)
+
+
+def read_list(content: bytes, at: int) -> list:
+    """The elements of a list whose head is at a position.
+
+    Raises
+    ------
+    NotThrift
+        When the bytes at ``at`` are not a list.
+    """
+    return _sequence(content, at, 0)[0]
 
 
 def _value(content: bytes, at: int, kind: int, depth: int):
@@ -66,10 +77,14 @@ def _value(content: bytes, at: int, kind: int, depth: int):
 
 
 def _sequence(content: bytes, at: int, depth: int) -> tuple[list, int]:
+    if depth > MAX_DEPTH:
+        raise NotThrift("lists are nested too deeply")
     head, at = _take(content, at, 1)
     length, kind = head[0] >> 4, head[0] & 15
     if length == 15:
         length, at = _varint(content, at)
+    if kind > _STRUCT:
+        raise NotThrift(f"unknown type {kind}")
     if length > len(content) - at:
         raise NotThrift("a list is truncated")
     values = []
@@ -93,6 +108,8 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
         byte = content[at]
         at += 1
         value |= (byte & 0x7F) << shift
+        if value >> 64:
+            raise NotThrift("a number has more than 64 bits")
         if byte < 0x80:
             return value, at
     raise NotThrift("a number is truncated")
