@@ -60,6 +60,11 @@ def test_work_on_metadata_imports_no_more_than_it_needs(demo_folder, work):
     assert not unneeded & set(modules) and "scipy.stats" not in modules
 
 
+def test_an_export_imports_no_statistics():
+    code = "import laion_dask as ld; ld.export; import sys; print(*sys.modules)"
+    assert not [name for name in run(code).split() if name.startswith("laion_dask.aggregations")]
+
+
 @pytest.mark.parametrize("words", [[], ["search"], ["--version"]])
 def test_help_imports_nothing_heavy(words):
     words = words if words == ["--version"] else [*words, "--help"]

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.aggregations.audit import audit, default_axes
-from laion_dask.aggregations.grouping.base import Grouping
 from laion_dask.formatting import counted, megabytes
 from laion_dask.frame import filter_text
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
-from laion_dask.stats.table import Table
+
+if TYPE_CHECKING:
+    from laion_dask.aggregations.grouping.base import Grouping
+    from laion_dask.stats.table import Table
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Export:
         ShardError, SchemaError
             When a shard has changed since the export, or is damaged.
         """
+        from laion_dask.aggregations.audit import audit, default_axes  # 0.1 s, and 10 MB
+
         before = Provenance.of(self.frame).unfiltered
         by = default_axes(before) if by is None else by
         return audit(before, self.frame, by, reference=reference, level=level, min_n=min_n)
