@@ -122,15 +122,15 @@ def laion_dask_way() -> Callable[[str, str], None]:
     of every part.
     """
     import dask
-    import dask.dataframe
 
     import laion_dask as ld
 
     dask.config.set(scheduler="threads", num_workers=CORES)
-    read_shards = ld.read_shards
+    for name in ("read_shards", "where", "export"):
+        getattr(ld, name)  # imports its module
 
     def run(source: str, out: str) -> None:
-        read_shards(source).laion.where(WHERE).laion.export(f"{out}/kept")
+        ld.read_shards(source).laion.where(WHERE).laion.export(f"{out}/kept")
 
     return run
 

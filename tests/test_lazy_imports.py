@@ -52,9 +52,11 @@ def test_importing_the_package_imports_the_standard_library_alone():
         "frame.laion.statistics(ld.describe(), ld.rates('punsafe > 0.5', by='language'))",
     ],
 )
-def test_work_on_metadata_imports_no_more_than_it_needs(demo_folder, work):
-    """Dask imports distributed to look for a client, unless it is told that there is none."""
-    code = f"import laion_dask as ld; frame = ld.read_shards({str(demo_folder)!r}); {work}"
+@pytest.mark.parametrize("scheduler", [None, "threads", "Synchronous"])
+def test_work_on_metadata_imports_no_more_than_it_needs(demo_folder, work, scheduler):
+    """Dask imports distributed to look for a client, even if another scheduler was chosen."""
+    code = f"import dask, laion_dask as ld; dask.config.set(scheduler={scheduler!r}); "
+    code += f"frame = ld.read_shards({str(demo_folder)!r}); {work}"
     unneeded = {"distributed", "numba", "PIL", "requests", "sklearn", "tldextract", "torch"}
     modules = run(f"import sys\n{code}\nprint(*sys.modules)").split()
     assert not unneeded & set(modules) and "scipy.stats" not in modules

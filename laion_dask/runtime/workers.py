@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import dask
-from dask import threaded
+from dask.base import named_schedulers
 from dask.utils import parse_timedelta
 
 from laion_dask.backend import (
@@ -73,12 +73,15 @@ def waiting_client():
 def compute_without_client(*collections) -> tuple:
     """``dask.compute`` where there is no client to use; does not import distributed.
 
-    ``dask.compute`` imports distributed to look for a client, which takes 0.2 s. If nobody has
-    imported it, there is none, and Dask would choose its threads.
+    ``dask.compute`` imports distributed to look for a client, even with ``scheduler="threads"``,
+    which takes 0.2 s and 20 MB. There can be none if nobody has imported it.
     """
-    if "distributed" in sys.modules or dask.config.get("scheduler", None) is not None:
+    if "distributed" in sys.modules:
         return dask.compute(*collections)
-    return dask.compute(*collections, scheduler=threaded.get)
+    chosen = dask.config.get("scheduler", None) or "threads"
+    # By name, Dask would look for a client; an executor or a function is passed on as it is.
+    scheduler = named_schedulers.get(chosen.lower(), chosen) if isinstance(chosen, str) else chosen
+    return dask.compute(*collections, scheduler=scheduler)
 
 
 @contextmanager
