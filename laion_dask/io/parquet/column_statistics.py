@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from laion_dask.io.parquet.column_chunks import Chunk, column_chunks
 from laion_dask.io.parquet.common_types import leaf_types
-from laion_dask.io.parquet.footer import THREADS, check_unchanged
+from laion_dask.io.parquet.footer import check_unchanged
+from laion_dask.io.parquet.many_footers import THREADS
 from laion_dask.io.parquet.shard import Shard
 from laion_dask.io.parquet.thrift import NotThrift
 

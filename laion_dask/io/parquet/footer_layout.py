@@ -117,18 +117,7 @@ def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
     from laion_dask.io.parquet import footer_kernel as k
 
     content = footers[0] if len(footers) == 1 else b"".join(footers)
-    starts = np.cumsum([0, *map(len, footers)], dtype=np.int64)
-    array = np.frombuffer(content, np.uint8)
-    summary = np.zeros((len(footers), k.SUMMARY), np.int64)
-    n_groups, n_chunks = len(content) // _PER_GROUP + 16, len(content) // _PER_CHUNK + 16
-    while True:
-        groups = np.empty(n_groups, np.int64)
-        chunks = np.empty((n_chunks + 1, c.WIDTH), np.int64)
-        used_groups, used_chunks, _ = _walk()(array, starts, summary, groups, chunks)
-        if used_groups <= n_groups and used_chunks <= n_chunks:
-            break
-        n_groups, n_chunks = used_groups, used_chunks
-    chunks = np.asfortranarray(chunks[:used_chunks])
+    starts, summary, groups, chunks = _walked(content, footers, len(content) // _PER_CHUNK + 16)
     return FooterLayout(
         content,
         starts,
@@ -139,7 +128,7 @@ def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
         groups_end=summary[:, k.GROUPS_END],
         first_group=np.cumsum([0, *summary[:, k.N_GROUPS]], dtype=np.int64),
         first_chunk=np.cumsum([0, *summary[:, k.N_CHUNKS]], dtype=np.int64),
-        group_rows=groups[:used_groups],
+        group_rows=groups,
         group=chunks[:, c.GROUP],
         first_row=chunks[:, c.FIRST_ROW],
         leaf=chunks[:, c.LEAF],
@@ -152,6 +141,50 @@ def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
         in_other_file=chunks[:, c.IN_OTHER_FILE] > 0,
         _positions=chunks[:, c.PATH_AT : c.HIGH_SIZE + 1],
     )
+
+
+def row_groups(footers: Sequence[bytes]) -> list[tuple[tuple[int, ...], int, int] | None]:
+    """The rows of each row group, and where the schema and the row groups end in each footer.
+
+    None for a footer that is not plain, see `FooterLayout`, or claims another number of rows.
+    Imports numba. Releases the GIL.
+    """
+    from laion_dask.io.parquet import footer_kernel as k
+
+    content = b"".join(footers)
+    starts, summary, groups, _ = _walked(content, footers, 0)
+    rows, at = groups.tolist(), 0
+    found: list[tuple[tuple[int, ...], int, int] | None] = []
+    for start, numbers in zip(starts.tolist(), summary.tolist(), strict=False):
+        of_file = tuple(rows[at : at + numbers[k.N_GROUPS]])
+        at += len(of_file)
+        if numbers[k.PLAIN] and sum(of_file) == numbers[k.N_ROWS]:
+            found.append((of_file, numbers[k.SCHEMA_END] - start, numbers[k.GROUPS_END] - start))
+        else:
+            found.append(None)
+    return found
+
+
+def _walked(
+    content: bytes, footers: Sequence[bytes], n_chunks: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Starts, summary, row groups, and the chunks; none if ``n_chunks`` is 0."""
+    from laion_dask.io.parquet import chunk_kernel as c
+    from laion_dask.io.parquet import footer_kernel as k
+
+    starts = np.cumsum([0, *map(len, footers)], dtype=np.int64)
+    array = np.frombuffer(content, np.uint8)
+    summary = np.zeros((len(footers), k.SUMMARY), np.int64)
+    n_groups, stored = len(content) // _PER_GROUP + 16, n_chunks
+    while True:
+        groups = np.empty(n_groups, np.int64)
+        chunks = np.empty((stored + 1, c.WIDTH), np.int64)
+        used_groups, used_chunks, _ = _walk()(array, starts, summary, groups, chunks)
+        if n_chunks == 0:
+            used_chunks = 0
+        if used_groups <= n_groups and used_chunks <= stored:
+            return starts, summary, groups[:used_groups], np.asfortranarray(chunks[:used_chunks])
+        n_groups, stored = used_groups, used_chunks
 
 
 def layout_of(footer: bytes) -> FooterLayout:
