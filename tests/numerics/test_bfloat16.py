@@ -1,4 +1,4 @@
-"""Which CPUs multiply bfloat16 is asked in one file, and the answer is torch's own."""
+"""What a CPU multiplies is asked in one file for each dtype, and the answer is torch's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch")
 
 PROGRAM = """
 from laion_dask.numerics.bfloat16 import onednn_has_bfloat16
-print(onednn_has_bfloat16())
+from laion_dask.numerics.int8 import multiplies_int8
+print(onednn_has_bfloat16(), multiplies_int8())
 """
 
 
@@ -33,10 +34,10 @@ def test_onednn_limited_to_fewer_instructions():
     env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     program = [sys.executable, "-c", PROGRAM]
     result = subprocess.run(program, env=env, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    assert result.stdout.strip() == "False False"
 
 
-def test_bfloat16_is_detected_in_one_file():
+def test_what_a_cpu_multiplies_is_asked_in_one_file_for_each_dtype():
     names = {"get_capabilities", "_is_mkldnn_bf16_supported", "is_bf16_supported"}
     found = {
         where(path)
@@ -44,4 +45,4 @@ def test_bfloat16_is_detected_in_one_file():
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and node.attr in names
     }
-    assert found == {"numerics/bfloat16.py"}
+    assert found == {"numerics/bfloat16.py", "numerics/int8.py"}

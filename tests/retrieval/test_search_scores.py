@@ -10,6 +10,7 @@ from support.searches import SIZES, Brute, check, opened, unit_rows
 from support.shards import collection, cosine, npy, vectors
 
 import laion_dask as ld
+from laion_dask.numerics.int8 import multiplies_int8
 from laion_dask.retrieval import fetch
 from laion_dask.retrieval import search as searching
 from laion_dask.retrieval.exact import bounded_cosines, query_batch
@@ -141,10 +142,13 @@ def test_on_worker_processes(small, worker_processes):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("narrow", ["bfloat16", "float32"])
+@pytest.mark.parametrize("narrow", ["bfloat16", "float32", "int8"])
 def test_thousands_of_queries_over_crowded_rows(tmp_path, dtype, narrow, monkeypatch):
     import torch
 
+    if narrow == "int8" and not multiplies_int8():
+        pytest.skip("this CPU multiplies no int8")
+    monkeypatch.setattr(choosing, "uses_int8", lambda m, dim: narrow == "int8")
     monkeypatch.setattr(bounded_cosines, "narrow_dtype", lambda: getattr(torch, narrow))
     monkeypatch.setattr(choosing, "MAX_ROWS", 300)
     c = collection(tmp_path, (900, 700), dim=64, dtype=dtype)

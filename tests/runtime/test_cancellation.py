@@ -123,7 +123,8 @@ def test_a_search_that_is_interrupted_stops(scheduler, slow, tmp_path, monkeypat
     queries = np.random.default_rng(0).standard_normal((2_000, 8))
     with monkeypatch.context() as patch:
         patch.setattr(candidates, "QUERIES_PER_BATCH", 1)
-        patch.setattr(candidates.CpuQueryBatch, "add", slow.block)
+        for batch in (candidates.CpuQueryBatch, candidates.Int8QueryBatch):
+            patch.setattr(batch, "add", slow.block)
         patch.setattr(candidates, "_select_on_cpu", slow.watched(candidates._select_on_cpu))
         with slow.interrupted():
             frame.laion.search(emb, queries, k=3)

@@ -12,6 +12,7 @@ from laion_dask.io.embeddings.row_ids import runs
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.exact import bounded_cosines
 from laion_dask.retrieval.exact.candidates_gpu import select_candidates_on
+from laion_dask.retrieval.exact.int8_batch import ROWS, Int8QueryBatch, uses_int8
 from laion_dask.retrieval.exact.pairs import Candidates
 from laion_dask.retrieval.exact.query_batch import (
     LOWEST,
@@ -73,17 +74,17 @@ def select_candidates(
 def _select_on_cpu(
     partition, number: int, embeddings, vectors, k: int, floor, scratch
 ) -> Candidates:
-    batches = []
+    batches: list[CpuQueryBatch | Int8QueryBatch] = []
+    is_int8 = uses_int8(len(vectors), vectors.shape[1])
     for at in range(0, len(vectors), QUERIES_PER_BATCH):
         queries = slice(at, at + QUERIES_PER_BATCH)
-        cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
-        batches.append(
-            CpuQueryBatch(vectors[queries], number, k, embeddings, floor[queries], cosines, scratch)
-        )
-    max_rows = (
-        MAX_ROWS if bounded_cosines.uses_gemv(len(vectors)) else min(MAX_ROWS, MAX_CONVERTED_ROWS)
-    )
-    step = min(max_rows, max(2048, MAX_COSINES // min(QUERIES_PER_BATCH, max(1, len(vectors)))))
+        arguments = vectors[queries], number, k, embeddings, floor[queries]
+        if is_int8:
+            batches.append(Int8QueryBatch(*arguments, scratch))
+        else:
+            cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
+            batches.append(CpuQueryBatch(*arguments, cosines, scratch))
+    step = ROWS if is_int8 else _rows_at_a_time(len(vectors))
     searched, unscored, dtype = 0, 0, embeddings.dtype
     for shard, rows in runs(partition):
         for at in range(0, len(rows), step):
@@ -103,6 +104,11 @@ def _bounded_cosines(vectors: np.ndarray, dtype: str, scratch):
     if bounded_cosines.uses_gemv(len(vectors)):
         return bounded_cosines.GemvCosines(vectors, dtype, scratch)
     return bounded_cosines.GemmCosines(vectors, scratch)
+
+
+def _rows_at_a_time(m: int) -> int:
+    max_rows = MAX_ROWS if bounded_cosines.uses_gemv(m) else min(MAX_ROWS, MAX_CONVERTED_ROWS)
+    return min(max_rows, max(2048, MAX_COSINES // min(QUERIES_PER_BATCH, max(1, m))))
 
 
 class CpuQueryBatch(QueryBatch):

@@ -49,6 +49,7 @@ class QueryBatch:
         self._threshold = np.maximum(bounded.bound.threshold_of(floor), LOWEST)
         self._pending = max(1 << 20, MAX_PENDING * k * len(vectors))
         self._held: list[tuple[Pairs, np.ndarray]] = []
+        self._n_held = 0
         self._best = np.full((len(vectors), k), -np.inf, np.float32)
 
     def __len__(self) -> int:
@@ -61,7 +62,8 @@ class QueryBatch:
         row = position + rows.start if isinstance(rows, range) else rows[position]
         where = np.full(n, shard, np.int32), row, np.full(n, self._number, np.int32)
         self._held.append((Pairs(query, *where), cosine))
-        if sum(len(pairs) for pairs, _ in self._held) > self._pending:
+        self._n_held += n
+        if self._n_held > self._pending:
             self._prune()
 
     def _raise_threshold(self, cosines: np.ndarray) -> None:
@@ -81,6 +83,7 @@ class QueryBatch:
         pairs, cosine = self._above_threshold()
         kept = pairs_to_keep(pairs, self._embeddings, self._vectors, self._k, self._scratch)
         self._held = [(pairs.take(kept), cosine[kept])]
+        self._n_held = len(self._held[0][0])
         return self._held[0]
 
     def candidates(self, first: int) -> tuple[Pairs, np.ndarray, np.ndarray]:

@@ -22,6 +22,8 @@ class ScratchPool:
     def __init__(self) -> None:
         self._held: dict = {}
         self.block: tuple | None = None
+        #: The largest element that `int8_rows` can represent, in deviations.
+        self.reach = 5.0
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
         """An uninitialized array (size,); the same memory for the same name and dtype."""

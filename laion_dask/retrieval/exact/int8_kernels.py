@@ -1,0 +1,144 @@
+"""Compiled loops of the search in int8: rotate and round rows, and scan products.
+
+All functions are in this file, because numba's disk cache only tracks changes to the file that
+defines a function. Import this module only from `laion_dask.retrieval.exact.int8_rows` and
+`laion_dask.retrieval.exact.int8_batch`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Adding and subtracting it rounds a float32 of at most 2**22 to an integer, half to even.
+_ROUND = np.float32(1.5 * 2**23)
+_MOST = np.float32(127)
+#: Products compared at a time.
+_RUN = 64
+
+
+@njit(nogil=True)
+def _two_rounds(given, out):
+    """Replace four neighbors by their four signed sums, one to each quarter of the output."""
+    n = given.shape[0] // 4
+    a, b, c, d = out[:n], out[n : 2 * n], out[2 * n : 3 * n], out[3 * n :]
+    for j in range(n):
+        w, x, y, z = given[4 * j], given[4 * j + 1], given[4 * j + 2], given[4 * j + 3]
+        s, t, u, v = w + x, w - x, y + z, y - z
+        a[j], b[j], c[j], d[j] = s + u, t + v, s - u, t - v
+
+
+@njit(nogil=True)
+def _rotate(row, signs, pairs, buffers):
+    """Rotate a row by ``2 * pairs`` rounds of `_two_rounds`; the result is in ``buffers[0]``.
+
+    Without the factor ``2**(-2 * pairs)``.
+    """
+    one, other = buffers[0], buffers[1]
+    for j in range(row.shape[0]):
+        one[j] = row[j] * signs[j]
+    for _ in range(pairs):
+        _two_rounds(one, other)
+        _two_rounds(other, one)
+
+
+@njit(nogil=True)
+def _rounded(values, factor, codes, lost):
+    """Round ``values * factor`` to int8, and store what is lost."""
+    for j in range(values.shape[0]):
+        value = values[j] * factor
+        code = (min(max(value, -_MOST), _MOST) + _ROUND) - _ROUND
+        lost[j] = value - code
+        codes[j] = np.int32(code)
+
+
+@njit(nogil=True, fastmath={"reassoc", "contract"})
+def _dot(one, other):
+    total = np.float32(0)
+    for j in range(one.shape[0]):
+        total += one[j] * other[j]
+    return total
+
+
+def encode(rows, signs, pairs, factors, codes, lost, buffers):
+    """Rotate rows, and round them to int8.
+
+    Parameters
+    ----------
+    rows : (n, dim) float32 array
+        dim must be a multiple of 4.
+    signs : (dim,) float32 array
+    pairs : int
+        Half of the number of pairs of rounds.
+    factors : (n,) float32 array
+        ``2**(-2 * pairs)`` over the step of each row.
+    codes : (n, dim) int8 array
+    lost : (n,) float32 array
+        Output: the distance between the rotated row and its codes, in steps.
+    buffers : (2, dim) float32 array
+    """
+    for i in range(rows.shape[0]):
+        _rotate(rows[i], signs, pairs, buffers)
+        _rounded(buffers[0], factors[i], codes[i], buffers[1])
+        lost[i] = np.sqrt(_dot(buffers[1], buffers[1]))
+
+
+@njit(nogil=True)
+def _replace_least(heap, value):
+    """Replace the least value of a binary heap, ``heap[0]``."""
+    at, n = 0, heap.shape[0]
+    while 2 * at + 1 < n:
+        child = 2 * at + 1
+        if child + 1 < n and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = value
+
+
+def scan(products, cuts, rows, queries, least, heaps, first, query, position, cosine):
+    """Find the pairs whose product reaches the query's cut, and whose float32 cosine its least.
+
+    Parameters
+    ----------
+    products : (m, n) int32 array
+    cuts : (m,) int32 array
+    rows, queries : (n, dim) and (m, dim) float32 arrays
+    least : (m,) float32 array
+    heaps : (m, k) float32 array
+        The k greatest cosines of each query, updated.
+    first : int
+        The query to start with.
+    query, position, cosine : (at least n,) int32, int64 and float32 arrays
+        Output.
+
+    Returns
+    -------
+    found, next : int
+        The number of pairs, and the query to continue with: the first one not scanned because its
+        pairs might not have fitted into the output.
+    """
+    n, found = products.shape[1], 0
+    for i in range(first, products.shape[0]):
+        if query.shape[0] - found < n:
+            return found, i
+        line, cut, heap = products[i], cuts[i], heaps[i]
+        for start in range(0, n, _RUN):
+            part = line[start : start + _RUN]
+            greatest = np.int32(-(2**31))
+            for j in range(part.shape[0]):
+                greatest = max(greatest, part[j])
+            if greatest < cut:
+                continue
+            for j in range(part.shape[0]):
+                if part[j] < cut:
+                    continue
+                value = _dot(rows[start + j], queries[i])
+                if value >= least[i]:  # not for NaN
+                    query[found], position[found], cosine[found] = i, start + j, value
+                    found += 1
+                    if value > heap[0]:
+                        _replace_least(heap, value)
+    return found, products.shape[0]

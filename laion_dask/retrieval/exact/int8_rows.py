@@ -1,0 +1,150 @@
+"""Unit vectors rounded to int8, and how far rounding moved them.
+
+Vectors are first rotated, so that no element is much larger than the others: CLIP's embeddings have
+elements that are ten times as large as most (for ViT-L-14, 413 and 644), and a step that fits these
+would leave few digits for the rest. The rotation consists of random signs, and of rounds of sums
+and differences of neighbors, as in a fast Walsh-Hadamard transform. It is orthogonal, so it keeps
+cosines (Ashkboos et al. 2024, QuaRot, section 4).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+
+from laion_dask.numerics.dot_products import are_near_one
+from laion_dask.retrieval.exact.shared_state import ScratchPool
+from laion_dask.runtime.numba_cache import compiled
+
+#: Rounds of the rotation divided by 4: an element becomes a sum of at least 256 elements.
+_PAIRS = 2
+#: A row is coarse if rounding moves it further than most by this many parts of ``dim**-0.5``, which
+#: is almost seven standard deviations: one of its elements is too large for a code.
+_UNUSUAL = 3.0
+#: If a larger share of a block is coarse, the next block has a larger step.
+_MOST_COARSE = 0.01
+#: An upper bound of the distance by which float32 arithmetic moves a rotated unit vector: one
+#: rounding in each of 8 rounds, two for its factors (Higham 2002, section 2.2), and 2 % more.
+ROTATION_ERROR = 1.02 * (4 * _PAIRS + 2) * 2.0**-24
+_compiling = threading.Lock()
+_ready: dict[str, Callable] = {}
+
+
+def kernel(name: str, *arguments):
+    """Call a function of `int8_kernels`. One thread compiles or loads it; the others wait.
+
+    Later calls must have arguments of the same types.
+    """
+    if name not in _ready:
+        with _compiling:
+            if name not in _ready:
+                module = import_module("laion_dask.retrieval.exact.int8_kernels")  # imports numba
+                _ready[name], answer = compiled(getattr(module, name), *arguments)
+                return answer
+    return _ready[name](*arguments)
+
+
+class EncodedRows:
+    """A block of rows as unit vectors in float32, and rotated and rounded to int8.
+
+    Attributes
+    ----------
+    rows : (n, dim) float32 array
+        NaN for rows without direction. Rows whose length is near one are not scaled.
+    codes : (n, dim) int8 array
+        0 for rows without direction.
+    step : float
+        The value of one unit of the codes.
+    lost : float
+        The most by which rounding moved a row that is not `coarse`.
+    coarse, undefined : int arrays
+        Positions of the rows that rounding moved further, whose codes say nothing, and of the rows
+        without direction.
+    """
+
+    def __init__(self, x: np.ndarray, scale: np.ndarray | None, scratch: ScratchPool) -> None:
+        n, dim = x.shape
+        self.rows = _unit_rows(x, scale, scratch)
+        self.undefined = np.flatnonzero(np.isnan(scale) if scale is not None else ())
+        self.rows[self.undefined] = 0
+        self.codes = scratch.array("codes", n * dim, np.int8).reshape(n, dim)
+        self.step = scratch.reach / dim**0.5 / 127
+        factors = np.full(n, 2.0 ** (-2 * _PAIRS) / self.step, np.float32)
+        distances = encode(self.rows, factors, self.codes, scratch) * self.step
+        is_coarse = distances > self.step * (dim / 12) ** 0.5 * (1 + _UNUSUAL / dim**0.5)
+        self.rows[self.undefined] = np.nan
+        self.coarse = np.flatnonzero(is_coarse)
+        if len(self.coarse) > _MOST_COARSE * n:
+            scratch.reach *= 1.25
+        self.lost = float(distances[~is_coarse].max(initial=0))
+
+
+def encode(rows: np.ndarray, factors: np.ndarray, codes: np.ndarray, scratch) -> np.ndarray:
+    """Rotate rows and round them to int8; returns how far that moved them, in steps, float64."""
+    n, dim = rows.shape
+    lost = scratch.array("lost", n)
+    buffers = scratch.array("rotated", 2 * dim).reshape(2, dim)
+    kernel("encode", rows, _signs(dim), _PAIRS, factors, codes, lost, buffers)
+    # Squares are summed in float32, with an error of up to dim / 2 roundings in the length.
+    return lost.astype(np.float64) * (1 + dim * 2.0**-24)
+
+
+def encode_queries(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotate unit queries and round them to int8, each with its own step.
+
+    Parameters
+    ----------
+    vectors : (m, dim) float32 array
+
+    Returns
+    -------
+    codes : (m, dim) int8
+    step : (m,) float64
+        The value of one unit of a query's codes.
+    lost : (m,) float64
+        An upper bound of the distance by which rounding moved it.
+    """
+    rotated = rotate(vectors.astype(np.float64))
+    step = np.maximum(abs(rotated).max(axis=1, initial=0), 1e-30) / 127
+    codes = np.rint(rotated / step[:, None])
+    difference = rotated - codes * step[:, None]
+    lost = 1.001 * np.sqrt((difference * difference).sum(axis=1))
+    return codes.astype(np.int8), step, lost
+
+
+def rotate(vectors: np.ndarray) -> np.ndarray:
+    """The rotation of `int8_kernels.encode`, in float64; (m, dim) for (m, dim)."""
+    rotated = vectors * _signs(vectors.shape[1])
+    for _ in range(4 * _PAIRS):
+        one, other = rotated[:, ::2], rotated[:, 1::2]
+        rotated = np.concatenate([one + other, one - other], axis=1)
+    return rotated * 2.0 ** (-2 * _PAIRS)
+
+
+def _unit_rows(x: np.ndarray, scale: np.ndarray | None, scratch: ScratchPool) -> np.ndarray:
+    """The rows in float32, scaled to length one unless they already are near it.
+
+    Rows without direction are arbitrary.
+    """
+    import torch
+
+    rows = scratch.array("unit rows", x.size).reshape(x.shape)
+    torch.from_numpy(rows).copy_(torch.from_dlpack(x))
+    if scale is None or are_near_one(scale):
+        return rows
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows *= scale.astype(np.float32)[:, None]
+    # Scaling by a tiny or a large factor would overflow or lose digits in float32.
+    for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
+        rows[i] = np.asarray(x[i], np.float64) * scale[i]
+    return rows
+
+
+@cache
+def _signs(dim: int) -> np.ndarray:
+    """Random signs, always the same for a dimension; (dim,) float32."""
+    return np.random.default_rng(dim).choice(np.array([-1, 1], np.float32), dim)
