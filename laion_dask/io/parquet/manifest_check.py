@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laion_dask.io.parquet.footer import Footer
+from laion_dask.io.parquet.parsed_footer import Footer
 from laion_dask.io.storage.export_manifest import Manifest, Part, altered_error, listed_parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 
@@ -125,21 +126,61 @@ def merge_schemas(
     SchemaError
         As for `common_type`, and if a footer shows a value that the common type cannot represent.
     """
-    by_column: dict[str, list[tuple[str, pa.DataType]]] = {}
-    for path, columns in schemas.items():
-        for name, type_ in columns.items():
-            by_column.setdefault(name, []).append((path, type_))
-    order = [n for n in CANONICAL if n in by_column] + [n for n in by_column if n not in CANONICAL]
+    columns = _ByColumn(schemas, values)
+    order = [n for n in CANONICAL if n in columns.names]
+    order += [n for n in columns.names if n not in CANONICAL]
     types, without_values = {}, set()
     for name in order:
         try:
-            types[name], without = _type_of_values(name, by_column[name], values)
+            types[name], without = columns.type_of(name)
         except SchemaError:
             if needed is None or name in needed:
                 raise
         else:
             without_values |= {(path, name) for path in without}
     return types, without_values
+
+
+class _ByColumn:
+    """The types of each column over the shards; shards with the same schema object count once.
+
+    Parameters
+    ----------
+    schemas : mapping of path to (mapping of frame's column name to Arrow type)
+    values : StoredValues
+    """
+
+    def __init__(
+        self, schemas: Mapping[str, Mapping[str, pa.DataType]], values: StoredValues
+    ) -> None:
+        self._schemas, self._values = schemas, values
+        self._distinct: dict[int, Mapping[str, pa.DataType]] = {}
+        self._first: dict[int, str] = {}
+        self._empty: list[str] = []
+        for path, schema in schemas.items():
+            if not values.has_rows(path):
+                self._empty.append(path)
+            elif id(schema) not in self._first:
+                self._first[id(schema)] = path
+            self._distinct[id(schema)] = schema
+        self.names = list(dict.fromkeys(name for s in self._distinct.values() for name in s))
+
+    def type_of(self, name: str) -> tuple[pa.DataType, set[str]]:
+        """The type of a column, and the shards whose type was ignored because they have no values.
+
+        Raises
+        ------
+        SchemaError
+        """
+        types = [schema[name] for schema in self._distinct.values() if name in schema]
+        if all(type_ == types[0] and str(type_) == str(types[0]) for type_ in types[1:]):
+            valued = [path for path in self._first.values() if name in self._schemas[path]]
+            with suppress(SchemaError):  # the statistics of the shards may resolve it
+                common = common_type(name, [(path, types[0]) for path in valued[:1]])
+                if valued:
+                    return common, {path for path in self._empty if name in self._schemas[path]}
+        by_shard = [(path, s[name]) for path, s in self._schemas.items() if name in s]
+        return _type_of_values(name, by_shard, self._values)
 
 
 def _type_of_values(

@@ -21,14 +21,13 @@ from laion_dask.errors import (
 )
 from laion_dask.io.parquet.column_statistics import StoredValues
 from laion_dask.io.parquet.common_types import family
-from laion_dask.io.parquet.footer import Footer
-from laion_dask.io.parquet.hive import (
-    check_agrees,
-    folder_columns,
-    folder_text,
-    folder_type,
-    folder_value,
+from laion_dask.io.parquet.folder_partitions import (
+    folders,
+    in_folders,
+    with_folder_types,
+    with_values,
 )
+from laion_dask.io.parquet.parsed_footer import Footer
 from laion_dask.io.parquet.schema_merge import merge_schemas
 from laion_dask.io.parquet.shard import PROVENANCE_TYPES, Shard
 
@@ -66,43 +65,77 @@ def open_shards(
     If ``columns`` are given, the schema contains at least those and the ``filtered`` ones; other
     columns on which the shards disagree are omitted.
     """
-    names = {name for footer in footers for name in footer.schema.names}
-    folders = [folder_columns(f.path) if naming.hive_partitioning else {} for f in footers]
-    names = names.union(*folders)
-    unknown = [name for name in naming.rename if name not in names]
-    if unknown:
-        raise ColumnError(
-            f"{parameter('rename')} has {unknown[0]!r}.{did_you_mean(unknown[0], names)}"
-        )
-    common = recognize(names, naming.dialect)
-    dialects = [_own_dialect(f, common, naming.dialect) for f in footers]
+    files = _Files(footers, naming)
+    common = recognize(files.names, naming.dialect)
+    dialects = files.dialects(common)
     _warn_of_two_stages(footers, dialects)
-    _warn_of_copies(footers, folders)
-    shards = [
-        _shard(i, footer, dialect, naming, columns)
-        for i, (footer, dialect) in enumerate(zip(footers, dialects, strict=True))
-    ]
-    schemas = {s.path: {new: t for _, new, t in s.columns} for s in shards}
-    if any(folders):
-        shards = [
-            _in_folders(shard, folder, dialect, naming)
-            for shard, folder, dialect in zip(shards, folders, dialects, strict=True)
-        ]
-        _add_folder_types(shards, schemas)
+    _warn_of_copies(footers, files.folders)
+    shards = _shards(footers, dialects, naming, columns)
+    of_layout: dict[int, dict[str, pa.DataType]] = {}
+    for shard in shards:
+        if id(shard.columns) not in of_layout:
+            of_layout[id(shard.columns)] = {new: type_ for _, new, type_ in shard.columns}
+    schemas = {shard.path: of_layout[id(shard.columns)] for shard in shards}
+    if any(files.folders):
+        shards = in_folders(shards, files.folders, dialects, naming.names)
+        schemas = with_folder_types(shards, schemas)
     needed = None if columns is None else {*columns, *filtered}
     types, without_values = merge_schemas(schemas, StoredValues(shards), needed)
-    shards = [_as_nulls(shard, types, without_values) for shard in shards]
-    shards = [_with_values(shard, types) if shard.partition else shard for shard in shards]
+    if without_values:
+        shards = [_as_nulls(shard, types, without_values) for shard in shards]
+    if any(files.folders):
+        shards = with_values(shards, types)
     types = {**types, **PROVENANCE_TYPES}
     _check_named(columns or (), types, zip(footers, dialects, strict=True), naming)
     _check_no_other_name(columns or (), zip(shards, footers, strict=True))
     return shards, types
 
 
+class _Files:
+    """The columns of files and folders; what depends only on a schema is found once for each.
+
+    Parameters
+    ----------
+    footers : sequence of Footer
+        Footers with the same columns share the schema, see `read_footers`.
+    naming : Naming
+
+    Raises
+    ------
+    ColumnError
+        When a renamed column does not exist.
+    """
+
+    def __init__(self, footers: Sequence[Footer], naming: Naming) -> None:
+        self._footers, self._naming = footers, naming
+        self.folders = folders(footers) if naming.hive_partitioning else [{}] * len(footers)
+        self._schemas = {id(footer.schema): footer for footer in footers}
+        self.names = {name for footer in self._schemas.values() for name in footer.schema.names}
+        self.names = self.names.union(*{id(folder): folder for folder in self.folders}.values())
+        unknown = [name for name in naming.rename if name not in self.names]
+        if unknown:
+            raise ColumnError(
+                f"{parameter('rename')} has {unknown[0]!r}.{did_you_mean(unknown[0], self.names)}"
+            )
+
+    def dialects(self, common: Dialect) -> list[Dialect]:
+        """The dialect of each file."""
+        own = {
+            key: _own_dialect(footer, common, self._naming.dialect)
+            for key, footer in self._schemas.items()
+        }
+        return [own[id(footer.schema)] for footer in self._footers]
+
+
 def _check_no_other_name(columns: Sequence[str], files: Iterable[tuple[Shard, Footer]]) -> None:
     """Raise if a requested column has another name in one of the files."""
     requested = set(columns).difference(PROVENANCE_TYPES)
+    checked: set[tuple[int, int]] = set()
     for shard, footer in files if requested else ():
+        layout = id(shard.columns), id(footer.schema)
+        if layout in checked:
+            continue
+        checked.add(layout)
         read = {new for _, new, _ in shard.columns}
         for name in requested.intersection(footer.schema.names) - read:
             raise ColumnError(
@@ -123,7 +156,8 @@ def _check_named(
     if unknown is None:
         return
     known = dict.fromkeys(types)
-    for footer, dialect in files:
+    distinct = {(id(footer.schema), id(dialect)): (footer, dialect) for footer, dialect in files}
+    for footer, dialect in distinct.values():
         for stored in footer.schema.names:
             new = naming.names([stored], dialect, None).get(stored)
             if stored == unknown and new is not None:
@@ -145,6 +179,8 @@ def _own_dialect(footer: Footer, common: Dialect, dialect: str) -> Dialect:
 
 def _warn_of_two_stages(footers: Sequence[Footer], dialects: Sequence[Dialect]) -> None:
     """Warn if output of a tool is beside other files whose rows it may repeat."""
+    if not any(dialect.is_derived for dialect in dialects):
+        return
     by_name: dict[str, list[str]] = {}
     for footer, dialect in zip(footers, dialects, strict=True):
         if dialect.requires <= set(footer.schema.names) and footer.n_rows:
@@ -169,6 +205,8 @@ def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> No
     Files that are not copies hardly ever agree in both: a footer has the position, size and
     extremes of every column.
     """
+    if len({footer.sha256 for footer in footers}) == len(footers):
+        return
     by_footer: dict[tuple, list[str]] = {}
     for footer, folder in zip(footers, folders, strict=True):
         if footer.n_rows:
@@ -190,9 +228,31 @@ def _warn_of_copies(footers: Sequence[Footer], folders: Sequence[Mapping]) -> No
         )
 
 
-def _shard(
-    index: int, footer: Footer, dialect: Dialect, naming: Naming, needed: Sequence[str] | None
-) -> Shard:
+def _shards(
+    footers: Sequence[Footer],
+    dialects: Sequence[Dialect],
+    naming: Naming,
+    needed: Sequence[str] | None,
+) -> list[Shard]:
+    """The shards; those with the same columns share one tuple of them."""
+    layouts: dict[tuple[int, int], tuple[tuple, frozenset[str]]] = {}
+    shards = []
+    for index, (footer, dialect) in enumerate(zip(footers, dialects, strict=True)):
+        key = id(footer.schema), id(dialect)
+        if key not in layouts:
+            layouts[key] = _columns(footer, dialect, naming, needed)
+        columns, twins = layouts[key]
+        n_rows, int96 = footer.n_rows, footer.int96
+        shards.append(
+            Shard(index, footer.path, n_rows, footer.size, footer.sha256, columns, (), twins, int96)
+        )
+    return shards
+
+
+def _columns(
+    footer: Footer, dialect: Dialect, naming: Naming, needed: Sequence[str] | None
+) -> tuple[tuple[tuple[str, str, pa.DataType], ...], frozenset[str]]:
+    """The columns of a shard, and those whose names differ only in case."""
     stored = footer.schema.names
     if not stored:
         raise ShardError(f"{footer.path} has no columns. Leave it out of the paths.")
@@ -202,17 +262,7 @@ def _shard(
         raise SchemaError(f"{footer.path}: {error.marked}") from None
     columns = tuple((old, new, footer.schema.field(old).type) for old, new in names.items())
     lowered = Counter(name.lower() for name in stored) if len(stored) > 1 else {}
-    twins = frozenset(name for name in names if lowered.get(name.lower(), 0) > 1)
-    return Shard(
-        index,
-        footer.path,
-        footer.n_rows,
-        footer.size,
-        footer.sha256,
-        columns,
-        twins=twins,
-        int96=footer.int96,
-    )
+    return columns, frozenset(name for name in names if lowered.get(name.lower(), 0) > 1)
 
 
 def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container) -> Shard:
@@ -224,37 +274,3 @@ def _as_nulls(shard: Shard, types: Mapping[str, pa.DataType], without: Container
         for old, new, type_ in shard.columns
     )
     return shard if columns == shard.columns else replace(shard, columns=columns)
-
-
-def _in_folders(
-    shard: Shard, folder: dict[str, str | None], dialect: Dialect, naming: Naming
-) -> Shard:
-    """Add the columns from folder names that the shard's file does not have."""
-    stored = {new.lower(): old for old, new, _ in shard.columns}
-    partition = []
-    for key, new in naming.names(folder, dialect, None).items():
-        if new.lower() in stored:
-            check_agrees(shard.path, stored[new.lower()], folder[key])
-        else:
-            partition.append((key, new, folder[key]))
-    return replace(shard, partition=tuple(partition))
-
-
-def _add_folder_types(shards: Sequence[Shard], schemas: dict[str, dict[str, pa.DataType]]) -> None:
-    values: dict[str, list[str | None]] = {}
-    for shard in shards:
-        for _, name, value in shard.partition:
-            values.setdefault(name, []).append(folder_text(value))
-    types = {name: folder_type(name, texts) for name, texts in values.items()}
-    for shard in shards:
-        schemas[shard.path] |= {name: types[name] for _, name, _ in shard.partition}
-
-
-def _with_values(shard: Shard, types: dict[str, pa.DataType]) -> Shard:
-    """Convert the values from folder names to the types of the frame."""
-    partition = tuple(
-        (key, name, folder_value(folder_text(value), types[name], name, shard.path))
-        for key, name, value in shard.partition
-        if name in types
-    )
-    return replace(shard, partition=partition)
