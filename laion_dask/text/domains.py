@@ -89,12 +89,13 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     ``data:`` URLs, URLs that a browser rejects, and names longer than `LONGEST_HOST`.
     """
     written, codes = authorities(urls)
-    unsettled = pc.match_substring_regex(written, _UNSETTLED)
-    written = pc.if_else(
-        unsettled, pa.scalar(None, written.type), written
-    )  # no row uses these labels
-    unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
-    codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
+    if _may_be_unsettled(written):
+        unsettled = pc.match_substring_regex(written, _UNSETTLED)
+        written = pc.if_else(
+            unsettled, pa.scalar(None, written.type), written
+        )  # no row uses these labels
+        unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
+        codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
     rows = np.flatnonzero(codes == OTHER)
     codes[rows] = NULL
     unparsed_urls = pa.array([], written.type)
@@ -115,7 +116,8 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
         pc.match_substring_regex(written, _PLAIN),
         pc.less_equal(pc.binary_length(names), LONGEST_HOST),
     )
-    plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
+    if pc.any(pc.match_substring(names, "xn--")).as_py():
+        plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
     plain = pc.fill_null(plain, False)
     names = _replace_where(names, pc.invert(plain), written, _host_of_authority)
     if len(unparsed_urls):
@@ -123,6 +125,15 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
         names = pa.concat_arrays([names, parsed])
         plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(parsed))])
     return Hosts(names, plain, codes)
+
+
+def _may_be_unsettled(names: pa.Array) -> bool:
+    """Whether some authority may match `_UNSETTLED`: one is empty, or has a character of it."""
+    _, _, data = names.buffers()
+    characters = np.frombuffer(data, np.uint8)
+    if not len(characters) or not pc.min(pc.binary_length(names)).as_py():
+        return True
+    return bool(characters.min() <= 0x20) or bool((characters == ord("\\")).any())
 
 
 def _replace_where(
