@@ -36,6 +36,8 @@ from laion_dask.validation import whole_number
 
 #: Number of queries that one task ranks.
 _QUERIES_PER_TASK = 64
+#: With so few partitions, one task merges their candidates and ranks them: every task takes time.
+_FEW_PARTS = 8
 #: Maximum number of results of one search: they are all in memory at once.
 _MAX_RESULTS = 50_000_000
 #: Memory per query besides its vector, in bytes, for ten results: up to 80 candidates of 20 bytes
@@ -233,21 +235,40 @@ def _nearest(
     else:
         accounting = AccountingInputs.of(provenance.select(PROVENANCE))
     counts = [partition for count in accounting.collections for partition in graph.parts(count)]
-    hits = Hits.join([])
+    lazy: object = Hits.join([])
     if parts:
-        shared = graph.share(embeddings), graph.share(vectors)
-        state = graph.share(SearchState())
-        by_part = graph.tasks(select_candidates, parts, *shared, k, state)
-        candidates = graph.tree(by_part, merge, *shared)
-        hits = _rank(candidates, embeddings, len(vectors), *shared, k, state)
-    hits, *counts = graph.compute(hits, *counts, label="search")
+        shared = graph.share((embeddings, vectors, k, SearchState()))
+        by_part = graph.tasks(_select, parts, shared)
+        if len(parts) <= _FEW_PARTS and len(vectors) <= _QUERIES_PER_TASK:
+            lazy = graph.gathered(by_part, _merge_and_rank, shared)
+        else:
+            candidates = graph.tree(by_part, _merge, shared)
+            lazy = _rank(candidates, embeddings, len(vectors), shared)
+    hits, *counts = graph.compute(lazy, *counts, label="search")
     counts.append({"unscored": hits.unscored, "rejected": 0})
     rows = accounting.balance(hits.searched, counts)
     assert rows is not None  # `accounting.read` is a number
     return hits, rows
 
 
-def _rank(candidates, embeddings: Embeddings, m: int, *arguments):
+def _select(part, number: int, shared: tuple) -> Candidates:
+    return select_candidates(part, number, *shared)
+
+
+def _merge(several: Sequence[Candidates], shared: tuple) -> Candidates:
+    embeddings, vectors, *_ = shared
+    return merge(several, embeddings, vectors)
+
+
+def _merge_and_rank(several: Sequence[Candidates], shared: tuple) -> Hits:
+    return _best((0, len(shared[1])), 0, _merge(several, shared), shared)
+
+
+def _best(span: tuple[int, int], number: int, candidates: Candidates, shared: tuple) -> Hits:
+    return best_of_queries(span, number, candidates, *shared)
+
+
+def _rank(candidates, embeddings: Embeddings, m: int, shared):
     """The k best candidates, ranked in tasks of several queries each. Lazy.
 
     A single task if rows must be unpacked or downloaded, since each task would repeat that.
@@ -256,14 +277,13 @@ def _rank(candidates, embeddings: Embeddings, m: int, *arguments):
     if size < m:
         (candidates,) = graph.tasks(sort_by_query, [candidates])
     spans = [(at, min(at + size, m)) for at in range(0, m, size)]
-    return graph.tree(graph.tasks(best_of_queries, spans, candidates, *arguments), Hits.join)
+    return graph.tree(graph.tasks(_best, spans, candidates, shared), Hits.join)
 
 
 def _best_of_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k: int) -> Hits:
     """The k best of pairs without known bounds."""
     m = len(vectors)
     upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
-    arguments = (Candidates(pairs, upper, lower, 0, 0), embeddings, vectors, SearchState())
-    candidates, *shared, state = (graph.share(argument) for argument in arguments)
-    hits = _rank(candidates, embeddings, m, *shared, k, state)
+    candidates = graph.share(Candidates(pairs, upper, lower, 0, 0))
+    hits = _rank(candidates, embeddings, m, graph.share((embeddings, vectors, k, SearchState())))
     return graph.compute(hits, label="score")[0]
