@@ -65,9 +65,10 @@ ARROWS = {
         "models/heads numerics predicate stats stats/sketches text"
     ),
     "joins": "frame io/parquet predicate runtime",
-    "exports/formats": "io/storage",
+    "exports/formats": "io/storage runtime",
     "exports": (
-        "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins stats"
+        "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins "
+        "runtime stats"
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "reports": (

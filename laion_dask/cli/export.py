@@ -17,6 +17,7 @@ from laion_dask.cli.shared_options import (
     Model,
     OutAddress,
     Report,
+    RowsPerPart,
     Vectors,
     Where,
     groupings,
@@ -45,6 +46,7 @@ def score(
     ] = "query_similarity",
     where: Where = None,
     format: Format = "parquet",
+    rows_per_part: RowsPerPart = None,
     report: Report = None,
     by: By = None,
 ) -> None:
@@ -65,7 +67,7 @@ def score(
     if text:
         frame = frame.laion.similarity(vectors, vectors.model.text(text), to=to)
     frame = frame if where is None else frame.laion.where(where)
-    write_subset(frame, out, format, report, by)
+    write_subset(frame, out, format, rows_per_part, report, by)
 
 
 @app.command(
@@ -77,14 +79,22 @@ def export(
     out: OutAddress,
     where: Where = None,
     format: Format = "parquet",
+    rows_per_part: RowsPerPart = None,
     report: Report = None,
     by: By = None,
 ) -> None:
     """Export the rows that --where keeps, with a recipe that accounts for every row."""
-    write_subset(read(where=where), out, format, report, by)
+    write_subset(read(where=where), out, format, rows_per_part, report, by)
 
 
-def write_subset(frame, out: str, format: str, report: Path | None, by: list[str] | None) -> None:
+def write_subset(
+    frame,
+    out: str,
+    format: str,
+    rows_per_part: int | None,
+    report: Path | None,
+    by: list[str] | None,
+) -> None:
     """Write a frame and, if requested, the report that audits its filters."""
     from laion_dask.aggregations.audit import check_axes
     from laion_dask.exports.export import export
@@ -96,7 +106,7 @@ def write_subset(frame, out: str, format: str, report: Path | None, by: list[str
     if axes:
         check_axes(frame, axes)
     check_out(frame, report)
-    done = export(frame, out, format)
+    done = export(frame, out, format, rows_per_part=rows_per_part)
     say(done)
     if report is not None:
         say(f"the report, with an audit of the filters, is {write_report(done, report, by=axes)}")

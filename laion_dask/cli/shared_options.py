@@ -52,6 +52,14 @@ OutTable = Annotated[
         help="Write the table to this .csv or .parquet file; '-' prints CSV.",
     ),
 ]
+RowsPerPart = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Rows of each part but the last. [default: a million, or 256 MB in memory]",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Where = Annotated[
     str | None,

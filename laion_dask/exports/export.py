@@ -6,21 +6,23 @@ import os
 from collections.abc import Sequence
 
 import dask.dataframe as dd
-import pandas as pd
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.errors import SchemaError, must_be, one_of
+from laion_dask.errors import SchemaError, must_be, one_of, parameter
 from laion_dask.exports import formats
-from laion_dask.exports.formats.base import PartWriter, WrittenPart
-from laion_dask.exports.manifest import build_manifest, schema_entries
-from laion_dask.exports.partition import META, part_schema, write_partition
+from laion_dask.exports.formats.base import PartWriter
+from laion_dask.exports.fragment import META, write_fragment
+from laion_dask.exports.manifest import build_manifest
+from laion_dask.exports.part_schema import common_schema, part_schema
+from laion_dask.exports.parts import cut, default_rows_per_part, write_parts
 from laion_dask.exports.result import Export
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import check_shard_numbers
+from laion_dask.validation import whole_number
 
 
 def export(
@@ -28,17 +30,22 @@ def export(
     path: str | os.PathLike[str],
     format: str = "parquet",
     *,
+    rows_per_part: int | None = None,
     seed: int | None = None,
 ) -> Export:
     """Write the frame's rows and a manifest; the folder changes atomically. Eager.
 
     Rows are written in order of shard and row, however the tasks are scheduled; if the frame was
-    shuffled or sorted by another column, this order holds within each part. Each nonempty partition
-    becomes one part. The manifest ``_recipe.json`` is written last. It lists the inputs with size
-    and digest; the filters, models and weights; versions and schema; the number of rows read, kept,
-    dropped, unscored and rejected; and the sha256 of each part. The result's ``audit()`` shows
-    which groups the filters excluded; ``ld.write_report(exported, "report.html")`` writes it as a
-    page. The folder can be opened by name with pandas, pyarrow and DuckDB's ``**/*.parquet``, and
+    shuffled or sorted by another column, it is cut into parts in the order of its partitions, and
+    this order holds within each part. The parts and their bytes depend on the rows alone, not on
+    partitions or workers. Until its part is written, a row is also in a hidden file of the folder,
+    uncompressed unless in an object store: there must be room for about four times the parts.
+
+    The manifest ``_recipe.json`` is written last. It lists the inputs with size and digest; the
+    filters, models and weights; versions and schema; the number of rows read, kept, dropped,
+    unscored and rejected; and the sha256 of each part. The result's ``audit()`` shows which groups
+    the filters excluded; ``ld.write_report(exported, "report.html")`` writes it as a page. The
+    folder can be opened by name with pandas, pyarrow and DuckDB's ``**/*.parquet``, and
     with polars as ``scan_parquet(path, hidden_file_prefix="_")``.
 
     Parameters
@@ -52,13 +59,17 @@ def export(
         parts of both exports; `read_shards` uses the manifest, which lists the parts of one.
     format : {"parquet"}
         The name of an export format, a module in ``laion_dask.exports.formats``.
+    rows_per_part : int, optional
+        Rows of each part but the last. By default parts are equal and as few as possible, with at
+        most a million rows, and at most 256 MB in memory on average. Recorded in the manifest. A
+        part is in memory while it is written, one per thread.
     seed : int, optional
         The seed that the frame was sampled with; recorded in the manifest.
 
     Raises
     ------
     OptionError
-        When the format does not exist.
+        When the format does not exist, or ``rows_per_part`` is not a positive integer.
     SchemaError
         When the names of two columns differ only in case.
     ExportError
@@ -66,7 +77,8 @@ def export(
     ProvenanceError
         When the frame does not come from `read_shards`. All of the above are raised immediately.
     ShardError, SchemaError
-        When a shard is found to be damaged while it is read; no part of the export is visible then.
+        When a shard is found to be damaged while it is read, or a column has values of several
+        types; no part of the export is visible then.
 
     Examples
     --------
@@ -79,6 +91,9 @@ def export(
     if format not in formats.names():
         raise one_of("format", format, formats.names())
     must_be("path", path, (str, os.PathLike), "a folder or an address")
+    if rows_per_part is not None:
+        name = parameter("rows_per_part")
+        rows_per_part = whole_number(name, rows_per_part, "the rows of each part")
     transaction = ExportTransaction(os.fspath(path))
     provenance = Provenance.of(frame)
     check_shard_numbers(provenance.sources)
@@ -86,19 +101,23 @@ def export(
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
     with transaction:
-        writer: PartWriter = formats.load(format).open(transaction.staging_folder, schema)
+        staging = transaction.staging_folder
+        writer: PartWriter = formats.load(format).open(staging, schema)
         written, rows = map_with_accounting(
             provenance,
-            write_partition,
-            writer,
+            write_fragment,
+            staging,
             schema,
             meta=META,
             label="export",
             must_account=True,
         )
         assert rows is not None  # must_account
-        parts, types = _in_order(written)
-        manifest = build_manifest(provenance, schema_entries(schema, types), rows, seed)
+        fragments = [f for f in written.sort_values("number")["fragment"] if f.rows]
+        schema = common_schema(schema, [fragment.schema for fragment in fragments])
+        n = rows_per_part or default_rows_per_part(fragments, schema)
+        parts = write_parts(cut(fragments, n), writer, staging, schema)
+        manifest = build_manifest(provenance, schema, rows, n, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
 
@@ -107,17 +126,6 @@ def export_cost(frame: PlannedFrame) -> Cost:
     """The cost of `export`, which reads and writes every column."""
     note = "export: assumes that every row is kept; the bytes read do not include those written"
     return Cost(("export",), columns=frame.columns, notes=(note,))
-
-
-def _in_order(written: pd.DataFrame) -> tuple[list[WrittenPart], list[list[str]]]:
-    """The parts in order, numbered, and the column types of each.
-
-    Parts without rows are omitted; an export without any rows has one empty part.
-    """
-    records = written.sort_values("number").to_dict("records")
-    records = [record for record in records if record["rows"]] or records[:1]
-    parts = [WrittenPart(i, int(r["rows"]), tuple(r["files"])) for i, r in enumerate(records)]
-    return parts, [record["types"] for record in records]
 
 
 def _check_names(names: Sequence[str]) -> None:

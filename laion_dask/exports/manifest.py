@@ -27,7 +27,7 @@ _MODELS = ("torch", "open_clip_torch")
 
 
 def build_manifest(
-    provenance: Provenance, schema: list[dict[str, Any]], rows: Rows, seed: int | None
+    provenance: Provenance, schema: pa.Schema, rows: Rows, rows_per_part: int, seed: int | None
 ) -> dict[str, Any]:
     """The manifest without its list of files."""
     shards = {p.shard.index: p.shard for _, pieces in provenance.sources for p in pieces}
@@ -41,22 +41,14 @@ def build_manifest(
         "joins": duplicates_left_out(provenance),
         "models": models,
         "versions": _versions(with_models=bool(models)),
-        "schema": schema,
+        "schema": [{"name": field.name, "type": str(field.type)} for field in schema],
         "counts": {name: getattr(rows, name) for name in Rows.__dataclass_fields__},
+        "rows_per_part": rows_per_part,
         "seed": seed,
     }
     if rows.read and not rows.kept:
         manifest["funnel"] = _funnel(provenance, rows)
     return manifest
-
-
-def schema_entries(schema: pa.Schema, types_of_parts: list[list[str]]) -> list[dict[str, Any]]:
-    """The name and stored type of each column."""
-    entries = []
-    for i, name in enumerate(schema.names):
-        types = (types[i] for types in types_of_parts)
-        entries.append({"name": name, "type": next((t for t in types if t != "null"), "null")})
-    return entries
 
 
 def _input(shard: Shard) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 import dask
 
@@ -29,8 +30,10 @@ class Run:
     through `cancellation.check`.
     """
 
-    def __init__(self, bar: ProgressBar | None = None) -> None:
-        self._bar = bar
+    def __init__(
+        self, bar: ProgressBar | None = None, after: Callable[[int], None] | None = None
+    ) -> None:
+        self._bar, self._after = bar, after
         self._stop = threading.Event()
         self._idle = threading.Condition()
         self._active = 0
@@ -44,6 +47,11 @@ class Run:
         if self._bar is not None:
             with self._idle:
                 self._bar.update(n)
+
+    def end_of(self, position: int) -> None:
+        """Tell the caller that the item at this position is done."""
+        if self._after is not None:
+            self._after(position)
 
     def __enter__(self) -> Run:
         with self._idle:
@@ -68,6 +76,18 @@ class Run:
             self._idle.wait_for(lambda: self._active == 0)
 
 
+class _Call:
+    """A task with its arguments, which Dask does not search for collections."""
+
+    def __init__(self, task: Callable, run: Run, item: tuple, position: int) -> None:
+        self.task, self.run, self.item, self.position = task, run, item, position
+
+    def __call__(self):
+        result = self.task(self.run, *self.item)
+        self.run.end_of(self.position)
+        return result
+
+
 def verb_bar(label: str, total: int | None, progress: bool | None, unit: str = "it") -> ProgressBar:
     """A progress bar that disappears when it is done, unless it was explicitly requested."""
     requested = progress is not None
@@ -86,6 +106,7 @@ def run_each(
     label: str,
     unit: str,
     progress: bool | None,
+    after: Callable[[int], None] | None = None,
 ) -> list:
     """The results of ``task(run, *item)`` for every item, in order. Eager.
 
@@ -104,6 +125,9 @@ def run_each(
     progress : bool or None
         ``None``: as set with ``set_options(progress=…)``; shown only in a terminal or notebook,
         after two seconds.
+    after : callable, optional
+        ``after(position)`` is called in this process, in any thread, when the result of an item has
+        arrived: the item's task will not run again.
 
     Raises
     ------
@@ -115,29 +139,38 @@ def run_each(
     with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
             with slot_released():
-                return _on_client(client, task, items, sizes, bar)
-        return _on_threads(task, items, bar)
+                return _on_client(client, task, items, sizes, bar, after)
+        return _on_threads(task, items, bar, after)
 
 
-def _on_client(client, task, items, sizes, bar) -> list:
+def _on_client(client, task, items, sizes, bar, after) -> list:
     from distributed import as_completed
 
     run = Run()
-    futures = [client.submit(task, run, *item, pure=False) for item in items]
-    size = {future.key: n for future, n in zip(futures, sizes, strict=True)}
+    futures = {client.submit(task, run, *item, pure=False): n for n, item in enumerate(items)}
+    results = [None] * len(items)
     try:
-        for future in as_completed(futures):
-            future.result()
-            bar.update(size[future.key])
-        return client.gather(futures)
+        for future in as_completed(list(futures)):
+            position = futures.pop(future)
+            results[position] = future.result()
+            future.release()  # if its worker is lost, the task does not run again
+            bar.update(sizes[position])
+            if after is not None:
+                after(position)
+        return results
     except BaseException:
-        client.cancel(futures)
+        client.cancel(list(futures))
         raise
 
 
-def _on_threads(task, items, bar) -> list:
-    run = Run(bar)
-    tasks = [dask.delayed(task, pure=False)(run, *item) for item in items]
+def _on_threads(task, items, bar, after) -> list:
+    run, name = Run(bar, after), f"{getattr(task, '__name__', 'task')}-{uuid4().hex}"
+    calls = (_Call(task, run, item, position) for position, item in enumerate(items))
+    # Dask starts tasks by their names: in this order or the reverse, so neighbors run together.
+    tasks = [
+        dask.delayed(call, traverse=False)(dask_key_name=f"{name}-{call.position:09d}")
+        for call in calls
+    ]
     try:
         with cancellation.cancelled_on_error():
             return list(compute_without_client(*tasks))

@@ -62,6 +62,14 @@ def test_export_writes_what_where_keeps(monkeypatch, capsys, laion_shards, tmp_p
     assert [row for part in parts for row in part["row"].to_pylist()] == list(range(1, 20, 2))
 
 
+def test_export_writes_parts_of_the_requested_size(monkeypatch, capsys, laion_shards, tmp_path):
+    words = ["export", laion_shards(5, 6)[0], tmp_path / "out", "--rows-per-part"]
+    code, out, _ = run(monkeypatch, capsys, *words, "2")
+    assert code == 0 and "3 parts" in out
+    code, _, err = run(monkeypatch, capsys, *words, "0")
+    assert code == 2 and "--rows-per-part" in err
+
+
 def test_export_reports_whom_where_leaves_out(monkeypatch, capsys, laion_shards, tmp_path):
     source, page = laion_shards(60)[0], tmp_path / "page.html"
     words = ["export", source, tmp_path / "out", "--where", "width < 120", "--report", page]

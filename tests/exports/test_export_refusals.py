@@ -93,8 +93,8 @@ def test_shards_with_an_export_among_them_are_not_read_as_one(laion_shards, tmp_
     with pytest.raises(OptionError, match="is an export"):
         ld.read_shards(folder)
     assert len(ld.read_shards(f"{folder}/*.parquet")) == 10
-    frame.laion.export(tmp_path / "two" / "a")
-    frame.laion.export(tmp_path / "two" / "b")
+    frame.laion.export(tmp_path / "two" / "a", rows_per_part=5)
+    frame.laion.export(tmp_path / "two" / "b", rows_per_part=5)
     part = next((tmp_path / "two" / "a").glob("shards/*.parquet"))
     (part.parent / "stale.parquet").write_bytes(part.read_bytes())
     with pytest.warns(DiscoveryWarning, match="2 files .* may be a copy"):

@@ -63,7 +63,7 @@ def test_a_failing_writer_leaves_the_old_state(source, out, monkeypatch, old, er
     before = files_of(out)
     fail_at(monkeypatch, error, 2)
     with dask.config.set(scheduler="sync"), pytest.raises(type(error)):
-        carve(source).laion.export(out)
+        carve(source).laion.export(out, rows_per_part=7)
     assert files_of(out) == before
     if not old:
         with pytest.raises(ShardNotFoundError):
@@ -97,7 +97,7 @@ def slow(self, part):
     return files
 ParquetWriter.write = slow
 try:
-    ld.read_shards(sys.argv[1], max_rows_per_partition=10).laion.export(sys.argv[2])
+    ld.read_shards(sys.argv[1]).laion.export(sys.argv[2], rows_per_part=10)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """

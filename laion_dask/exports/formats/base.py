@@ -1,9 +1,12 @@
 """The interface of an export format: open a writer, write each part, finish with index files.
 
 ``open(staging, schema)`` runs once, in the process that started the export, and returns a
-`PartWriter`. The writer is pickled to the workers, which call ``write(part)`` once per partition,
-in any order and possibly more than once. ``finish(parts)`` then runs once in the original process,
-when the final name of every file is known.
+`PartWriter`. The writer is pickled to the workers, which call ``write(part)`` for each part, in any
+order and possibly more than once. ``finish(parts)`` then runs once in the original process, when
+the final name of every file is known.
+
+A part is a table in memory, whose rows and bytes `export` limits. Its files must depend on its rows
+alone: neither on the chunks of the table nor on who writes it.
 
 A format writes only through its `StagingFolder`. The staged files become visible all at once, and
 the manifest lists each with its size and digest.
@@ -12,15 +15,23 @@ the manifest lists each with its size and digest.
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO, TypeAlias
 
+import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.io.storage.atomic_file import write_error
 from laion_dask.io.storage.local_file import failures, file_system, write_durable
+from laion_dask.runtime import cancellation
+
+#: What a file accepts: bytes, or an object with the buffer protocol.
+Buffer: TypeAlias = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -85,18 +96,101 @@ class StagingFolder:
             raise write_error(f"{self.url}/{name}", error) from error
         return StagedFile(name, len(content), hashlib.sha256(content).hexdigest())
 
+    @contextmanager
+    def create(self, name: str) -> Iterator[StagedSink]:
+        """Write one file piece by piece, without holding it in memory.
+
+        Parameters
+        ----------
+        name : str
+            As for `write`.
+
+        Raises
+        ------
+        ExportError
+            When the file cannot be written.
+        """
+        fs, folder = file_system(self.url)
+        sink = StagedSink(name, f"{self.url}/{name}", failures(fs))
+        path = f"{folder}/{name}"
+        with sink.writing():
+            sink.file = _created(fs, path)
+        try:
+            yield sink
+            with sink.writing():
+                if isinstance(fs, LocalFileSystem):
+                    sink.file.flush()
+                    os.fsync(sink.file.fileno())
+                sink.file.close()
+        except BaseException:
+            with suppress(failures(fs)):
+                sink.file.close()
+            raise
+
+
+def _created(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:
+    return open(path, "wb") if isinstance(fs, LocalFileSystem) else fs.open(path, "wb")
+
+
+class StagedSink:
+    """A file that is being written: any writer of binary files may write to it.
+
+    Attributes
+    ----------
+    staged : StagedFile
+        The bytes written so far.
+    """
+
+    closed = False
+    file: IO[bytes]
+
+    def __init__(self, name: str, path: str, failures: type[Exception]) -> None:
+        self._name, self._path, self._failures = name, path, failures
+        self._bytes, self._sha256 = 0, hashlib.sha256()
+
+    def write(self, data: Buffer) -> int:
+        """Write bytes; raises ``Cancelled`` if the export has ended."""
+        cancellation.check()
+        data = memoryview(data).cast("B")
+        try:
+            self.file.write(data)
+        except self._failures as error:
+            raise write_error(self._path, error) from error
+        self._sha256.update(data)
+        self._bytes += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """The number of bytes written."""
+        return self._bytes
+
+    def flush(self) -> None:
+        """Does nothing: the file is flushed when it is complete."""
+
+    @property
+    def staged(self) -> StagedFile:
+        return StagedFile(self._name, self._bytes, self._sha256.hexdigest())
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a failure of the file system into an ExportError."""
+        try:
+            yield
+        except self._failures as error:
+            raise write_error(self._path, error) from error
+
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one partition to write.
+    """Rows to write.
 
     Attributes
     ----------
     number : int
-        The partition's number.
+        Its position among the parts of the export, from 0.
     table : pyarrow.Table
-        Sorted by shard and row. The columns have the types of the writer's schema, except that a
-        column with type null in the schema has the type of its values.
+        Sorted by shard and row. All parts of an export have the same types: those of the writer's
+        schema, except that a column with type null in the schema has the type of its values.
     """
 
     number: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -9,17 +11,45 @@ import pyarrow.parquet as pq
 
 from laion_dask.exports.formats.base import Part, PartWriter, StagedFile, StagingFolder
 
+#: Maximum rows of a row group.
+_GROUP_ROWS = 1 << 20
+
 
 @dataclass(frozen=True)
 class ParquetWriter(PartWriter):
     staging: StagingFolder
 
     def write(self, part: Part) -> list[StagedFile]:
-        sink = pa.BufferOutputStream()
-        pq.write_table(part.table, sink, compression="zstd")
-        return [self.staging.write(f"{part.stem}.parquet", sink.getvalue().to_pybytes())]
+        with (
+            self.staging.create(f"{part.stem}.parquet") as sink,
+            pq.ParquetWriter(sink, part.table.schema, compression="zstd") as writer,
+        ):
+            for group in _row_groups(part.table):
+                writer.write_table(group, row_group_size=_GROUP_ROWS)
+        return [sink.staged]
 
 
 def open(staging: StagingFolder, schema: pa.Schema) -> ParquetWriter:
     """A writer of Parquet files; each file has the schema of its table."""
     return ParquetWriter(staging)
+
+
+def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
+    """Consecutive rows with one chunk per column, because pages begin anew at each chunk."""
+    for start in range(0, max(1, len(table)), _GROUP_ROWS):
+        yield from _halved(table.slice(start, _GROUP_ROWS))
+
+
+def _halved(group: pa.Table) -> Iterator[pa.Table]:
+    """The group, halved until the text of each column fits in one chunk, which may be 2 GB."""
+    combined = None
+    with suppress(pa.ArrowException):
+        combined = group.combine_chunks()
+    if combined is not None and all(column.num_chunks == 1 for column in combined.columns):
+        yield combined
+    elif len(group) <= 1:
+        yield group
+    else:
+        half = len(group) // 2
+        yield from _halved(group.slice(0, half))
+        yield from _halved(group.slice(half))

@@ -187,6 +187,8 @@ def exported_embeddings(
 ) -> ExportedEmbeddings:
     """The embeddings of a part. Eager, but reads only its footer.
 
+    Where its rows' embeddings have several dtypes, the part has the dtype that holds all of them.
+
     Parameters
     ----------
     path, footer_sha256, n_rows
@@ -194,25 +196,16 @@ def exported_embeddings(
     sources : SourceFiles
     like : EmbeddingFile or ExportedEmbeddings
         Gives the dimension and dtype of a part without rows.
-
-    Raises
-    ------
-    PairingError
-        When its rows' embeddings have several dtypes.
     """
     needed = sources.between(*shard_range(path, footer_sha256))
     first = needed[0] if needed else like
-    for file in () if sources.is_alike else needed:
-        if file.dtype != first.dtype:
-            raise PairingError(
-                f"{path} has rows of shards with embeddings of {first.dtype} ({first.path}) and "
-                f"{file.dtype} ({file.path}), but a part has one dtype. Store both in one, or "
-                "score the frame before it is exported."
-            )
-    size = n_rows * first.dim * np.dtype(first.dtype).itemsize
+    dtype = first.dtype
+    if not sources.is_alike and needed:
+        dtype = str(np.result_type(*{file.dtype for file in needed}))
+    size = n_rows * first.dim * np.dtype(dtype).itemsize
     if sources.is_packed:
         size = sum(file.size for file in needed)
-    return ExportedEmbeddings(path, footer_sha256, n_rows, first.dim, first.dtype, sources, size)
+    return ExportedEmbeddings(path, footer_sha256, n_rows, first.dim, dtype, sources, size)
 
 
 def check_stored(files: Iterable[EmbeddingFile | ExportedEmbeddings]) -> list[EmbeddingFile]:

@@ -31,6 +31,8 @@ def c(tmp_path):
 @pytest.fixture
 def out(tmp_path, c):
     """The folder of an export, the export opened, and the embeddings of its source."""
-    ld.where(ld.read_shards(c.metadata), "width > 300").laion.export(tmp_path / "out")
+    ld.where(ld.read_shards(c.metadata), "width > 300").laion.export(
+        tmp_path / "out", rows_per_part=30
+    )
     again = ld.read_shards(tmp_path / "out")
     return tmp_path / "out", again, ld.open_embeddings(c.img_emb, model=c.model)

@@ -128,7 +128,7 @@ def test_parts_of_an_export_never_pair_by_their_number(tmp_path):
         pq.write_table(pa.table(columns), tmp_path / f"metadata_{shard:04d}.parquet")
         np.save(tmp_path / f"img_emb_{shard:04d}.npy", np.full((4, 512), shard + 1, np.float16))
     source = ld.read_shards(str(tmp_path / "metadata_*.parquet"))
-    source.partitions[[1, 0]].laion.export(tmp_path / "out")
+    source.partitions[[1, 0]].laion.export(tmp_path / "out", rows_per_part=4)
     subset = ld.read_shards(tmp_path / "out")
     images = ld.open_embeddings(tmp_path / "img_emb_*.npy", model="ViT-B-32", like=subset)
     got = [images.read(part, range(4)).astype(int) for part in range(2)]

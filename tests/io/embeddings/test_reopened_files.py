@@ -72,7 +72,8 @@ def test_a_source_that_was_written_anew(tmp_path, out, c):
 def test_embeddings_of_another_source_of_the_same_export(tmp_path):
     sets = [collection(tmp_path / name, (20,), odd=False) for name in ("one", "two")]
     write_shard(f"{sets[1].metadata}/metadata_0000.parquet", laion_table(20, seed=9))
-    ld.read_shards([data_set.metadata for data_set in sets]).laion.export(tmp_path / "out")
+    both = ld.read_shards([data_set.metadata for data_set in sets])
+    both.laion.export(tmp_path / "out", rows_per_part=20)
     first, _ = part_paths(tmp_path / "out")
     one, two = (ld.open_embeddings(data_set.img_emb, model=data_set.model) for data_set in sets)
     part = ld.read_shards(first)
@@ -83,7 +84,7 @@ def test_embeddings_of_another_source_of_the_same_export(tmp_path):
 def test_embeddings_of_their_own_go_before_those_of_the_source(tmp_path, c):
     frame = ld.read_shards(c.metadata)
     images = ld.open_embeddings(c.img_emb, model=c.model)
-    frame.laion.export(tmp_path / "out")
+    frame.laion.export(tmp_path / "out", rows_per_part=40)
     again = ld.read_shards(tmp_path / "out")
     for path in part_paths(tmp_path / "out"):
         rows = pq.read_metadata(path).num_rows

@@ -5,7 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.embeddings import pair
@@ -88,17 +87,6 @@ def test_embeddings_of_parts_are_of_no_numbered_shard(tmp_path, c):
     one = ld.read_shards(f"{c.metadata}/metadata_0000.parquet")
     own = npy(tmp_path / "own" / f"{part_paths(tmp_path / 'out')[0].stem}.npy", vectors(40))
     refused(one, ld.open_embeddings(own, model=c.model), r"metadata_0000\.parquet .* no embeddings")
-
-
-def test_two_dtypes_in_one_part(tmp_path, c):
-    npy(paths(c, 2)[0], c.images[2].astype(np.float16))
-    frame = ld.read_shards(c.metadata)
-    images = ld.open_embeddings(c.img_emb, model=c.model)
-    frame.laion.export(tmp_path / "apart")
-    check(bits(frame, images), bits(ld.read_shards(tmp_path / "apart"), images))
-    frame.repartition(npartitions=1).laion.export(tmp_path / "one")
-    says = "float32 .* and float16 .*a part has one dtype"
-    refused(ld.read_shards(tmp_path / "one"), images, says)
 
 
 def test_an_export_that_was_replaced(tmp_path, out, c):

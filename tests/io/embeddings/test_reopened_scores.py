@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from support.embeddings import pair
 from support.frames import both
 from support.reopened_exports import QUERY, SIZES, bits, check, part_paths, paths
-from support.shards import collection, space, vectors
+from support.shards import collection, npy, space, vectors
 
 import laion_dask as ld
 from laion_dask.errors import EmbeddingsError
@@ -195,9 +195,23 @@ def test_rows_in_any_order_and_twice(tmp_path, c):
             paired.read(number, [len(part)])
 
 
+@pytest.mark.parametrize("dtypes", [("float16", "float32"), ("float32", "float16")])
+def test_two_dtypes_in_one_part(tmp_path, c, dtypes):
+    for i in (0, 2, 3):
+        npy(paths(c, i)[0], c.images[i].astype(dtypes[i == 2]))
+    frame = ld.read_shards(c.metadata)
+    images = ld.open_embeddings(c.img_emb, model=c.model)
+    before = bits(frame, images)
+    for rows_per_part in (13, 40, 98):
+        out = tmp_path / str(rows_per_part)
+        frame.laion.export(out, rows_per_part=rows_per_part)
+        again = ld.read_shards(out)
+        check(before, bits(again, images))
+
+
 def test_what_is_kept_of_parts_is_bounded(tmp_path, c, monkeypatch):
     frame = ld.read_shards(c.metadata)
-    frame.laion.export(tmp_path / "out")
+    frame.laion.export(tmp_path / "out", rows_per_part=35)
     again = ld.read_shards(tmp_path / "out")
     images = ld.open_embeddings(c.img_emb, model=c.model, like=again)
     read = []
@@ -215,7 +229,7 @@ def test_what_is_kept_of_parts_is_bounded(tmp_path, c, monkeypatch):
 
 
 def test_tokens_and_recipes_tell_embeddings_apart(tmp_path, c):
-    ld.read_shards(c.metadata).laion.export(tmp_path / "out")
+    ld.read_shards(c.metadata).laion.export(tmp_path / "out", rows_per_part=40)
     again = ld.read_shards(tmp_path / "out")
     one, two = (ld.open_embeddings(e, model=c.model, like=again) for e in (c.img_emb, c.text_emb))
     assert one.__dask_tokenize__() != two.__dask_tokenize__() and one != two

@@ -1,0 +1,119 @@
+"""Cut the rows of an export into parts of a sensible size, and write them in parallel.
+
+Where rows are cut depends on the rows of the export alone: part k consists of its rows from
+``k * rows_per_part`` on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from laion_dask.exports.formats.base import Part, PartWriter, StagingFolder, WrittenPart
+from laion_dask.exports.fragment import Fragment, Slice, read_slices, remove_fragments
+from laion_dask.exports.row_bytes import fixed_bytes
+from laion_dask.runtime.tasks import Run, run_each
+
+#: A part has at most so many rows, and on average at most so many bytes in memory.
+_MAX_ROWS = 1_000_000
+_MAX_BYTES = 256_000_000
+
+
+def default_rows_per_part(fragments: Sequence[Fragment], schema: pa.Schema) -> int:
+    """The number of rows of each part but the last: parts are equal, and as few as possible."""
+    rows = sum(fragment.rows for fragment in fragments)
+    if not rows:
+        return _MAX_ROWS
+    per_row = sum(map(fixed_bytes, schema.types))
+    n_bytes = rows * per_row + sum(fragment.content_bytes for fragment in fragments)
+    n_parts = max(-(-rows // _MAX_ROWS), -(-n_bytes // _MAX_BYTES))
+    return max(1, -(-rows // n_parts))
+
+
+def cut(fragments: Sequence[Fragment], rows_per_part: int) -> list[list[Slice]]:
+    """The slices of fragments that make up each part; one part without slices if no row is left.
+
+    Parameters
+    ----------
+    fragments : sequence of Fragment
+        In the order of their partitions.
+    rows_per_part : int
+        At least 1.
+    """
+    parts: list[list[Slice]] = [[]]
+    room = rows_per_part
+    for fragment in fragments:
+        start = 0
+        while start < fragment.rows:
+            if not room:
+                parts.append([])
+                room = rows_per_part
+            stop = min(fragment.rows, start + room)
+            parts[-1].append(Slice(fragment.name, start, stop))
+            room -= stop - start
+            start = stop
+    return parts
+
+
+def write_parts(
+    parts: Sequence[Sequence[Slice]], writer: PartWriter, staging: StagingFolder, schema: pa.Schema
+) -> list[WrittenPart]:
+    """Write parts in parallel; remove each fragment once no other part needs it. Eager.
+
+    Parameters
+    ----------
+    parts : sequence of sequence of Slice
+    writer : PartWriter
+    staging : StagingFolder
+    schema : pyarrow.Schema
+        The schema of every part.
+
+    Raises
+    ------
+    ExportError
+        When a fragment cannot be read, or a part cannot be written.
+    """
+    return run_each(
+        _write_part,
+        [(number, tuple(slices), writer, staging, schema) for number, slices in enumerate(parts)],
+        sizes=[sum(s.stop - s.start for s in slices) for slices in parts],
+        label="write parts",
+        unit="row",
+        progress=None,
+        after=_Uses(parts, staging),
+    )
+
+
+def _write_part(
+    run: Run,
+    number: int,
+    slices: Sequence[Slice],
+    writer: PartWriter,
+    staging: StagingFolder,
+    schema: pa.Schema,
+) -> WrittenPart:
+    with run:
+        table = read_slices(slices, staging, schema)
+        files = tuple(writer.write(Part(number, table)))
+        run.advance(len(table))
+    return WrittenPart(number, len(table), files)
+
+
+class _Uses:
+    """Counts the parts that still need each fragment."""
+
+    def __init__(self, parts: Sequence[Sequence[Slice]], staging: StagingFolder) -> None:
+        self._parts, self._staging = parts, staging
+        self._left = Counter(one.name for slices in parts for one in slices)
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> None:
+        """Remove the fragments that only the part ``number``, now written, still needed."""
+        names = [one.name for one in self._parts[number]]
+        with self._lock:
+            self._left.subtract(names)
+            unused = [name for name in names if not self._left[name]]
+        remove_fragments(unused, self._staging)
