@@ -20,7 +20,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import stat
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import DiscoveryWarning, OptionError, ShardError, warn_caller
 from laion_dask.io.storage.braces import expand_braces
 from laion_dask.io.storage.member_names import IMAGE_KINDS
+from laion_dask.io.storage.real_files import RealFiles
 
 #: Suffixes of Parquet files.
 PARQUET = (".parquet", ".parq", ".pq")
@@ -47,10 +47,13 @@ _SHOWN = 3
 
 @dataclass
 class SkippedFiles:
-    """Possible shards that were skipped, by reason, and the folders that were searched."""
+    """What a search found beside the files: possible shards that were skipped, by reason, the
+    folders that were searched, and the identities of the files.
+    """
 
     names: dict[str, dict[str, None]] = field(default_factory=dict)
     searched: list[str] = field(default_factory=list)
+    found: RealFiles = field(default_factory=RealFiles)
 
     def add(self, reason: str, names: Iterable[str]) -> None:
         for name in names:
@@ -70,7 +73,7 @@ class SkippedFiles:
             warn_caller(text, DiscoveryWarning)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file in a folder, or a file that a pattern matches.
 
@@ -106,12 +109,14 @@ def files_below(fs, folder: str, left_out: SkippedFiles) -> list[Entry]:
     """Every file below a folder, including hidden ones; each local file is listed once."""
     if not isinstance(fs, LocalFileSystem):
         return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
-    files = []
+    files, start = [], len(folder.rstrip("/")) + 1
     for directory, entries in _folders(folder):
+        prefix = f"{directory.rstrip('/')}/"
+        is_below_hidden = is_hidden(prefix[start:-1])
         for entry in entries:
             if _is_file(entry, left_out):
-                path = f"{directory.rstrip('/')}/{entry.name}"
-                files.append(Entry(path, is_hidden(path[len(folder.rstrip("/")) + 1 :])))
+                hidden = is_below_hidden or entry.name.startswith((".", "_"))
+                files.append(Entry(prefix + entry.name, hidden))
     return files
 
 
@@ -138,7 +143,7 @@ def match(fs, pattern: str, left_out: SkippedFiles) -> tuple[list[Entry], list[E
         )
     if isinstance(fs, LocalFileSystem):
         base, tail = _literal_part(parts)
-        matches = [(path, os.path.isdir(path)) for path in _matching(base, tail, left_out)]
+        matches = _matching(base, tail, left_out)
     else:
         at = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
         base, tail = "/".join(parts[:at]), parts[at:]
@@ -155,10 +160,11 @@ def taken(entries: Sequence[Entry], suffixes: tuple[str, ...], left_out: Skipped
     """The entries with a shard suffix; possible shards among the others are recorded."""
     visible = [entry for entry in entries if not entry.hidden]
     note_hidden((entry.path for entry in entries if entry.hidden), suffixes, left_out)
-    files = [entry.path for entry in visible if entry.name.lower().endswith(suffixes)]
-    logs = dict.fromkeys(e.folder for e in entries if e.folder.endswith("/_delta_log"))
+    files = [entry.path for entry in visible if entry.path.lower().endswith(suffixes)]
+    logs = [e.folder for e in entries if "/_delta_log/" in e.path]
+    logs = [folder for folder in dict.fromkeys(logs) if folder.endswith("/_delta_log")]
     left_out.add("log of a Delta table, whose removed files are read as rows", logs)
-    if files:
+    if files and len(files) < len(visible):
         stems = {file.rpartition(".")[0] for file in files}  # names that a table was converted to
         others = [e for e in visible if not e.name.lower().endswith(suffixes)]
         others = [e for e in others if _TABLES.sub("", e.path) not in stems]
@@ -177,30 +183,15 @@ def note_hidden(paths: Iterable[str], suffixes: tuple[str, ...], left_out: Skipp
 
 def distinct_files(files: Sequence[str], left_out: SkippedFiles) -> list[str]:
     """Each real file once; names that are not links are preferred."""
+    real = left_out.found.identities(files)
+    if len(set(map(real.__getitem__, files))) == len(files):
+        return list(files)
     first: dict[object, str] = {}
-    real = real_names(files)
     for path in sorted(files, key=lambda path: (real[path] != path, path.count("/"))):
         first.setdefault(real[path], path)
     kept = set(first.values())
     left_out.add("already included under another name", (f for f in files if f not in kept))
     return [file for file in files if file in kept]
-
-
-def real_names(files: Iterable[str]) -> dict[str, object]:
-    """An identity for each local file, shared by all links to it."""
-    folders: dict[str, str] = {}
-    identities: dict[str, object] = {}
-    for path in files:
-        folder, _, name = path.rpartition("/")
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder or "/")
-        status, real = os.lstat(path), f"{folders[folder]}/{name}"
-        if stat.S_ISLNK(status.st_mode):
-            real = os.path.realpath(path)
-            status = os.stat(real)
-        # None of the names of a file with several hard links is canonical.
-        identities[path] = (status.st_dev, status.st_ino) if status.st_nlink > 1 else real
-    return identities
 
 
 def has_magic(path: str) -> bool:
@@ -224,9 +215,9 @@ def _literal_part(parts: list[str]) -> tuple[str, list[str]]:
     return base or "/", []
 
 
-def _matching(base: str, tail: Sequence[str], left_out: SkippedFiles) -> list[str]:
-    """Matching local paths, including hidden ones; links are followed."""
-    paths = [base.rstrip("/")]
+def _matching(base: str, tail: Sequence[str], left_out: SkippedFiles) -> list[tuple[str, bool]]:
+    """Matching local paths, including hidden ones, and which are folders; links are followed."""
+    paths, are_folders = [base.rstrip("/")], dict[str, bool]()
     for number, part in enumerate(tail):
         last = number == len(tail) - 1
         if part == "**":
@@ -240,10 +231,14 @@ def _matching(base: str, tail: Sequence[str], left_out: SkippedFiles) -> list[st
                     is_folder = entry.is_dir()
                     if fits(entry.name) and (is_folder or (last and _is_file(entry, left_out))):
                         matches.append(f"{path}/{entry.name}")
+                        are_folders[matches[-1]] = is_folder
             paths = matches
         else:
             paths = [p for path in paths if os.path.exists(p := f"{path}/{part}")]
-    return list(dict.fromkeys(paths))
+    return [
+        (path, are_folders[path] if path in are_folders else os.path.isdir(path))
+        for path in dict.fromkeys(paths)
+    ]
 
 
 @lru_cache(maxsize=64)

@@ -27,6 +27,8 @@ from laion_dask.io.storage.export_manifest import (
     read_manifest,
 )
 
+#: Ends of the paths that may mark an export.
+_MARKS = tuple(f"/{name}" for name in (UNFINISHED, *MANIFESTS))
 #: Files without rows that tools write beside shards.
 _NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
@@ -55,7 +57,7 @@ def files_of_folder(
     below = files_below(fs, folder, left_out)
     left_out.searched.append(fs.unstrip_protocol(folder))
     files = taken(below, suffixes, left_out)
-    marks = (e.folder for e in below if _marks_export(fs, e.path))
+    marks = (e.folder for e in below if e.path.endswith(_MARKS) and _marks_export(fs, e.path))
     exports = [e for e in dict.fromkeys(marks) if not is_hidden(e[len(folder) + 1 :])]
     exported = {f for f in files if any(f.startswith(f"{e}/") for e in exports)}
     if not exported:
@@ -142,11 +144,15 @@ def shards_only(files: Sequence[str], suffixes: Sequence[str], left_out: Skipped
     others = [file for file in files if _is_not_a_shard(file, tuple(suffixes))]
     if len(others) == len(files):
         return list(files)
+    if not others:
+        return list(files)
     left_out.add("that lie beside shards but are not shards", others)
     return [file for file in files if file not in set(others)]
 
 
 def _is_not_a_shard(path: str, suffixes: tuple[str, ...]) -> bool:
+    if path.lower().endswith(suffixes):
+        return False
     name = path.rpartition("/")[2].lower()
     other = SIDECAR.search(name) or name.endswith(PICTURED)
-    return bool(_NO_SHARD.search(path) or (other and not name.endswith(suffixes)))
+    return bool(_NO_SHARD.search(path) or other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,10 +29,12 @@ from laion_dask.io.storage.discovery import (
     has_magic,
     match,
     note_hidden,
-    real_names,
     taken,
 )
 from laion_dask.io.storage.folder_files import files_of_folder, listed_in_manifests, shards_only
+from laion_dask.io.storage.real_files import Mark, RealFiles
+
+_ONE_DIGIT = str.maketrans(dict.fromkeys("0123456789", "0"))
 
 
 def natural(text: str) -> list:
@@ -88,21 +90,38 @@ def expand(
         file for path in requested for file in _expand_one(os.fsdecode(path), suffixes, left_out)
     ]
     files = shards_only(files, suffixes, left_out)
-    check_named_once(files)
+    check_named_once(files, left_out.found)
     left_out.warn(files)
     if searched is not None:
         searched += left_out.searched
-    return sorted(files, key=natural)
+    return Listing(naturally_sorted(files), left_out.found.marks)
 
 
-def check_named_once(files: Sequence[str]) -> None:
+def naturally_sorted(paths: Sequence[str]) -> list[str]:
+    """Paths in natural order; those with padded numbers are compared as text, which is faster."""
+    shapes = {path.translate(_ONE_DIGIT) for path in paths}
+    return sorted(paths, key=None if len(shapes) < 2 else natural)
+
+
+class Listing(list[str]):
+    """Paths, with the marks of those that have one; see `Mark`."""
+
+    def __init__(self, paths: Iterable[str], marks: Mapping[str, Mark]) -> None:
+        super().__init__(paths)
+        self.marks = marks
+
+
+def check_named_once(files: Sequence[str], found: RealFiles | None = None) -> None:
     """Raise if a file is named twice, directly or through links.
 
     Raises
     ------
     OptionError
     """
-    real = real_names(file for file in files if "://" not in file)
+    local = [file for file in files if "://" not in file]
+    real = (found or RealFiles()).identities(local)
+    if len({real.get(file, file) for file in files}) == len(files):
+        return
     named: dict[object, str] = {}
     for file in files:
         other = named.setdefault(real.get(file, file), file)
