@@ -21,6 +21,8 @@ from laion_dask.runtime.numba_cache import compiled
 _SOURCES = ("footer_kernel", "chunk_kernel", "thrift_kernel", "thrift")
 _compiling = threading.Lock()
 _ready: list[Callable] = []
+#: The rows of each row group, and where the schema and the row groups end in a footer.
+Walked = tuple[tuple[int, ...], int, int]
 #: Bytes of a footer for each chunk and row group that are first expected; few have less.
 _PER_CHUNK, _PER_GROUP = 64, 128
 
@@ -143,7 +145,12 @@ def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
     )
 
 
-def row_groups(footers: Sequence[bytes]) -> list[tuple[tuple[int, ...], int, int] | None]:
+def is_compiled() -> bool:
+    """Whether the compiled code has been imported, so that using it costs nothing more."""
+    return bool(_ready)
+
+
+def row_groups(footers: Sequence[bytes]) -> list[Walked | None]:
     """The rows of each row group, and where the schema and the row groups end in each footer.
 
     None for a footer that is not plain, see `FooterLayout`, or claims another number of rows.
@@ -154,7 +161,7 @@ def row_groups(footers: Sequence[bytes]) -> list[tuple[tuple[int, ...], int, int
     content = b"".join(footers)
     starts, summary, groups, _ = _walked(content, footers, 0)
     rows, at = groups.tolist(), 0
-    found: list[tuple[tuple[int, ...], int, int] | None] = []
+    found: list[Walked | None] = []
     for start, numbers in zip(starts.tolist(), summary.tolist(), strict=False):
         of_file = tuple(rows[at : at + numbers[k.N_GROUPS]])
         at += len(of_file)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import pyarrow as pa
 
 from laion_dask.errors import ShardError
+from laion_dask.io.parquet import footer_cache
 from laion_dask.io.parquet.footer_file import ARROW_ERRORS, MAGIC, damaged, footer_bytes
-from laion_dask.io.parquet.footer_layout import row_groups
+from laion_dask.io.parquet.footer_layout import Walked, is_compiled, row_groups
 from laion_dask.io.parquet.parsed_footer import Footer, parsed
 from laion_dask.io.storage.local_file import open_bytes
+from laion_dask.io.storage.paths import Listing
+from laion_dask.io.storage.real_files import Mark, local_mark
 from laion_dask.io.storage.remote_file import StoreFile
 from laion_dask.runtime import cancellation
 from laion_dask.runtime.ordered_map import in_order
@@ -29,6 +34,8 @@ _TRIAL = 64
 _SLOW = 2e-4
 #: Files from which footers are walked in compiled code; its import takes half a second.
 _MANY = 8000
+#: The same, once the code has been imported.
+_MANY_COMPILED = 100
 #: Bytes read first from the end of a file; adapted to the footers found.
 _FIRST_READ = 1 << 13
 #: Maximum size of a footer that is walked; pyarrow limits the lists in larger ones.
@@ -59,33 +66,54 @@ def read_footer(path: str) -> Footer:
 def read_footers(paths: Sequence[str]) -> list[Footer]:
     """The footers of many files, in the given order. Shows progress; Ctrl-C stops it.
 
+    The footers of files that have not changed since this process read them are remembered.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        A `Listing` has the marks of its files, so that they need not be examined again.
+
     Raises
     ------
     ShardError
         As for `read_footer`, for the first file that fails.
     """
-    reader = _Reader(walks=len(paths) >= _MANY)
-    footers: list[Footer] = []
-    with verb_bar("footers", len(paths), None, "file") as bar:
-        for batch in _batches(reader, paths):
-            footers += batch
+    marks: Mapping[str, Mark] = paths.marks if isinstance(paths, Listing) else {}
+    found = [footer_cache.recall(path, marks) for path in paths]
+    missing = [number for number, footer in enumerate(found) if footer is None]
+    reader = _Reader(len(missing) >= (_MANY_COMPILED if is_compiled() else _MANY), found)
+    with verb_bar("footers", len(missing), None, "file") as bar:
+        numbers = iter(missing)
+        for batch in _batches(reader, [paths[number] for number in missing]):
+            for footer in batch:
+                found[next(numbers)] = footer
             bar.update(len(batch))
-    return footers
+    return cast("list[Footer]", found)
 
 
 def _batches(reader: _Reader, paths: Sequence[str]) -> Iterator[list[Footer]]:
     began = time.perf_counter()
-    yield reader.read(paths[:_TRIAL])
+    if paths:
+        yield reader.read(paths[:_TRIAL])
     slow = time.perf_counter() - began > _SLOW * _TRIAL
     rest = range(_TRIAL, len(paths), _TRIAL if slow else _BATCH)
-    size = rest.step
     if slow and rest:
         n_threads = min(THREADS, len(rest))
-        yield from in_order(lambda at: reader.read(paths[at : at + size]), rest, n_threads)
+        yield from in_order(lambda at: reader.read(paths[at : at + rest.step]), rest, n_threads)
         return
     for at in rest:
         cancellation.check()
-        yield reader.read(paths[at : at + size])
+        yield reader.read(paths[at : at + rest.step])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """The footer of a file as bytes, the size of the file, and its mark before it was read."""
+
+    path: str
+    size: int
+    footer: bytes
+    mark: Mark
 
 
 class _Reader:
@@ -95,14 +123,18 @@ class _Reader:
     ----------
     walks : bool
         Whether row groups are walked in compiled code where the schema is known.
+    known : iterable of Footer or None
+        Footers whose schemas are shared as well.
     """
 
-    def __init__(self, walks: bool) -> None:
+    def __init__(self, walks: bool, known: Iterable[Footer | None] = ()) -> None:
         self._walks = walks
         self._first_read = _FIRST_READ
         self._by_bytes: dict[tuple[bytes, bytes], Footer] = {}
         self._by_types: dict[tuple, pa.Schema] = {}
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for footer in {id(one.schema): one for one in known if one is not None}.values():
+            self._by_types.setdefault(_layout(footer), footer.schema)
 
     def read(self, paths: Sequence[str]) -> list[Footer]:
         """The footers of a batch, in order.
@@ -113,22 +145,22 @@ class _Reader:
             For the first file that fails.
         """
         footers: list[Footer] = []
-        found: list[tuple[str, int, bytes]] = []
-        n_bytes = 0
+        found: list[_Tail] = []
+        n_bytes, began = 0, time.time_ns()
         for path in paths:
             tail = self._tail(path)
             if tail is None or n_bytes > _BYTES:
-                footers += self._parsed(found)
+                footers += self._parsed(found, began)
                 found, n_bytes = [], 0
             if tail is None:
                 footers.append(self._shared(read_footer(path)))
             else:
                 found.append(tail)
-                n_bytes += len(tail[2])
-        return footers + self._parsed(found)
+                n_bytes += len(tail.footer)
+        return footers + self._parsed(found, began)
 
-    def _tail(self, path: str) -> tuple[str, int, bytes] | None:
-        """Path, size and footer of a local file; None if there is any difficulty."""
+    def _tail(self, path: str) -> _Tail | None:
+        """The end of a local file; None if there is any difficulty."""
         if "://" in path:
             return None
         try:
@@ -136,7 +168,8 @@ class _Reader:
         except (OSError, ValueError):
             return None
         try:
-            size = os.fstat(file).st_size
+            mark = local_mark(os.fstat(file))
+            size = mark.size
             first = min(size, self._first_read)
             tail = os.pread(file, first, size - first)
             length = int.from_bytes(tail[-8:-4], "little") + 8
@@ -145,43 +178,46 @@ class _Reader:
             if length > len(tail):
                 self._first_read = min(length + (length >> 2), _WALKED)
                 tail = os.pread(file, length, size - length)
-            return (path, size, tail[-length:]) if len(tail) >= length else None
+            return _Tail(path, size, tail[-length:], mark) if len(tail) >= length else None
         except OSError:
             return None
         finally:
             os.close(file)
 
-    def _parsed(self, found: Sequence[tuple[str, int, bytes]]) -> list[Footer]:
-        if not (self._walks and found):
-            return [self._shared(parsed(*one)) for one in found]
-        walk = row_groups([footer for *_, footer in found])
-        return [
-            self._of_known_schema(*one, *rows) if rows is not None else self._shared(parsed(*one))
-            for one, rows in zip(found, walk, strict=True)
-        ]
+    def _parsed(self, found: Sequence[_Tail], began: int) -> list[Footer]:
+        """The footers, which are remembered; ``began`` is a time before they were read."""
+        rows: Sequence[Walked | None] = [None] * len(found)
+        if self._walks and found:
+            rows = row_groups([tail.footer for tail in found])
+        footers = []
+        for tail, walked in zip(found, rows, strict=True):
+            footer = self._of_known_schema(tail, walked) if walked else self._whole(tail)
+            footer_cache.remember(footer, tail.mark, began)
+            footers.append(footer)
+        return footers
 
-    def _of_known_schema(
-        self, path: str, size: int, footer: bytes, groups: tuple[int, ...], start: int, end: int
-    ) -> Footer:
+    def _of_known_schema(self, tail: _Tail, walked: Walked) -> Footer:
         """A footer whose row groups are known; its schema is parsed once for the same bytes."""
+        footer, (groups, start, end) = tail.footer, walked
         key = footer[:start], footer[end:-8]
         like = self._by_bytes.get(key)
-        if like is None or path.endswith("/_metadata") or len(footer) > _WALKED:
-            like = self._shared(parsed(path, size, footer))
+        if like is None or tail.path.endswith("/_metadata") or len(footer) > _WALKED:
+            like = self._whole(tail)
             if len(self._by_bytes) < _SCHEMAS:
                 self._by_bytes[key] = like
             return like
         digest = hashlib.sha256(footer).hexdigest()
         groups = self._groups.setdefault(groups, groups) if len(groups) < 4 else groups
-        return Footer(path, size, digest, groups, like.schema, like.int96)
+        return Footer(tail.path, tail.size, digest, groups, like.schema, like.int96)
+
+    def _whole(self, tail: _Tail) -> Footer:
+        return self._shared(parsed(tail.path, tail.size, tail.footer))
 
     def _shared(self, footer: Footer) -> Footer:
         """The footer with the schema of an earlier one if names and types are the same."""
-        schema = footer.schema
-        key = (tuple(schema.names), tuple(schema.types), footer.int96)
-        schema = self._by_types.setdefault(key, schema)
-        if schema is footer.schema:
-            return footer
-        return Footer(
-            footer.path, footer.size, footer.sha256, footer.row_groups, schema, footer.int96
-        )
+        schema = self._by_types.setdefault(_layout(footer), footer.schema)
+        return footer if schema is footer.schema else replace(footer, schema=schema)
+
+
+def _layout(footer: Footer) -> tuple:
+    return tuple(footer.schema.names), tuple(footer.schema.types), footer.int96

@@ -35,6 +35,16 @@ def local_mark(status: os.stat_result) -> Mark:
     return Mark(status.st_size, status.st_ctime_ns, version)
 
 
+def mark_of(path: str) -> Mark | None:
+    """The mark of a local file; None if there is none."""
+    if "://" in path:
+        return None
+    try:
+        return local_mark(os.stat(path))
+    except (OSError, ValueError):
+        return None
+
+
 @dataclass
 class RealFiles:
     """The identities and marks of local files; each file is examined once."""

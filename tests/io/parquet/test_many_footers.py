@@ -20,6 +20,7 @@ def way(request, monkeypatch):
     monkeypatch.setattr(many_footers, "_TRIAL", 3)
     monkeypatch.setattr(many_footers, "_BATCH", 5)
     monkeypatch.setattr(many_footers, "_MANY", 10**9 if request.param == "parsed" else 0)
+    monkeypatch.setattr(many_footers, "_MANY_COMPILED", many_footers._MANY)
     monkeypatch.setattr(many_footers, "_SLOW", 0 if request.param == "threads" else 1e9)
     return request.param
 
