@@ -135,10 +135,15 @@ class Quantiles:
 def _bins(values: np.ndarray) -> np.ndarray:
     """Bin number of each value, int64; increases with the value."""
     size = np.abs(values)
-    with np.errstate(divide="ignore"):
-        index = np.ceil(np.log(np.maximum(size, 1e-9)) / log(_GAMMA)) + _SHIFT
-    signed: np.ndarray = np.where(size < 1e-9, 0, index) * np.sign(values)
-    return signed.astype(np.int64)
+    index = np.maximum(size, 1e-9)
+    np.log(index, out=index)
+    index /= log(_GAMMA)
+    np.ceil(index, out=index)
+    index += _SHIFT
+    if len(values) and values.min() < 1e-9:
+        index[size < 1e-9] = 0
+        index *= np.sign(values)
+    return index.astype(np.int64)
 
 
 def _value(key: int) -> float:
@@ -178,31 +183,25 @@ def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _exact_sum(values: np.ndarray, counts: np.ndarray | None = None) -> Fraction:
     """Sum of finite float64 without rounding; each value is taken as often as ``counts`` says.
 
-    The first 52 bits below the largest power of two are summed as integers, then the next 52. If
-    some value has lower bits than that, all are summed by exponent, which is slower.
+    The highest bits of all values are summed as integers, then the next, up to three times. If some
+    value has lower bits than that, all are summed by exponent, which is slower.
     """
     if len(values) == 0:
         return Fraction(0)
-    shift = 52 - frexp(max(float(values.max()), -float(values.min())))[1]
+    n = len(values) if counts is None else int(counts.sum())
+    bits = 62 - n.bit_length()  # n integers of so many bits have a sum below 2**63
+    shift = bits - frexp(max(float(values.max()), -float(values.min())))[1]
     if 0 <= shift < 900:
         remaining, total = values * 2.0**shift, 0
-        for _ in range(2):
+        for _ in range(3):
             whole = remaining.astype(np.int64)
-            total = (total << 52) + _integer_sum(whole, counts)
+            total = (total << bits) + int((whole if counts is None else whole * counts).sum())
             remaining -= whole
             if not remaining.any():
                 return Fraction(total, 1 << shift)
-            remaining *= 2.0**52
-            shift += 52
+            remaining *= 2.0**bits
+            shift += bits
     return _sum_by_exponent(values if counts is None else np.repeat(values, counts))
-
-
-def _integer_sum(values: np.ndarray, counts: np.ndarray | None) -> int:
-    """Sum of integers below 2**53, in two halves that cannot overflow for 2**36 values."""
-    high, low = values >> 26, values & (2**26 - 1)
-    if counts is not None:
-        high, low = high * counts, low * counts
-    return (int(high.sum()) << 26) + int(low.sum())
 
 
 def _sum_by_exponent(values: np.ndarray) -> Fraction:
