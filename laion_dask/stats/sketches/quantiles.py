@@ -135,7 +135,7 @@ class Quantiles:
 def _bins(values: np.ndarray) -> np.ndarray:
     """Bin number of each value, int64; increases with the value."""
     size = np.abs(values)
-    index = np.maximum(size, 1e-9)
+    index: np.ndarray = np.maximum(size, 1e-9)
     np.log(index, out=index)
     index /= log(_GAMMA)
     np.ceil(index, out=index)
