@@ -55,7 +55,9 @@ def remember(footer: Footer, mark: Mark | None, read_ns: int | None = None) -> N
     """
     global _n_bytes
     now = time.time_ns() if read_ns is None else read_ns
-    if mark is None or mark.changed_ns > now - _SETTLED_NS:
+    if mark is None or not mark.version or mark.size != footer.size:
+        return
+    if mark.changed_ns > now - _SETTLED_NS:
         return
     with _lock:
         _n_bytes += _size(footer) - _forget(footer.path)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import pyarrow as pa
 
 from laion_dask.errors import ShardError
 from laion_dask.io.parquet import footer_cache
-from laion_dask.io.parquet.footer_file import ARROW_ERRORS, MAGIC, damaged, footer_bytes
+from laion_dask.io.parquet.footer_file import ARROW_ERRORS, damaged, footer_bytes
 from laion_dask.io.parquet.footer_layout import Walked, is_compiled, row_groups
+from laion_dask.io.parquet.footer_tails import Tail, TailReader
 from laion_dask.io.parquet.parsed_footer import Footer, parsed
 from laion_dask.io.storage.local_file import open_bytes
 from laion_dask.io.storage.paths import Listing
-from laion_dask.io.storage.real_files import Mark, local_mark
+from laion_dask.io.storage.real_files import Mark
 from laion_dask.io.storage.remote_file import StoreFile
 from laion_dask.runtime import cancellation
 from laion_dask.runtime.ordered_map import in_order
@@ -36,10 +36,6 @@ _SLOW = 2e-4
 _MANY = 8000
 #: The same, once the code has been imported.
 _MANY_COMPILED = 100
-#: Bytes read first from the end of a file; adapted to the footers found.
-_FIRST_READ = 1 << 13
-#: Maximum size of a footer that is walked; pyarrow limits the lists in larger ones.
-_WALKED = 1 << 20
 #: Schemas that are remembered while footers are read.
 _SCHEMAS = 1 << 12
 
@@ -81,7 +77,7 @@ def read_footers(paths: Sequence[str]) -> list[Footer]:
     marks: Mapping[str, Mark] = paths.marks if isinstance(paths, Listing) else {}
     found = [footer_cache.recall(path, marks) for path in paths]
     missing = [number for number, footer in enumerate(found) if footer is None]
-    reader = _Reader(len(missing) >= (_MANY_COMPILED if is_compiled() else _MANY), found)
+    reader = _Reader(len(missing) >= (_MANY_COMPILED if is_compiled() else _MANY), found, marks)
     with verb_bar("footers", len(missing), None, "file") as bar:
         numbers = iter(missing)
         for batch in _batches(reader, [paths[number] for number in missing]):
@@ -106,16 +102,6 @@ def _batches(reader: _Reader, paths: Sequence[str]) -> Iterator[list[Footer]]:
         yield reader.read(paths[at : at + rest.step])
 
 
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    """The footer of a file as bytes, the size of the file, and its mark before it was read."""
-
-    path: str
-    size: int
-    footer: bytes
-    mark: Mark
-
-
 class _Reader:
     """Reads batches of footers; footers with the same schema share it.
 
@@ -125,11 +111,15 @@ class _Reader:
         Whether row groups are walked in compiled code where the schema is known.
     known : iterable of Footer or None
         Footers whose schemas are shared as well.
+    marks : mapping of str to Mark
+        The marks of listed files.
     """
 
-    def __init__(self, walks: bool, known: Iterable[Footer | None] = ()) -> None:
+    def __init__(
+        self, walks: bool, known: Iterable[Footer | None], marks: Mapping[str, Mark]
+    ) -> None:
         self._walks = walks
-        self._first_read = _FIRST_READ
+        self._marks, self._tails = marks, TailReader(marks)
         self._by_bytes: dict[tuple[bytes, bytes], Footer] = {}
         self._by_types: dict[tuple, pa.Schema] = {}
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -145,46 +135,22 @@ class _Reader:
             For the first file that fails.
         """
         footers: list[Footer] = []
-        found: list[_Tail] = []
+        found: list[Tail] = []
         n_bytes, began = 0, time.time_ns()
-        for path in paths:
-            tail = self._tail(path)
+        for path, tail in zip(paths, self._tails.read(paths), strict=True):
             if tail is None or n_bytes > _BYTES:
                 footers += self._parsed(found, began)
                 found, n_bytes = [], 0
             if tail is None:
                 footers.append(self._shared(read_footer(path)))
+                if "://" in path:
+                    footer_cache.remember(footers[-1], self._marks.get(path))
             else:
                 found.append(tail)
                 n_bytes += len(tail.footer)
         return footers + self._parsed(found, began)
 
-    def _tail(self, path: str) -> _Tail | None:
-        """The end of a local file; None if there is any difficulty."""
-        if "://" in path:
-            return None
-        try:
-            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except (OSError, ValueError):
-            return None
-        try:
-            mark = local_mark(os.fstat(file))
-            size = mark.size
-            first = min(size, self._first_read)
-            tail = os.pread(file, first, size - first)
-            length = int.from_bytes(tail[-8:-4], "little") + 8
-            if size < 12 or tail[-4:] != MAGIC or length > size - 4:
-                return None
-            if length > len(tail):
-                self._first_read = min(length + (length >> 2), _WALKED)
-                tail = os.pread(file, length, size - length)
-            return _Tail(path, size, tail[-length:], mark) if len(tail) >= length else None
-        except OSError:
-            return None
-        finally:
-            os.close(file)
-
-    def _parsed(self, found: Sequence[_Tail], began: int) -> list[Footer]:
+    def _parsed(self, found: Sequence[Tail], began: int) -> list[Footer]:
         """The footers, which are remembered; ``began`` is a time before they were read."""
         rows: Sequence[Walked | None] = [None] * len(found)
         if self._walks and found:
@@ -196,12 +162,12 @@ class _Reader:
             footers.append(footer)
         return footers
 
-    def _of_known_schema(self, tail: _Tail, walked: Walked) -> Footer:
+    def _of_known_schema(self, tail: Tail, walked: Walked) -> Footer:
         """A footer whose row groups are known; its schema is parsed once for the same bytes."""
         footer, (groups, start, end) = tail.footer, walked
         key = footer[:start], footer[end:-8]
         like = self._by_bytes.get(key)
-        if like is None or tail.path.endswith("/_metadata") or len(footer) > _WALKED:
+        if like is None or tail.path.endswith("/_metadata"):
             like = self._whole(tail)
             if len(self._by_bytes) < _SCHEMAS:
                 self._by_bytes[key] = like
@@ -210,7 +176,7 @@ class _Reader:
         groups = self._groups.setdefault(groups, groups) if len(groups) < 4 else groups
         return Footer(tail.path, tail.size, digest, groups, like.schema, like.int96)
 
-    def _whole(self, tail: _Tail) -> Footer:
+    def _whole(self, tail: Tail) -> Footer:
         return self._shared(parsed(tail.path, tail.size, tail.footer))
 
     def _shared(self, footer: Footer) -> Footer:

@@ -108,7 +108,9 @@ def is_hidden(relative: str, pattern: Sequence[str] = ()) -> bool:
 def files_below(fs, folder: str, left_out: SkippedFiles) -> list[Entry]:
     """Every file below a folder, including hidden ones; each local file is listed once."""
     if not isinstance(fs, LocalFileSystem):
-        return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in fs.find(folder)]
+        infos = fs.find(folder, detail=True)
+        left_out.found.note(infos)
+        return [Entry(path, is_hidden(path[len(folder) + 1 :])) for path in infos]
     files, start = [], len(folder.rstrip("/")) + 1
     for directory, entries in _folders(folder):
         prefix = f"{directory.rstrip('/')}/"
@@ -147,7 +149,9 @@ def match(fs, pattern: str, left_out: SkippedFiles) -> tuple[list[Entry], list[E
     else:
         at = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
         base, tail = "/".join(parts[:at]), parts[at:]
+        fs.invalidate_cache()  # a listing may be old, and with it the marks of the files
         details = fs.glob(pattern, detail=True)
+        left_out.found.note(details)
         matches = [
             (path.rstrip("/"), info["type"] == "directory") for path, info in details.items()
         ]

@@ -192,7 +192,8 @@ def _expand_one(path: str, suffixes: tuple[str, ...], left_out: SkippedFiles) ->
         fs, inner = filesystem(path)
         if isinstance(fs, LocalFileSystem):
             return _files_of(fs, path, inner, suffixes, left_out)
-        return [fs.unstrip_protocol(f) for f in _files_of(fs, path, inner, suffixes, left_out)]
+        files = _files_of(fs, path, inner, suffixes, left_out)
+        return [left_out.found.name(file, fs.unstrip_protocol(file)) for file in files]
 
 
 def _files_of(

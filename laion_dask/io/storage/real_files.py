@@ -18,7 +18,8 @@ class Mark(NamedTuple):
     changed_ns : int
         When the file last changed, in nanoseconds since 1970; 0 for a file in a store.
     version : tuple or str
-        Device, inode and time of modification of a local file; the ETag of another.
+        Device, inode and time of modification of a local file; the ETag of another, empty if its
+        store gives none.
     """
 
     size: int
@@ -33,6 +34,15 @@ def local_mark(status: os.stat_result) -> Mark:
     """
     version = status.st_dev, status.st_ino, status.st_mtime_ns
     return Mark(status.st_size, status.st_ctime_ns, version)
+
+
+def store_mark(info: Mapping) -> Mark | None:
+    """The mark of a file in a store, as fsspec describes it; None if even the size is unknown."""
+    size = info.get("size")
+    if not isinstance(size, int) or info.get("type") != "file":
+        return None
+    tag = info.get("ETag") or info.get("etag")
+    return Mark(size, 0, tag if isinstance(tag, str) else "")
 
 
 def mark_of(path: str) -> Mark | None:
@@ -52,6 +62,19 @@ class RealFiles:
     marks: dict[str, Mark] = field(default_factory=dict)
     _identities: dict[str, object] = field(default_factory=dict)
     _folders: dict[str, str] = field(default_factory=dict)
+    _in_store: dict[str, Mark] = field(default_factory=dict)
+
+    def note(self, infos: Mapping[str, Mapping]) -> None:
+        """Note the marks of files in a store that has been listed, by path within the store."""
+        for path, info in infos.items():
+            if mark := store_mark(info):
+                self._in_store[path] = mark
+
+    def name(self, inner: str, address: str) -> str:
+        """Note the address of a file in a store; return it."""
+        if mark := self._in_store.get(inner):
+            self.marks[address] = mark
+        return address
 
     def identities(self, files: Iterable[str]) -> Mapping[str, object]:
         """An identity for each local file, shared by all links to it."""

@@ -11,7 +11,7 @@ from support.shards import laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ShardError
-from laion_dask.io.parquet import footer_cache, many_footers
+from laion_dask.io.parquet import footer_cache, footer_tails
 from laion_dask.io.parquet.footer import read_footer, read_footers
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.paths import expand
@@ -37,13 +37,13 @@ def settled(monkeypatch):
 def reads(monkeypatch):
     """The paths whose footers are read."""
     paths = []
-    original = many_footers._Reader._tail
+    original = footer_tails.TailReader._local
 
     def tail(self, path):
         paths.append(path)
         return original(self, path)
 
-    monkeypatch.setattr(many_footers._Reader, "_tail", tail)
+    monkeypatch.setattr(footer_tails.TailReader, "_local", tail)
     return paths
 
 

@@ -10,7 +10,7 @@ from support.footers import damaged_copies, footer_of
 from support.shards import laion_table, write_shard
 
 from laion_dask.errors import ShardError
-from laion_dask.io.parquet import many_footers
+from laion_dask.io.parquet import footer_tails, many_footers
 from laion_dask.io.parquet.many_footers import read_footer, read_footers
 
 
@@ -95,7 +95,7 @@ def test_a_schema_is_parsed_once(tmp_path, way, monkeypatch):
 
 
 def test_footers_longer_than_the_first_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(many_footers, "_FIRST_READ", 16)
+    monkeypatch.setattr(footer_tails, "_FIRST_READ", 16)
     check(write_varied(tmp_path))
 
 
