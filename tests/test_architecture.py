@@ -112,6 +112,7 @@ NOT_DASK = {
     ("io/embeddings/open_files.py", "pool.map"): 1,
     ("io/parquet/column_sizes.py", "pool.map"): 1,
     ("io/parquet/column_statistics.py", "pool.map"): 1,
+    ("io/parquet/footer_tails.py", "asyncio.gather"): 1,
     ("joins/join.py", "graph.compute"): 1,
     ("numerics/gpu/transfer.py", "self._reader.submit"): 1,
     ("numerics/gpu/transfer.py", "self._readers.map"): 1,
