@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import ProvenanceError
-from laion_dask.io.embeddings.row_ids import blocks, shards_and_rows
+from laion_dask.io.embeddings.row_ids import shards_and_rows
+from laion_dask.io.embeddings.vector_blocks import vector_blocks
 from laion_dask.numerics.dot_products import inner, scales
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def label_codes(
     vectors = np.concatenate([axis.vectors for axis in axes])
     ends = np.cumsum([len(axis.labels) for axis in axes])[:-1]
     codes = [np.empty(len(rows), np.int64) for _ in axes]
-    for shard, numbers, positions in blocks(rows):
-        cosines = np.split(_cosines(embeddings.read(shard, numbers), vectors), ends)
+    for (matrix,), positions in vector_blocks(rows, [embeddings]):
+        cosines = np.split(_cosines(matrix, vectors), ends)
         for cosine, column in zip(cosines, codes, strict=True):
             column[positions] = nearest(cosine, scale, margin)
     return codes

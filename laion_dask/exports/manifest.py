@@ -18,7 +18,7 @@ from laion_dask.exports.formats.base import StagedFile, WrittenPart
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
-from laion_dask.io.parquet.shard import Shard
+from laion_dask.io.parquet.shard import Shard, shards_of
 from laion_dask.joins.join import duplicates_left_out
 
 #: Packages whose version affects every export, and packages that matter if a model was used.
@@ -30,7 +30,7 @@ def build_manifest(
     provenance: Provenance, schema: pa.Schema, rows: Rows, rows_per_part: int, seed: int | None
 ) -> dict[str, Any]:
     """The manifest without its list of files."""
-    shards = {p.shard.index: p.shard for _, pieces in provenance.sources for p in pieces}
+    shards = {shard.index: shard for shard in shards_of(provenance.partitions)}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
     models = [one for one in provenance.recipes if "join" not in one]

@@ -18,7 +18,7 @@ from laion_dask.frame.row_path import can_drop_columns, walk
 from laion_dask.frame.scans import Sources, check_shard_numbers
 from laion_dask.frame.undecided_rows import undecided_rows
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece
+from laion_dask.io.parquet.shard import ScanPartition, shards_of
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
@@ -78,7 +78,7 @@ class AccountingInputs:
         None if the rows cannot be accounted for.
     collections : list of dask DataFrame
         To compute, together with any others, and pass to `balance`.
-    sources : list of (Scan, list of Piece)
+    sources : list of (Scan, list of ScanPartition)
     """
 
     frame: dd.DataFrame
@@ -96,7 +96,7 @@ class AccountingInputs:
             When the frame does not come from `read_shards`, or no longer has the required columns.
         """
         frame, sources = provenance.frame, provenance.sources
-        read = sum(piece.n_rows for piece in provenance.pieces)
+        read = sum(partition.n_rows for partition in provenance.partitions)
         undecided = undecided_rows(frame.expr, provenance.steps)
         counts = _counts_of_scans(sources, undecided)
         counts += [_number(rows, provenance) for rows in undecided]
@@ -149,7 +149,9 @@ class AccountingInputs:
 
     def _check(self, repeats: pd.Series) -> None:
         if repeats["repeats"]:
-            paths = {p.shard.index: p.shard.path for _, pieces in self.sources for p in pieces}
+            paths = {
+                s.index: s.path for _, partitions in self.sources for s in shards_of(partitions)
+            }
             shard, row = repeats["shard"], repeats["row"]
             raise ProvenanceError(
                 f"Row {row:,} of {paths.get(shard, f'shard {shard}')} is in the frame more than "
@@ -189,14 +191,14 @@ def _with_identity(frame: dd.DataFrame, step: str, sources: Sources) -> dd.DataF
 def _counts_of_scans(sources: Sources, undecided: Sequence[dd.DataFrame]) -> list[dd.DataFrame]:
     """Rejected rows per scan, and unscored rows if no other filter follows. Lazy."""
     return [
-        graph.over_pieces(partial(_piece_counts, scan=scan, alone=not undecided), pieces, _META)
-        for scan, pieces in sources
+        graph.over_partitions(partial(_counts, scan=scan, alone=not undecided), partitions, _META)
+        for scan, partitions in sources
         if (scan.where is not None and not undecided) or scan.invalid_text == "reject"
     ]
 
 
-def _piece_counts(piece: Piece, number: int, scan: Scan, alone: bool) -> pd.DataFrame:
-    unscored, rejected = scan.counts(piece)
+def _counts(partition: ScanPartition, number: int, scan: Scan, alone: bool) -> pd.DataFrame:
+    unscored, rejected = scan.counts(partition)
     return pd.DataFrame({"unscored": [unscored if alone else 0], "rejected": [rejected]})
 
 

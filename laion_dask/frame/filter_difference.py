@@ -37,10 +37,10 @@ def _added_to_scan(before: Provenance, after: Provenance) -> Predicate | None:
     """The clauses that one scan has in addition to an otherwise identical one, or None."""
     if before.as_read is None or after.as_read is None:
         return None
-    (scan, pieces), (narrow, narrow_pieces) = before.as_read, after.as_read
+    (scan, partitions), (narrow, narrow_partitions) = before.as_read, after.as_read
     if narrow.where is None:
         return None
-    if replace(narrow, where=scan.where) != scan or pieces != narrow_pieces:
+    if replace(narrow, where=scan.where) != scan or partitions != narrow_partitions:
         return None
     return narrow.where if scan.where is None else narrow.where.beyond(scan.where)
 

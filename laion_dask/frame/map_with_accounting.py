@@ -15,7 +15,7 @@ from laion_dask.backend import Frame, frame_to_arrow
 from laion_dask.frame.accounting import COUNTS, AccountingInputs, Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece
+from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.runtime import graph
 
 
@@ -31,7 +31,7 @@ def map_with_accounting(
 ) -> tuple[pd.DataFrame, Rows | None]:
     """The combined results of a kernel over every partition, and the row counts. Eager.
 
-    If the frame is a plain scan, each piece is read once, directly to Arrow, and undecided rows
+    If the frame is a plain scan, each partition is read once, directly to Arrow, and undecided rows
     are counted in the same read. Otherwise they are computed alongside, from the same partitions.
 
     Parameters
@@ -76,10 +76,10 @@ def map_with_accounting(
             inputs.frame, _on_part, kernel, arguments, columns, meta=empty
         )
     else:
-        scan, pieces, columns = provenance.optimized_scan
-        inputs = AccountingInputs(provenance.frame, sum(piece.n_rows for piece in pieces))
-        on_piece = _OnPiece(scan, tuple(columns), kernel, args)
-        per_part = graph.over_pieces(on_piece, pieces, empty)
+        scan, partitions, columns = provenance.optimized_scan
+        inputs = AccountingInputs(provenance.frame, sum(p.n_rows for p in partitions))
+        on_scan = _OnScan(scan, tuple(columns), kernel, args)
+        per_part = graph.over_partitions(on_scan, partitions, empty)
     if combine is not None:
         per_part = graph.reduce(per_part, combine, meta=empty)
     result, *others = graph.compute(per_part, *inputs.collections, label=label)
@@ -87,8 +87,8 @@ def map_with_accounting(
 
 
 @dataclass(frozen=True)
-class _OnPiece:
-    """Applies a kernel to one piece of a scan, read directly to Arrow."""
+class _OnScan:
+    """Applies a kernel to one partition of a scan, read directly to Arrow."""
 
     scan: Scan
     columns: tuple[str, ...]
@@ -98,10 +98,10 @@ class _OnPiece:
     def __dask_tokenize__(self) -> tuple[object, ...]:
         scan = self.scan.__dask_tokenize__()
         kernel = f"{self.kernel.__module__}.{self.kernel.__qualname__}"
-        return ("laion_dask.on_piece", scan, self.columns, kernel, repr(self.args))
+        return ("laion_dask.on_scan", scan, self.columns, kernel, repr(self.args))
 
-    def __call__(self, piece: Piece, number: int) -> pd.DataFrame:
-        read = self.scan.read(piece, list(self.columns))
+    def __call__(self, partition: ScanPartition, number: int) -> pd.DataFrame:
+        read = self.scan.read(partition, list(self.columns))
         row = self.kernel(read.table, number, *self.args)
         return _one_row(row, read.table, read.unscored, read.rejected)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from laion_dask.errors import ExportError
 from laion_dask.frame.provenance import Provenance
-from laion_dask.frame.scans import pieces_of
+from laion_dask.frame.scans import partitions_of
+from laion_dask.io.parquet.shard import shards_of
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.local_file import real_path
 
@@ -77,7 +78,7 @@ def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> 
 def _files(provenance: Provenance) -> Iterable[str]:
     """The shards that a frame reads, including those of joined tables."""
     for step in provenance.scan_steps:
-        yield from (piece.shard.path for piece in pieces_of(step))
+        yield from (shard.path for shard in shards_of(partitions_of(step)))
     yield from provenance.joined_files
 
 

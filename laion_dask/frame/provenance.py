@@ -19,7 +19,7 @@ from laion_dask.frame import filters, row_identity, row_path, scans
 from laion_dask.frame.row_path import Steps
 from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece, Shard
+from laion_dask.io.parquet.shard import ScanPartition, Shard
 from laion_dask.runtime.dask_expressions import (
     BaseExpr,
     Concat,
@@ -94,11 +94,11 @@ class Provenance:
     # Scans and shards.
 
     @cached_property
-    def as_read(self) -> tuple[Scan, list[Piece]] | None:
-        """The scan and pieces of an unmodified frame; None for any other frame.
+    def as_read(self) -> tuple[Scan, list[ScanPartition]] | None:
+        """The scan and partitions of an unmodified frame; None for any other frame.
 
         Selecting columns does not count as a modification. Selecting partitions does, because the
-        remaining pieces do not determine the shard numbers.
+        remaining partitions do not determine the shard numbers.
         """
         expr = self.frame.expr
         if isinstance(expr, Projection) and expr.ndim == 2:
@@ -107,13 +107,13 @@ class Provenance:
             expr.operand(name) is not None for name in ("columns", "_partitions")
         ):
             return None
-        return expr.func, scans.pieces_of(expr)
+        return expr.func, scans.partitions_of(expr)
 
     @cached_property
-    def optimized_scan(self) -> tuple[Scan, list[Piece], list[str]] | None:
-        """The scan, pieces and columns if the frame optimizes to a single scan, else None.
+    def optimized_scan(self) -> tuple[Scan, list[ScanPartition], list[str]] | None:
+        """The scan, partitions and columns if the frame optimizes to a single scan, else None.
 
-        Also None if a selection of partitions reads a piece twice.
+        Also None if a partition is selected twice.
         """
         if self.as_read is not None:
             return *self.as_read, list(self.frame.columns)
@@ -121,14 +121,14 @@ class Provenance:
             return None  # optimizing a large graph is slow
         expr = self.frame.optimize(fuse=False).expr
         if scans.is_scan(expr) and expr.ndim == 2:
-            pieces = scans.pieces_of(expr)
-            if len(set(pieces)) == len(pieces):
-                return expr.func, pieces, list(expr.columns)
+            partitions = scans.partitions_of(expr)
+            if len(set(partitions)) == len(partitions):
+                return expr.func, partitions, list(expr.columns)
         return None
 
     @cached_property
     def sources(self) -> Sources:
-        """Every scan that rows come from, with the pieces that are read.
+        """Every scan that rows come from, with the partitions that are read.
 
         Excludes tables that contribute columns but no rows, such as the right side of a left merge.
 
@@ -152,9 +152,9 @@ class Provenance:
         return sources
 
     @property
-    def pieces(self) -> list[Piece]:
-        """All pieces of the `sources`. Raises the same errors."""
-        return [piece for _, pieces in self.sources for piece in pieces]
+    def partitions(self) -> list[ScanPartition]:
+        """All partitions of the `sources`. Raises the same errors."""
+        return [partition for _, partitions in self.sources for partition in partitions]
 
     @cached_property
     def shards(self) -> list[Shard]:
@@ -167,7 +167,7 @@ class Provenance:
             or when a step overwrites ``shard`` or ``row``.
         """
         row_identity.check_identity(self.steps)
-        return scans.shards_of(self.steps)
+        return scans.all_shards(self.steps)
 
     def column_types(self, type_of: Callable[[Any], str]) -> ColumnTypes:
         """The type of each column, derived from its dtype, and the columns stored as float16.

@@ -13,6 +13,7 @@ from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.row_set import RowSet
 from laion_dask.frame.scans import Sources, shard_number_clash
+from laion_dask.io.parquet.shard import shards_of
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
@@ -27,7 +28,7 @@ def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.D
     ----------
     frames : sequence of dask DataFrame
         With ``shard`` and ``row``.
-    sources : list of (Scan, list of Piece)
+    sources : list of (Scan, list of ScanPartition)
         The scans that the rows come from.
 
     Returns
@@ -36,8 +37,9 @@ def repeated_rows(frames: Sequence[dd.DataFrame], sources: Sources) -> list[dd.D
         One row each, int64: ``repeats``; ``shard`` and ``row`` of an example (-1 if none); and
         ``strays``, the number of rows that no shard has.
     """
-    rows_of = {p.shard.index: p.shard.n_rows for _, pieces in sources for p in pieces}
-    groups = 1 + sum(piece.n_rows for _, pieces in sources for piece in pieces) // _ROWS_PER_SET
+    partitions = [partition for _, of_scan in sources for partition in of_scan]
+    rows_of = {shard.index: shard.n_rows for shard in shards_of(partitions)}
+    groups = 1 + sum(partition.n_rows for partition in partitions) // _ROWS_PER_SET
     meta = pd.DataFrame({"set": pd.Series([], dtype=object)})
     names = ("repeats", *PROVENANCE, "strays")
     counts = pd.DataFrame({name: pd.Series([], dtype="int64") for name in names})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TypeGuard
 
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.row_path import Steps, walk
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece, Shard
+from laion_dask.io.parquet.shard import Piece, ScanPartition, Shard, shards_of
 from laion_dask.io.storage.local_file import real_path
 from laion_dask.runtime.dask_expressions import BaseExpr, Concat, FromMap, Partitions
 
-#: Scans, each with the pieces that are read.
-Sources = list[tuple[Scan, list[Piece]]]
+#: Scans, each with the partitions that are read.
+Sources = list[tuple[Scan, list[ScanPartition]]]
 
 
 def is_scan(step: BaseExpr) -> TypeGuard[FromMap]:
@@ -21,25 +22,25 @@ def is_scan(step: BaseExpr) -> TypeGuard[FromMap]:
     return isinstance(step, FromMap) and isinstance(step.func, Scan)
 
 
-def pieces_of(scan: FromMap) -> list[Piece]:
-    """The pieces that a scan in the graph reads."""
-    pieces = scan.iterables[0]
+def partitions_of(scan: FromMap) -> list[ScanPartition]:
+    """The partitions that a scan in the graph reads."""
+    partitions = scan.iterables[0]
     chosen = scan.operand("_partitions")
-    return list(pieces) if chosen is None else [pieces[i] for i in chosen]
+    return list(partitions) if chosen is None else [partitions[i] for i in chosen]
 
 
 def sources_of(steps: Steps) -> Sources:
-    """Every scan on a path, with the pieces that are read."""
-    by_scan: dict[Scan, dict[Piece, None]] = defaultdict(dict)
+    """Every scan on a path, with the partitions that are read."""
+    by_scan: dict[Scan, dict[ScanPartition, None]] = defaultdict(dict)
     for step, chosen in steps:
         if is_scan(step):
-            pieces = pieces_of(step)
-            pieces = pieces if chosen is None else [pieces[i] for i in chosen]
-            by_scan[step.func].update(dict.fromkeys(pieces))
-    return [(scan, list(pieces)) for scan, pieces in by_scan.items()]
+            partitions = partitions_of(step)
+            partitions = partitions if chosen is None else [partitions[i] for i in chosen]
+            by_scan[step.func].update(dict.fromkeys(partitions))
+    return [(scan, list(partitions)) for scan, partitions in by_scan.items()]
 
 
-def shards_of(steps: Steps) -> list[Shard]:
+def all_shards(steps: Steps) -> list[Shard]:
     """All shards of the only scan on a path, in order, including those that are not read.
 
     Raises
@@ -50,7 +51,8 @@ def shards_of(steps: Steps) -> list[Shard]:
     scans = {}
     for step, _ in steps:
         if is_scan(step):
-            shards = {piece.shard.path: piece.shard for piece in step.operand("iterables")[0]}
+            every = shards_of(step.operand("iterables")[0])
+            shards = {shard.path: shard for shard in every}
             scans[tuple(shards)] = list(shards.values())
     if not scans:
         raise ProvenanceError(
@@ -82,11 +84,17 @@ def check_branches(steps: Steps) -> None:
             _check_concat(step)
 
 
+def _pieces(sources: Sources) -> Iterator[Piece]:
+    for _, partitions in sources:
+        for partition in partitions:
+            yield from partition.pieces
+
+
 def _check_concat(concat: Concat) -> None:
     by_file: dict[str, tuple[str, list[Piece]]] = {}
     for branch in concat.dependencies():
         of_branch: dict[str, tuple[str, list[Piece]]] = {}
-        for piece in (piece for _, pieces in sources_of(walk(branch)) for piece in pieces):
+        for piece in _pieces(sources_of(walk(branch))):
             file = real_path(piece.shard.path)
             other, before = by_file.get(file, ("", []))
             if any(piece.start < b.stop and b.start < piece.stop for b in before):
@@ -120,7 +128,7 @@ def _overlap_error(one: str, other: str) -> ProvenanceError:
 def shard_number_clash(sources: Sources) -> tuple[str, str] | None:
     """Two shards with the same number, as from two calls of ``read_shards``, or None."""
     paths: dict[int, str] = {}
-    for shard in (piece.shard for _, pieces in sources for piece in pieces):
+    for shard in shards_of(partition for _, partitions in sources for partition in partitions):
         if paths.setdefault(shard.index, shard.path) != shard.path:
             return paths[shard.index], shard.path
     return None

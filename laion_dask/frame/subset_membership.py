@@ -12,7 +12,7 @@ import numpy as np
 from laion_dask.backend import Frame, column_like, to_numpy
 from laion_dask.frame.filters import is_filter, mask_of, replace_step, unfiltered_scan
 from laion_dask.frame.row_path import inputs, is_verb
-from laion_dask.frame.scans import is_scan, pieces_of
+from laion_dask.frame.scans import is_scan, partitions_of
 from laion_dask.frame.undecided_rows import possible_mask
 from laion_dask.frame.where_kernel import passes, possibly_passes
 from laion_dask.runtime import graph
@@ -98,7 +98,7 @@ def _trunk(one: Expr, other: Expr) -> Callable[[Expr], bool] | None:
     end, other_end = path[-1], other_path[-1]
     if is_scan(end) and is_scan(other_end):
         scan, other_scan = (replace(scan.func, where=None) for scan in (end, other_end))
-        if scan == other_scan and pieces_of(end) == pieces_of(other_end):
+        if scan == other_scan and partitions_of(end) == partitions_of(other_end):
             return lambda step: False
     return None
 

@@ -43,11 +43,11 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     """
     provenance = Provenance.of(frame)
     if provenance.as_read is not None:
-        scan, pieces = provenance.as_read
+        scan, partitions = provenance.as_read
         column_types = ColumnTypes.of(
             {name: scan.column_types[name] for name in frame.columns}, scan.half
         )
-        narrowed = graph.read(scan.and_where(parse(expression, column_types)), pieces)
+        narrowed = graph.read(scan.and_where(parse(expression, column_types)), partitions)
         return (
             narrowed
             if list(column_types) == list(scan.column_types)

@@ -12,7 +12,7 @@ from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.column_sizes import column_sizes
 from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
-from laion_dask.io.parquet.shard import Shard
+from laion_dask.io.parquet.shard import Shard, shards_of
 
 #: Approximate bytes per bucket: requested keys, rows of the table, and answers.
 _BUCKET_BYTES = 64 * 2**20
@@ -32,16 +32,16 @@ def size(provenance: Provenance) -> tuple[int, float]:
     """Estimate the rows of a frame, and the bytes per row in memory, from footers."""
     frame = provenance.frame
     try:
-        pieces = provenance.pieces
+        partitions = provenance.partitions
     except ProvenanceError:  # not read from shards
         return frame.npartitions * MAX_ROWS_PER_PARTITION, 64.0 * len(frame.columns)
-    shards = list(dict.fromkeys(piece.shard for piece in pieces))
+    shards = list(shards_of(partitions))
     sampled = shards[:: max(1, len(shards) // _SAMPLED_FILES)]
     width = 0.0
     for name in frame.columns:
         type_ = frame_to_arrow(frame._meta[[name]].reset_index(drop=True)).schema.field(0).type
         width += 8 if _is_number(type_) else _stored_width(name, sampled)
-    return sum(piece.n_rows for piece in pieces), width
+    return sum(partition.n_rows for partition in partitions), width
 
 
 def _is_number(type_: pa.DataType) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, stored_files
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet.column_sizes import ColumnSize, column_sizes
-from laion_dask.io.parquet.shard import Piece, Shard
+from laion_dask.io.parquet.shard import Piece, ScanPartition, Shard, shards_of
 from laion_dask.schema import PROVENANCE
 
 #: Above this number of shards, column sizes are read from this many evenly spread footers.
@@ -36,7 +36,7 @@ class Data:
 
     Attributes
     ----------
-    pieces : tuple of Piece
+    partitions : tuple of ScanPartition
     columns : tuple of str
         The columns of the frame, including computed ones.
     filtered : frozenset of str
@@ -51,7 +51,7 @@ class Data:
         Types of the frame's columns, including computed ones.
     """
 
-    pieces: tuple[Piece, ...]
+    partitions: tuple[ScanPartition, ...]
     columns: tuple[str, ...]
     filtered: frozenset[str]
     sizes: dict[str, dict[str, ColumnSize]]
@@ -62,12 +62,12 @@ class Data:
 
     @property
     def rows(self) -> int:
-        return sum(piece.n_rows for piece in self.pieces)
+        return sum(partition.n_rows for partition in self.partitions)
 
     @property
     def partition_rows(self) -> int:
         """Rows of the largest partition."""
-        return max((piece.n_rows for piece in self.pieces), default=0)
+        return max((partition.n_rows for partition in self.partitions), default=0)
 
     @property
     def group_rows(self) -> int:
@@ -78,7 +78,12 @@ class Data:
 
     @property
     def shards(self) -> list[Shard]:
-        return list({piece.shard.path: piece.shard for piece in self.pieces}.values())
+        return list({shard.path: shard for shard in shards_of(self.partitions)}.values())
+
+    @property
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces of all partitions."""
+        return (piece for partition in self.partitions for piece in partition.pieces)
 
     def stored(self, columns: Iterable[str]) -> int:
         """Bytes of some columns of the pieces, as stored in the files."""
@@ -123,8 +128,8 @@ def open_data(provenance: Provenance) -> Data:
         When a footer can no longer be read.
     """
     frame, scans = provenance.frame, provenance.sources
-    pieces = tuple(piece for _, scan_pieces in scans for piece in scan_pieces)
-    shards = list({piece.shard.path: piece.shard for piece in pieces}.values())
+    partitions = tuple(partition for _, of_scan in scans for partition in of_scan)
+    shards = list({shard.path: shard for shard in shards_of(partitions)}.values())
     positions = np.unique(np.linspace(0, len(shards) - 1, MAX_FOOTERS).round().astype(int))
     chosen = [shards[i] for i in positions] if shards else []
     sizes = {}
@@ -143,7 +148,8 @@ def open_data(provenance: Provenance) -> Data:
             fixed[str(name)] = getattr(dtype, "itemsize", 8)
     columns = tuple(map(str, frame.columns))
     backend = scans[0][0].backend
-    return Data(pieces, columns, frozenset(used), sizes, fixed, stored_types, column_types, backend)
+    filtered = frozenset(used)
+    return Data(partitions, columns, filtered, sizes, fixed, stored_types, column_types, backend)
 
 
 def _width(type_: pa.DataType) -> float | None:

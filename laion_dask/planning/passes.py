@@ -152,9 +152,9 @@ def _pending(facts: FrameFacts, columns: Iterable[str], reads: set[str]) -> list
 
 def _filters_of_scans(facts: FrameFacts, reads: set[str]) -> Iterator[Step]:
     """The filters that scans evaluate; adds the columns that they read to ``reads``."""
-    for scan, pieces in facts.provenance.sources:
+    for scan, partitions in facts.provenance.sources:
         if scan.where is not None:
-            scanned = replace(facts, data=replace(facts.data, pieces=tuple(pieces)))
+            scanned = replace(facts, data=replace(facts.data, partitions=tuple(partitions)))
             yield _pending_step(scanned, scan.where.cost, (), reads)
 
 
@@ -175,7 +175,7 @@ def _steps_of_kernel(
     if not specs:
         return
     provenance = Provenance.of(over)
-    data = replace(facts.data, pieces=tuple(provenance.pieces))
+    data = replace(facts.data, partitions=tuple(provenance.partitions))
     sets = tuple(a for a in arguments if isinstance(a, Embeddings))
     kernel_facts = FrameFacts(provenance, data, sets[0] if sets else None)
     for number, spec in enumerate(specs):

@@ -144,7 +144,7 @@ class Plan:
 
     def _shown(self) -> tuple[str, pd.DataFrame, list[str]]:
         data, workers = self.data, self.workers
-        tasks = round(len(data.pieces) * self.rows / max(1, data.rows))
+        tasks = round(len(data.partitions) * self.rows / max(1, data.rows))
         head = (
             f"{counted(self.rows, 'row')} in {counted(tasks, 'partition')} of up to "
             f"{counted(data.partition_rows, 'row')}; {workers}"

@@ -11,6 +11,7 @@ from dask.dataframe import methods
 from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Constant, In, Name
 from laion_dask.retrieval.exact.pairs import Pairs
@@ -22,13 +23,16 @@ _MAX_ROWS_BY_NUMBER = 10_000
 
 
 def parts(provenance: Provenance) -> list:
-    """The rows of each partition: (shard, start, stop), or a lazy frame of shard and row.
+    """The rows of each partition: several (shard, start, stop), or a lazy frame of shard and row.
 
     For a frame as it was read, without a filter, they are known without reading data.
     """
     as_read = provenance.as_read
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
-        return [(piece.shard.index, piece.start, piece.stop) for piece in as_read[1]]
+        return [
+            tuple((piece.shard.index, piece.start, piece.stop) for piece in partition.pieces)
+            for partition in as_read[1]
+        ]
     return graph.parts(_columns(provenance, PROVENANCE))
 
 
@@ -45,7 +49,7 @@ def _take(partition, names: list):
 
 
 def are_runs(parts: list) -> bool:
-    """Whether all parts are (shard, start, stop), so that every row is searched."""
+    """Whether all parts are tuples of (shard, start, stop), so that every row is searched."""
     return all(isinstance(part, tuple) for part in parts)
 
 
@@ -62,8 +66,8 @@ def _parts_to_search(provenance: Provenance, pairs: Pairs) -> list:
     rows = np.unique(pairs.row)
     if as_read is None or as_read[0].where is None or len(rows) > _MAX_ROWS_BY_NUMBER:
         return parts(provenance)
-    scan, pieces = as_read
-    narrowed = graph.read(scan.and_where(_rows(rows)), pieces)
+    scan, partitions = as_read
+    narrowed = graph.read(scan.and_where(_rows(rows)), partitions)
     return graph.parts(narrowed[list(PROVENANCE)])
 
 
@@ -106,11 +110,11 @@ def _fetched_rows(provenance: Provenance, names: Iterable[str], pairs: Pairs):
     hit = [pairs.take(pairs.part == number) for number in numbers]
     frame, as_read = _columns(provenance, names), provenance.as_read
     if as_read is not None and len(np.unique(pairs.row)) <= _MAX_ROWS_BY_NUMBER:
-        scan, pieces = as_read
+        scan, partitions = as_read
         inputs: list[tuple] = [
             (
                 scan.and_where(_rows(np.unique(partition_pairs.row))),
-                pieces[n],
+                _with_hits(partitions[n], partition_pairs),
                 list(frame.columns),
                 partition_pairs,
             )
@@ -127,10 +131,16 @@ def _fetched_rows(provenance: Provenance, names: Iterable[str], pairs: Pairs):
     return methods.concat(list(graph.compute(*tasks, label="fetch")))
 
 
+def _with_hits(partition: ScanPartition, pairs: Pairs) -> ScanPartition:
+    """The pieces of a partition in whose shards there are hits."""
+    shards = set(pairs.shard.tolist())
+    return ScanPartition(tuple(p for p in partition.pieces if p.shard.index in shards))
+
+
 def _scanned(inputs: tuple, number: int):
-    """`_pick` for a piece, reading only the wanted rows."""
-    scan, piece, columns, pairs = inputs
-    return _pick((scan(piece, columns=columns), pairs.shard, pairs.row), number)
+    """`_pick` for a partition, reading only the wanted rows."""
+    scan, partition, columns, pairs = inputs
+    return _pick((scan(partition, columns=columns), pairs.shard, pairs.row), number)
 
 
 def _pick(inputs: tuple, number: int):

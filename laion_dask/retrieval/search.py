@@ -230,7 +230,7 @@ def _nearest(
     """The k nearest rows to each query, and the accounting of the frame's rows."""
     parts = fetch.parts(provenance)
     if fetch.are_runs(parts):
-        read = sum(stop - start for _, start, stop in parts)
+        read = sum(stop - start for part in parts for _, start, stop in part)
         accounting = AccountingInputs(provenance.frame, read)
     else:
         accounting = AccountingInputs.of(provenance.select(PROVENANCE))

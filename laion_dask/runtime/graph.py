@@ -38,20 +38,20 @@ from laion_dask.runtime.workers import (
 
 
 class Reader(Protocol):
-    """Reads some columns of a piece, which holds the rows of one partition."""
+    """Reads some columns of one partition."""
 
-    def __call__(self, piece, columns: list[str]):
+    def __call__(self, partition, columns: list[str]):
         """The partition."""
 
     def meta(self):
         """A frame of zero rows."""
 
 
-def read(scan: Reader, pieces: Sequence) -> dd.DataFrame:
-    """A frame with one partition per piece. Lazy."""
+def read(scan: Reader, partitions: Sequence) -> dd.DataFrame:
+    """A frame of partitions, each read by one call of ``scan``. Lazy."""
     _users_own.register()
     with dask.config.set({"dataframe.convert-string": False}):
-        return dd.from_map(scan, list(pieces), meta=scan.meta(), label="read-shards")
+        return dd.from_map(scan, list(partitions), meta=scan.meta(), label="read-shards")
 
 
 def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[str], meta):
@@ -175,11 +175,11 @@ def _is_plain(value) -> bool:
     return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 
-def over_pieces(kernel: Callable, pieces: Sequence, meta) -> dd.DataFrame:
-    """``kernel(piece, number)`` over pieces, without reading them into a frame first. Lazy."""
+def over_partitions(kernel: Callable, partitions: Sequence, meta) -> dd.DataFrame:
+    """``kernel(partition, number)``, without reading partitions into a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
-        numbers = range(len(pieces))
-        return dd.from_map(kernel, list(pieces), numbers, meta=meta, label="over-pieces")
+        numbers = range(len(partitions))
+        return dd.from_map(kernel, list(partitions), numbers, meta=meta, label="over-partitions")
 
 
 def compute(*collections, label: str):

@@ -15,6 +15,7 @@ import numpy as np
 from laion_dask.backend import column_like, device_of
 from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.io.embeddings.row_ids import blocks
+from laion_dask.io.embeddings.vector_blocks import vector_blocks
 from laion_dask.numerics.dot_products import cosines
 from laion_dask.scoring import embedding_kernel_gpu
 
@@ -62,8 +63,7 @@ def fill_columns(
             ),
         )
     out = [np.full(len(partition), np.nan, dtype=np.float32) for _ in names]
-    for shard, rows, positions in blocks(partition):
-        matrices = (embeddings.read(shard, rows) for embeddings in sets)
+    for matrices, positions in vector_blocks(partition, sets):
         for column, values in zip(out, score(*matrices), strict=True):
             column[positions] = values
     return score_columns(partition, names, out)

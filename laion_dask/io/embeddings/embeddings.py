@@ -61,6 +61,10 @@ class Embeddings:
         """The widest dtype of the files: ``"float16"`` or ``"float32"``."""
         return max(f.dtype for f in self.files)
 
+    def dtype_of(self, shard: int) -> str:
+        """The dtype of a shard's file. Raises as `read`."""
+        return self._file(shard).dtype
+
     def read(self, shard: int, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The vectors of selected rows of one shard. Eager.
 

@@ -19,7 +19,7 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
 
     Parameters
     ----------
-    part : frame with ``shard`` and ``row``, or (shard, start, stop)
+    part : frame with ``shard`` and ``row``, or tuple of (shard, start, stop)
 
     Raises
     ------
@@ -27,17 +27,25 @@ def runs(part) -> Iterator[tuple[int, np.ndarray | range]]:
         When a row occurs twice, or has no shard or row number.
     """
     if isinstance(part, tuple):
-        shard, start, stop = part
-        if stop > start:
-            yield shard, range(start, stop)
+        for shard, start, stop in part:
+            if stop > start:
+                yield shard, range(start, stop)
         return
     shards, rows = shards_and_rows(part)
-    for shard in np.unique(shards):
-        shard_rows = rows[shards == shard]
-        distinct = np.unique(shard_rows)
-        if len(distinct) < len(shard_rows):
+    for shard, positions in _by_shard(shards):
+        distinct = np.unique(rows[positions])
+        if len(distinct) < len(positions):
             raise duplicate_rows_error()
-        yield int(shard), distinct
+        yield shard, distinct
+
+
+def _by_shard(shards: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The positions of each shard's rows, in ascending order."""
+    order = np.argsort(shards, kind="stable")  # linear if they are sorted, as a scan reads them
+    ordered = shards[order]
+    for positions in np.split(order, np.flatnonzero(np.diff(ordered)) + 1):
+        if len(positions):
+            yield int(shards[positions[0]]), positions
 
 
 def shards_and_rows(part) -> tuple[np.ndarray, np.ndarray]:
@@ -68,12 +76,11 @@ def blocks(part, size: int | None = None) -> Iterator[tuple[int, np.ndarray, np.
     """A partition's rows by shard and block: (shard, rows in it, positions in the partition)."""
     size = size or BLOCK
     shards, rows = shards_and_rows(part)
-    for shard in np.unique(shards):
-        shard_positions = np.flatnonzero(shards == shard)
+    for shard, shard_positions in _by_shard(shards):
         for at in range(0, len(shard_positions), size):
             cancellation.check()
             positions = shard_positions[at : at + size]
-            yield int(shard), rows[positions], positions
+            yield shard, rows[positions], positions
 
 
 def duplicate_rows_error() -> ProvenanceError:

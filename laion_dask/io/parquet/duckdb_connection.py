@@ -62,14 +62,15 @@ def literal_path(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
-def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
-    """Run one query over one file.
+def query(sql: str, paths: Sequence[str], parameters: Mapping[str, str]) -> pa.Table:
+    """Run one query over one or more files of one file system.
 
     Parameters
     ----------
     sql : str
-        Contains ``$path`` for the file, and ``$name`` for each parameter.
-    path : str
+        Contains ``$paths`` for the files, and ``$name`` for each parameter.
+    paths : sequence of str
+        Rows are returned in this order, and by position in the file.
     parameters : mapping of str to str
 
     Raises
@@ -77,8 +78,9 @@ def query(sql: str, path: str, parameters: Mapping[str, str]) -> pa.Table:
     duckdb.Error
         Passed through; the caller adds the name of the shard.
     """
-    with _cursor(path) as cursor:
-        relation = cursor.sql(sql, params={"path": literal_path(path), **parameters})
+    with _cursor(paths[0]) as cursor:
+        literal = [literal_path(path) for path in paths]
+        relation = cursor.sql(sql, params={"paths": literal, **parameters})
         return relation.to_arrow_table()
 
 

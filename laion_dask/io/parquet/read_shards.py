@@ -18,8 +18,8 @@ from laion_dask.errors import (
 )
 from laion_dask.io.parquet.footer import read_footers
 from laion_dask.io.parquet.manifest_check import check_footers
+from laion_dask.io.parquet.partitions import partitions_of
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import Piece, Shard
 from laion_dask.io.parquet.shard_schema import Naming, open_shards
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.paths import expand
@@ -72,7 +72,10 @@ def read_shards(
         a client, the scheduler and every worker can create cuDF frames; otherwise pandas. A
         `BackendWarning` is issued if a GPU remains unused.
     max_rows_per_partition : int
-        A larger shard is split into several partitions of consecutive whole row groups.
+        The rows of a partition. A larger shard is split into partitions of consecutive whole row
+        groups; consecutive smaller shards are read together as one partition, up to this number of
+        rows and 256 MB of files. Fewer shards are combined if there would be less than 64
+        partitions of 10,000 rows, so that all cores have work.
     swap_width_height : bool
         Whether to read the width column as height and vice versa, as LAION's own statistics script
         does for the raw LAION-5B release.
@@ -87,8 +90,9 @@ def read_shards(
     Returns
     -------
     dask.dataframe.DataFrame
-        One partition per shard, or per range of its row groups. ``shard`` (int32) is the position
-        of the file in natural order, ``row`` (int64) the position in that file.
+        A partition has the rows of one shard, of a range of its row groups, or of several small
+        shards. ``shard`` (int32) is the position of the file in natural order, ``row`` (int64) the
+        position in that file.
 
     Raises
     ------
@@ -133,9 +137,8 @@ def read_shards(
     )
     if where is not None:
         scan = scan.and_where(parse(where, scan.column_types))
-    groups = [footer.row_groups for footer in footers]
-    pieces = [p for s, g in zip(shards, groups, strict=True) for p in _split(s, g, max_rows)]
-    frame = graph.read(scan, pieces)
+    row_groups = [footer.row_groups for footer in footers]
+    frame = graph.read(scan, partitions_of(shards, row_groups, max_rows))
     return frame if columns is None else frame[_with_provenance(columns)]
 
 
@@ -151,17 +154,6 @@ def _check_backend_types(
                 f"{argument('columns')}, or read with {argument('backend', 'pandas')}."
             )
     return {name: type_ for name, type_ in types.items() if name not in lost}
-
-
-def _split(shard: Shard, row_groups: Sequence[int], max_rows: int) -> list[Piece]:
-    """Split a shard into pieces of at most ``max_rows`` rows, or of one larger row group."""
-    pieces, start, stop = [], 0, 0
-    for n in row_groups:
-        if stop > start and stop + n - start > max_rows:
-            pieces.append(Piece(shard, start, stop))
-            start = stop
-        stop += n
-    return [*pieces, Piece(shard, start, stop)]
 
 
 def _names(columns) -> list[str]:

@@ -1,7 +1,12 @@
-"""Read a piece with DuckDB: the filter and the columns as SQL over one Parquet file."""
+"""Read shards with DuckDB: the filter and the columns as SQL over Parquet files.
+
+A query reads one piece, or several whole shards with consecutive numbers and the same columns; see
+`laion_dask.io.parquet.scan_group`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import pyarrow as pa
@@ -19,53 +24,57 @@ from laion_dask.predicate.sql import literal, quoted
 NOT_WHOLE = "laion_dask: a float that is not a whole number"
 #: The column of a scan's result that distinguishes rows that pass from rows that may pass.
 CERTAIN = "laion_dask_certain"
-#: DuckDB's name for the position of a row in its file.
+#: DuckDB's names for the position of a row in its file, and of a file among those of a query.
 POSITION = "file_row_number"
+FILE = "file_index"
 
 
-def kept(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+def kept(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     """The rows that pass."""
-    sql = _conditions(scan, piece.shard)
+    sql = _conditions(scan, pieces)
     condition = sql.certain if sql else None
-    return Read(_query(piece, _select(scan, piece, names), condition, sql), 0, 0)
+    return Read(_query(pieces, _select(scan, pieces, names), condition, sql), 0, 0)
 
 
-def kept_and_unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+def kept_and_unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     """The rows that pass, and the number of undecided rows, in a single query."""
-    sql = _conditions(scan, piece.shard)
+    sql = _conditions(scan, pieces)
     if sql is None:
-        return kept(scan, piece, names)
-    select = f"{_select(scan, piece, names)}, {sql.settled} AS {CERTAIN}"
-    table = _query(piece, select, sql.possible, sql)
+        return kept(scan, pieces, names)
+    select = f"{_select(scan, pieces, names)}, {sql.settled} AS {CERTAIN}"
+    table = _query(pieces, select, sql.possible, sql)
     certain = table[CERTAIN]
     unscored = len(table) - (pc.sum(certain).as_py() or 0)
     table = table.drop_columns(CERTAIN)
     return Read(table.filter(certain) if unscored else table, unscored, 0)
 
 
-def unscored(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+def unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     """The number of undecided rows, without reading other rows."""
-    sql = _conditions(scan, piece.shard)
+    sql = _conditions(scan, pieces)
     empty = pa.schema([(n, dict(scan.types)[n]) for n in {*names, "row"}]).empty_table()
     if sql is None:
         return Read(empty, 0, 0)
     condition = f"({sql.possible}) AND NOT ({sql.settled})"
-    n = _query(piece, "count(*) AS n", condition, sql)["n"][0].as_py()
+    n = _query(pieces, "count(*) AS n", condition, sql)["n"][0].as_py()
     return Read(empty, n, 0)
 
 
-def _select(scan: ScanSpec, piece: Piece, names: list[str]) -> str:
-    expressions = _expressions(piece.shard)
-    # The shard number is constant and is added later.
-    read = [n for n in names if n != "shard"] or ["row"]
-    if _needs_row(scan, piece.shard, names) and "row" not in read:
+def _select(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> str:
+    expressions = _expressions(pieces)
+    # The number of a single shard is constant and is added later.
+    read = [n for n in names if n != "shard" or len(pieces) > 1] or ["row"]
+    if _needs_row(scan, pieces[0].shard, names) and "row" not in read:
         read.append("row")
     return ", ".join(f"{expressions.get(n) or 'NULL'} AS {quoted(n)}" for n in read)
 
 
-def _query(piece: Piece, select: str, condition: str | None, sql: Sql | None) -> pa.Table:
+def _query(
+    pieces: Sequence[Piece], select: str, condition: str | None, sql: Sql | None
+) -> pa.Table:
     conditions = [] if condition is None else [f"({condition})"]
-    if piece.start > 0 or piece.stop < piece.shard.n_rows:
+    piece = pieces[0]
+    if not piece.is_whole:
         in_piece = f"{POSITION} >= {piece.start} AND {POSITION} < {piece.stop}"
         conditions = [in_piece, *conditions]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -73,14 +82,15 @@ def _query(piece: Piece, select: str, condition: str | None, sql: Sql | None) ->
     # to false, so NaN passes a filter and is pruned from a count. A folder named language=en must
     # neither become a column nor replace one.
     options = f"{POSITION} => true, can_have_nan => true, hive_partitioning => false"
-    text = f"SELECT {select} FROM read_parquet($path, {options}){where}"
-    return duckdb_connection.query(text, piece.shard.path, sql.parameters if sql else {})
+    text = f"SELECT {select} FROM read_parquet($paths, {options}){where}"
+    paths = [piece.shard.path for piece in pieces]
+    return duckdb_connection.query(text, paths, sql.parameters if sql else {})
 
 
-def _conditions(scan: ScanSpec, shard: Shard) -> Sql | None:
+def _conditions(scan: ScanSpec, pieces: Sequence[Piece]) -> Sql | None:
     if scan.where is None:
         return None
-    expressions = _expressions(shard)
+    expressions, shard = _expressions(pieces), pieces[0].shard
     types, stored = dict(scan.types), {new: t for _, new, t in shard.columns}
     columns = {
         name: _comparable(expressions.get(name), stored.get(name), types[name])
@@ -104,11 +114,13 @@ def _compiled(where: Predicate, columns: tuple[tuple[str, str | None], ...]) -> 
     return to_sql(where, dict(columns))
 
 
-def _expressions(shard: Shard) -> dict[str, str]:
-    """The SQL expression of each of the frame's columns that a shard has."""
+def _expressions(pieces: Sequence[Piece]) -> dict[str, str]:
+    """The SQL expression of each of the frame's columns that the shards have."""
+    shard = pieces[0].shard
+    number = f"{shard.index}" if len(pieces) == 1 else f"({FILE} + {shard.index})"
     stored = {new: _as_read(quoted(old), new, type_) for old, new, type_ in shard.columns}
     from_folders = {new: literal(value) for _, new, value in shard.partition if value is not None}
-    return {**stored, **from_folders, "shard": f"{shard.index}::INTEGER", "row": POSITION}
+    return {**stored, **from_folders, "shard": f"{number}::INTEGER", "row": POSITION}
 
 
 def _as_read(column: str, name: str, stored: pa.DataType) -> str:

@@ -46,7 +46,7 @@ def select_candidates(
 
     Parameters
     ----------
-    partition : frame with ``shard`` and ``row``, or (shard, start, stop)
+    partition : frame with ``shard`` and ``row``, or tuple of (shard, start, stop)
     number : int
         Number of the partition.
     embeddings : Embeddings

@@ -123,14 +123,16 @@ def pairs_in_partition(partition, number: int, pairs: Pairs) -> Pairs:
 
     Parameters
     ----------
-    partition : frame with ``shard`` and ``row``, or (shard, start, stop)
+    partition : frame with ``shard`` and ``row``, or tuple of (shard, start, stop)
     number : int
         Number of the partition.
     pairs : Pairs
     """
     kept = np.zeros(len(pairs), bool)
+    order = np.argsort(pairs.shard, kind="stable")
+    ordered = pairs.shard[order]
     for shard, rows in runs(partition):
-        positions = np.flatnonzero(pairs.shard == shard)
+        positions = order[slice(*np.searchsorted(ordered, (shard, shard + 1)))]
         kept[positions] = _is_in(pairs.row[positions], rows)
     result = pairs.take(kept)
     return Pairs(result.query, result.shard, result.row, np.full(len(result), number, np.int32))

@@ -1,0 +1,158 @@
+"""Read one piece of a shard, with cuDF, DuckDB or the careful pyarrow reader."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import duckdb
+import pyarrow as pa
+
+from laion_dask.backend import Frame
+from laion_dask.cuda_errors import is_out_of_memory
+from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
+from laion_dask.io.parquet import page_checksums, scan_cudf, scan_duckdb, scan_pyarrow
+from laion_dask.io.parquet.common_types import family, holds_durations
+from laion_dask.io.parquet.cudf_decoder import CudfDecoder
+from laion_dask.io.parquet.exact_cast import cast_exactly
+from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
+from laion_dask.io.parquet.scan_spec import ScanSpec
+from laion_dask.io.parquet.shard import Piece, Read, Shard
+
+#: Bytes of a footer with too many column chunks to check one by one.
+_LARGE_FOOTER = 1 << 20
+
+
+def read_on_gpu(
+    scan: ScanSpec, piece: Piece, names: list[str], *, counted: bool
+) -> tuple[Frame, int] | None:
+    """Read with cuDF: a frame and the number of undecided rows, or None to use the CPU.
+
+    If libcudf cannot read a file, the CPU either reads it or raises the appropriate error.
+    """
+    if scan.backend != "cudf" or must_be_careful(scan, piece.shard):
+        return None
+    if not scan_cudf.can_read(piece, names, scan):
+        return None
+    try:
+        return scan_cudf.read(piece, names, scan, CudfDecoder(), counted=counted)
+    except scan_cudf.NotText:
+        return None  # the careful reader will report the row
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceMemoryError(
+            f"GPU memory does not hold this partition of {piece.shard.path} ({error}). Read "
+            f"fewer columns, or set a smaller {parameter('max_rows_per_partition')}."
+        ) from error
+    except scan_cudf.NotDecoded as error:
+        warnings.warn(
+            f"libcudf cannot read {piece.shard.path} ({error}); it is decoded on the CPU "
+            "instead. Rewrite the file to have it decoded on the GPU.",
+            BackendWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def read_on_cpu(
+    scan: ScanSpec, piece: Piece, names: list[str], query: Callable[..., Read], footer: bytes
+) -> Read:
+    """Read a piece with DuckDB, or carefully if necessary.
+
+    Parameters
+    ----------
+    scan : ScanSpec
+    piece : Piece
+    names : list of str
+        The columns to read; not empty.
+    query : callable
+        One of the queries in `scan_duckdb`.
+    footer : bytes
+        The footer of the shard.
+    """
+    try:
+        careful = must_be_careful(scan, piece.shard) or _must_verify(scan, piece, names, footer)
+        result = _read_carefully(scan, piece, names) if careful else query(scan, [piece], names)
+    except duckdb.Error as error:
+        if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
+            raise damaged(piece.shard.path, error) from error
+        result = _read_carefully(scan, piece, names)
+    return replace(result, table=typed(scan, result.table, piece, names))
+
+
+def must_be_careful(scan: ScanSpec, shard: Shard) -> bool:
+    """Whether the careful reader must be used instead of the fast one.
+
+    The set of rejected rows must not depend on the columns that are read. The fast reader
+    reserves column names that a file may use, does not support wider decimals, reads durations
+    as integers, does not distinguish columns that differ only in case, and truncates the
+    nanoseconds of INT96. A filter over integers that become floats must also check that no
+    digit is lost.
+    """
+    if scan.invalid_text == "reject":
+        return True
+    types = dict(scan.types)
+    used = scan.where.columns if scan.where else ()
+    for old, new, stored in shard.columns:
+        if new not in types:
+            continue
+        is_reserved = (
+            old.lower() in (scan_duckdb.POSITION, scan_duckdb.CERTAIN) or not old or "\0" in old
+        )
+        is_wide = pa.types.is_decimal(stored) and stored.precision > 38
+        is_inexact = new in used and family(stored) == "integer" and family(types[new]) == "float"
+        is_reinterpreted = scan_pyarrow.is_text_in_bytes(stored, types[new]) or holds_durations(
+            stored
+        )
+        if (
+            is_reserved
+            or is_wide
+            or is_inexact
+            or is_reinterpreted
+            or old in shard.twins | shard.int96
+        ):
+            return True
+    return False
+
+
+def _must_verify(scan: ScanSpec, piece: Piece, names: list[str], footer: bytes) -> bool:
+    """Whether the careful reader must verify checksums while it reads.
+
+    The checksums of a local shard are verified here, which leaves its pages in the page cache
+    for DuckDB; from a store they would have to be read twice.
+    """
+    if len(footer) > _LARGE_FOOTER:
+        return True
+    needed = {*names, *(scan.where.columns if scan.where else ())}
+    columns = [old for old, new, _ in piece.shard.columns if new in needed]
+    chunks = chunks_of(piece, footer, columns)
+    if "://" in piece.shard.path:
+        return page_checksums.have_checksums(piece.shard.path, chunks)
+    page_checksums.verify(piece.shard.path, chunks)
+    return False
+
+
+def _read_carefully(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
+    try:
+        return scan_pyarrow.read(piece, names, scan)
+    except ARROW_ERRORS as error:
+        if isinstance(error, LaionDaskError):
+            raise
+        raise damaged(piece.shard.path, error) from error
+
+
+def typed(scan: ScanSpec, raw: pa.Table, piece: Piece, names: list[str]) -> pa.Table:
+    """The table with the types of the frame; a value that does not fit is an error."""
+    types = dict(scan.types)
+    arrays = []
+    for name in names:
+        if name == "shard" and name not in raw.column_names:
+            arrays.append(pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(raw)))
+            continue
+        rows = raw["row"] if "row" in raw.column_names else raw[name]
+        arrays.append(
+            cast_exactly(raw[name], types[name], name=name, path=piece.shard.path, rows=rows)
+        )
+    return pa.Table.from_arrays(arrays, names=names)
