@@ -6,6 +6,7 @@ names. Columns that are not part of the dialect keep their names.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -219,12 +220,14 @@ def canonical_names(
         When two requested columns map to the same name.
     """
     columns, rename = list(columns), rename or {}
+    stored = set(columns)
+    others = dict.fromkeys(name for name in columns if name not in rename)
     out: dict[str, str] = {}
     for name in columns:
-        new = rename.get(name) or _dialect_name(name, columns, dialect, rename)
+        new = rename.get(name) or _dialect_name(name, others, dialect)
         if name in PROVENANCE and name not in rename:
             new = f"source_{name}"
-            if new in columns:
+            if new in stored:
                 continue
         if swap_width_height:
             new = {"width": "height", "height": "width"}.get(new, new)
@@ -232,22 +235,22 @@ def canonical_names(
     return _without_ambiguous(columns, out, needed)
 
 
-def _dialect_name(
-    name: str, columns: Sequence[str], dialect: Dialect, rename: Mapping[str, str]
-) -> str:
-    """The dialect's name for a column; its own name if another column differs only in case."""
-    columns = [other for other in columns if other == name or other not in rename]
+def _dialect_name(name: str, columns: Mapping[str, None], dialect: Dialect) -> str:
+    """The dialect's name for a column; its own name if another column differs only in case.
+
+    ``columns`` are the file's columns, in order, that are not renamed by the user.
+    """
     new = dialect.rename.get(name) or _carried(name, columns, dialect)
     return name if new in columns and new.lower() == name.lower() else new
 
 
-def _carried(name: str, columns: Sequence[str], dialect: Dialect) -> str:
+def _carried(name: str, columns: Mapping[str, None], dialect: Dialect) -> str:
     """The canonical name of a column that a tool copied from its input."""
     new = dialect.carried.get(name, name)
     if new == name or new in columns:
         return name
     taken = {dialect.rename.get(other) for other in columns}
-    earlier = columns[: columns.index(name)]
+    earlier = itertools.takewhile(lambda other: other != name, columns)
     return name if new in taken or new in map(dialect.carried.get, earlier) else new
 
 

@@ -44,13 +44,12 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     provenance = Provenance.of(frame)
     if provenance.as_read is not None:
         scan, partitions = provenance.as_read
-        column_types = ColumnTypes.of(
-            {name: scan.column_types[name] for name in frame.columns}, scan.half
-        )
+        of_scan = scan.column_types
+        column_types = ColumnTypes.of({name: of_scan[name] for name in frame.columns}, scan.half)
         narrowed = graph.read(scan.and_where(parse(expression, column_types)), partitions)
         return (
             narrowed
-            if list(column_types) == list(scan.column_types)
+            if list(column_types) == list(of_scan)
             else narrowed[list(column_types)]
         )
     predicate = parse(expression, provenance.column_types(column_type))

@@ -145,14 +145,14 @@ def _read_carefully(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
 
 def typed(scan: ScanSpec, raw: pa.Table, piece: Piece, names: list[str]) -> pa.Table:
     """The table with the types of the frame; a value that does not fit is an error."""
-    types = dict(scan.types)
+    types, read = dict(scan.types), dict(zip(raw.column_names, raw.columns, strict=True))
     arrays = []
     for name in names:
-        if name == "shard" and name not in raw.column_names:
+        if name == "shard" and name not in read:
             arrays.append(pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(raw)))
             continue
-        rows = raw["row"] if "row" in raw.column_names else raw[name]
+        rows = read.get("row", read[name])
         arrays.append(
-            cast_exactly(raw[name], types[name], name=name, path=piece.shard.path, rows=rows)
+            cast_exactly(read[name], types[name], name=name, path=piece.shard.path, rows=rows)
         )
     return pa.Table.from_arrays(arrays, names=names)
