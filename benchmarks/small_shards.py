@@ -93,7 +93,10 @@ def _target(what: str, value: float, at_most: float) -> dict:
 
 def table(median: dict[str, dict[str, dict[str, float]]]) -> str:
     """A Markdown table of all steps and ways."""
-    lines = ["| step | way | wall s | CPU s | peak MB | import s |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| step | way | wall s | CPU s | peak MB | import s |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for step, ways in median.items():
         for way, values in ways.items():
             name = f"**{way}**" if way == OURS else way

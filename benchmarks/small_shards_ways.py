@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from carve_ways import CORES, WAYS, WHERE, cpu_seconds, peak_bytes
+from carve_ways import CORES, WAYS, cpu_seconds, peak_bytes
 
 K = 100
 Run = Callable[[str, str], dict]
@@ -165,7 +165,7 @@ def _query(np, source: str):
 
 def _laion_dask():
     import dask
-    import dask.dataframe  # noqa: F401
+    import dask.dataframe
 
     import laion_dask as ld
 

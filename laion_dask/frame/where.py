@@ -47,11 +47,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
         of_scan = scan.column_types
         column_types = ColumnTypes.of({name: of_scan[name] for name in frame.columns}, scan.half)
         narrowed = graph.read(scan.and_where(parse(expression, column_types)), partitions)
-        return (
-            narrowed
-            if list(column_types) == list(of_scan)
-            else narrowed[list(column_types)]
-        )
+        return narrowed if list(column_types) == list(of_scan) else narrowed[list(column_types)]
     predicate = parse(expression, provenance.column_types(column_type))
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)

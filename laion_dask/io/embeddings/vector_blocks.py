@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.io.embeddings.row_ids import BLOCK, blocks
+from laion_dask.io.embeddings import row_ids
 
 if TYPE_CHECKING:
     from laion_dask.io.embeddings.embeddings import Embeddings
@@ -18,7 +18,7 @@ _Block = tuple[int, np.ndarray, np.ndarray]
 def vector_blocks(
     part, sets: Sequence[Embeddings]
 ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """The vectors of a partition's rows in blocks of up to `BLOCK` rows.
+    """The vectors of a partition's rows in blocks of up to `row_ids.BLOCK` rows.
 
     A block may have rows of several small shards, but only of files with the same dtypes, since the
     dtype of a vector may change the last digits of its scores.
@@ -37,9 +37,9 @@ def vector_blocks(
     """
     together: list[_Block] = []
     n, together_dtypes = 0, None
-    for block in blocks(part):
+    for block in row_ids.blocks(part):
         dtypes = [embeddings.dtype_of(block[0]) for embeddings in sets]
-        if together and (n + len(block[1]) > BLOCK or dtypes != together_dtypes):
+        if together and (n + len(block[1]) > row_ids.BLOCK or dtypes != together_dtypes):
             yield _read(together, sets)
             together, n = [], 0
         together.append(block)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from laion_dask.io.parquet.thrift import NotThrift, read_struct
+from laion_dask.io.parquet.thrift import NotThrift, end_of_list, end_of_number, read_struct
 
+_VERSION, _SCHEMA = b"\x15", b"\x19"  # the heads of the first fields of FileMetaData
 _ROW_GROUPS = 4  # fields of FileMetaData
 _COLUMNS, _N_ROWS = 1, 3  # fields of RowGroup
 _FILE, _METADATA = 1, 3  # fields of ColumnChunk
@@ -24,7 +25,8 @@ _PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = (
     12,
 )  # fields of ColumnMetaData
 _N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # fields of Statistics
-_GZIP = 2
+#: The codec of GZIP.
+GZIP = 2
 #: Maximum number of rows in a file.
 MOST_ROWS = 1 << 62
 _Value = TypeVar("_Value")
@@ -64,6 +66,22 @@ class Chunk:
     @property
     def column(self) -> str:
         return self.path[0].decode("utf-8", "replace")
+
+
+def schema_end(footer: bytes) -> int:
+    """The position after the list of schema elements, the second field of every footer.
+
+    Raises
+    ------
+    NotThrift
+        When the footer does not start with a version and a schema.
+    """
+    if footer[:1] != _VERSION:
+        raise NotThrift("a footer does not start with its version")
+    at = end_of_number(footer, 1)
+    if footer[at : at + 1] != _SCHEMA:
+        raise NotThrift("a footer has no schema after its version")
+    return end_of_list(footer, at + 1)
 
 
 def is_of_other_files(footer: bytes) -> bool:
@@ -120,7 +138,7 @@ def _chunk(group: int, first_row: int, column: dict) -> Chunk:
         group,
         first_row,
         path,
-        codec == _GZIP,
+        codec == GZIP,
         n_values,
         start,
         None if n_nulls < 0 else n_nulls,

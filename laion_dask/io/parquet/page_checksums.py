@@ -82,15 +82,6 @@ def verify(path: str, chunks: Sequence[Chunk]) -> None:
                     )
 
 
-def are_verified(path, footer, table, columns) -> bool:
-    names = {c.encode() for c in columns}
-    chunks = [c for c in table.chunks if c.path[0] in names]
-    if "://" in path:
-        return not have_checksums(path, chunks)
-    verify(path, chunks)
-    return True
-
-
 class _opened:
     """Opens a shard; damage and store failures raise ``ShardError``.
 

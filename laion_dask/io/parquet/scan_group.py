@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 import duckdb
 
 from laion_dask.errors import SchemaError
-from laion_dask.io.parquet import page_checksums, scan_duckdb
+from laion_dask.io.parquet import scan_duckdb
+from laion_dask.io.parquet.checksum_search import may_have_checksums
+from laion_dask.io.parquet.column_chunks import schema_end
 from laion_dask.io.parquet.footer import check_unchanged
-from laion_dask.io.parquet.scan_piece import must_be_careful, read_on_cpu, typed
+from laion_dask.io.parquet.scan_piece import (
+    columns_to_read,
+    must_be_careful,
+    read_on_cpu,
+    typed,
+)
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard, joined
-from laion_dask.io.parquet.tmp_table import chunk_table
+from laion_dask.io.parquet.thrift import NotThrift
 from laion_dask.runtime import cancellation
 
-#: Larger footers belong to shards for which the cost of a query does not matter.
-_MAX_FOOTER = 1 << 18
 #: Shards per query, so that a long one can be canceled.
 _MAX_SHARDS = 512
 
@@ -100,7 +105,7 @@ def _must_be_alone(scan: ScanSpec, shard: Shard) -> bool:
 def _stored_alike(
     scan: ScanSpec, group: Sequence[Piece], footers: Sequence[bytes], names: Sequence[str]
 ) -> Iterator[tuple[int, int]]:
-    """Runs of a group with the same Parquet schema and verified checksums; (start, stop).
+    """Runs of a group with the same Parquet schema, and without checksums; (start, stop).
 
     DuckDB converts other files to the schema of the first one, and bytes to text by escaping them,
     so equal Arrow types do not suffice.
@@ -108,24 +113,24 @@ def _stored_alike(
     if len(group) == 1:
         yield 0, 1
         return
-    needed = {*names, *(scan.where.columns if scan.where else ())}
-    columns = [old for old, new, _ in group[0].shard.columns if new in needed]
+    columns = columns_to_read(scan, group[0].shard, names)
+    alone = may_have_checksums(group, footers, columns)
     start, schema = 0, b""
-    for at, (piece, footer) in enumerate(zip(group, footers, strict=True)):
-        table = chunk_table(footer) if len(footer) <= _MAX_FOOTER else None
-        alone = table is None or not page_checksums.are_verified(
-            piece.shard.path, footer, table, columns
-        )
-        if at > start and (alone or not footer.startswith(schema)):
+    for at, footer in enumerate(footers):
+        if at > start and (alone[at] or alone[start] or not footer.startswith(schema)):
             yield start, at
             start = at
-        if alone:
-            yield at, at + 1
-            start = at + 1
-        elif at == start:
-            schema = footer[: table.schema_stop]
-    if start < len(group):
-        yield start, len(group)
+        if at == start:
+            schema = b"" if alone[at] else _schema(footer)
+    yield start, len(group)
+
+
+def _schema(footer: bytes) -> bytes:
+    """The start of a footer, with the Parquet schema; all of it if that cannot be found."""
+    try:
+        return footer[: schema_end(footer)]
+    except NotThrift:
+        return footer
 
 
 def _read_together(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import duckdb
@@ -13,6 +13,7 @@ from laion_dask.backend import Frame
 from laion_dask.cuda_errors import is_out_of_memory
 from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
 from laion_dask.io.parquet import page_checksums, scan_cudf, scan_duckdb, scan_pyarrow
+from laion_dask.io.parquet.checksum_search import may_have_checksums
 from laion_dask.io.parquet.common_types import family, holds_durations
 from laion_dask.io.parquet.cudf_decoder import CudfDecoder
 from laion_dask.io.parquet.exact_cast import cast_exactly
@@ -20,7 +21,8 @@ from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 
-#: Bytes of a footer with too many column chunks to check one by one.
+#: Bytes of a footer with so many row groups or columns that pyarrow, which verifies checksums while
+#: it reads, is faster than DuckDB, whose time grows with the square of their number.
 _LARGE_FOOTER = 1 << 20
 
 
@@ -125,13 +127,20 @@ def _must_verify(scan: ScanSpec, piece: Piece, names: list[str], footer: bytes) 
     """
     if len(footer) > _LARGE_FOOTER:
         return True
-    needed = {*names, *(scan.where.columns if scan.where else ())}
-    columns = [old for old, new, _ in piece.shard.columns if new in needed]
+    columns = columns_to_read(scan, piece.shard, names)
+    if not any(may_have_checksums([piece], [footer], columns)):
+        return False
     chunks = chunks_of(piece, footer, columns)
     if "://" in piece.shard.path:
         return page_checksums.have_checksums(piece.shard.path, chunks)
     page_checksums.verify(piece.shard.path, chunks)
     return False
+
+
+def columns_to_read(scan: ScanSpec, shard: Shard, names: Iterable[str]) -> list[str]:
+    """The columns of a shard, by their names in the file, that a scan of ``names`` reads."""
+    needed = {*names, *(scan.where.columns if scan.where else ())}
+    return [old for old, new, _ in shard.columns if new in needed]
 
 
 def _read_carefully(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:

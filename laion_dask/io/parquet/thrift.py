@@ -57,6 +57,16 @@ def read_list(content: bytes, at: int) -> list:
     return _sequence(content, at, 0)[0]
 
 
+def end_of_list(content: bytes, at: int) -> int:
+    """The position after the list at a position. Raises as `read_struct`."""
+    return _sequence(content, at, 0)[1]
+
+
+def end_of_number(content: bytes, at: int) -> int:
+    """The position after the number at a position. Raises as `read_struct`."""
+    return _varint(content, at)[1]
+
+
 def _value(content: bytes, at: int, kind: int, depth: int):
     if kind in _WHOLE_NUMBERS:
         return _whole_number(content, at)
