@@ -11,7 +11,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import partitions_of
 from laion_dask.io.parquet.shard import shards_of
 from laion_dask.io.storage.discovery import PARQUET
-from laion_dask.io.storage.local_file import real_path
+from laion_dask.io.storage.local_file import real_path, real_paths
 
 
 def refuse_file_of_inputs(path: str | os.PathLike[str], provenance: Provenance) -> None:
@@ -25,8 +25,8 @@ def refuse_file_of_inputs(path: str | os.PathLike[str], provenance: Provenance) 
         Immediately, before any data is read.
     """
     path, file = Path(path), real_path(str(path))
-    for shard in _files(provenance):
-        if _real(shard) == file:
+    for shard, real in _files(provenance):
+        if real == file:
             raise ExportError(
                 f"{path} is a shard that this frame reads; writing would replace it. Name another "
                 "file."
@@ -67,19 +67,19 @@ def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> 
                 "would be read as shards next time. Name a folder outside, or select the shards "
                 f"with a pattern, such as {inner}/*.parquet."
             )
-    for shard in _files(provenance):
-        if _is_within(_real(shard), folder):
+    for shard, real in _files(provenance):
+        if _is_within(real, folder):
             raise ExportError(
                 f"{path} contains {shard}, which this frame reads; the export would replace its "
                 "own input. Name another folder."
             )
 
 
-def _files(provenance: Provenance) -> Iterable[str]:
-    """The shards that a frame reads, including those of joined tables."""
-    for step in provenance.scan_steps:
-        yield from (shard.path for shard in shards_of(partitions_of(step)))
-    yield from provenance.joined_files
+def _files(provenance: Provenance) -> Iterable[tuple[str, str]]:
+    """The shards that a frame reads, including those of joined tables, and their canonical paths."""
+    shards = [s.path for step in provenance.scan_steps for s in shards_of(partitions_of(step))]
+    shards += provenance.joined_files
+    return zip(shards, real_paths(s.removeprefix("file://") for s in shards), strict=True)
 
 
 def _searched(provenance: Provenance) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 import fsspec
@@ -25,6 +26,19 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def real_path(path: str) -> str:
     """A local path with links resolved; an address unchanged."""
     return path if "://" in path else os.path.realpath(path)
+
+
+def real_paths(paths: Iterable[str]) -> Iterator[str]:
+    """`real_path` of many paths; the links of each folder are resolved once."""
+    folders: dict[str, str] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if "://" in path or os.path.islink(path) or name in ("", ".", ".."):
+            yield real_path(path)
+            continue
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder or "/" * path.startswith("/"))
+        yield f"{folders[folder].rstrip('/')}/{name}"
 
 
 def failures(fs: fsspec.AbstractFileSystem) -> type[Exception]:
