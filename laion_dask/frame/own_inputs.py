@@ -25,7 +25,7 @@ def refuse_file_of_inputs(path: str | os.PathLike[str], provenance: Provenance) 
         Immediately, before any data is read.
     """
     path, file = Path(path), real_path(str(path))
-    for shard, real in _files(provenance):
+    for _shard, real in _files(provenance):
         if real == file:
             raise ExportError(
                 f"{path} is a shard that this frame reads; writing would replace it. Name another "
@@ -76,7 +76,7 @@ def refuse_folder_of_inputs(path: str, address: str, provenance: Provenance) -> 
 
 
 def _files(provenance: Provenance) -> Iterable[tuple[str, str]]:
-    """The shards that a frame reads, including those of joined tables, and their canonical paths."""
+    """The shards that a frame reads, or joined tables, each with its canonical path."""
     shards = [s.path for step in provenance.scan_steps for s in shards_of(partitions_of(step))]
     shards += provenance.joined_files
     return zip(shards, real_paths(s.removeprefix("file://") for s in shards), strict=True)
