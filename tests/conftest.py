@@ -30,6 +30,7 @@ from dask.dataframe.dask_expr import FrameBase
 from support.demo_cache import cached_demo_corpus
 from support.frames import KINDS, why_no_cudf, with_host_results
 from support.laion_columns import laion_columns
+from support.partitionings import partition_per_shard, small_shards_combined
 from support.paths import SHARED
 from support.searches import SIZES
 from support.shards import collection
@@ -73,6 +74,32 @@ def _patient_nannies():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed.Nanny.close, "__defaults__", (120.0, "nanny-close"))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _several_partitions():
+    """Give every small shard its own partition, so that frames of a few rows have several.
+
+    ``read_shards`` combines them for the user. Tests of that use `combined_shards`, `partitioning`
+    or ``read_combined``; processes that tests start combine them too.
+    """
+    with partition_per_shard():
+        yield
+
+
+@pytest.fixture
+def combined_shards():
+    """Combine small shards in one partition, as ``read_shards`` does outside of the tests."""
+    with small_shards_combined():
+        yield
+
+
+@pytest.fixture(params=["by_shard", "combined"])
+def partitioning(request) -> str:
+    """Run the test with a partition per shard, and with small shards combined in one."""
+    if request.param == "combined":
+        request.getfixturevalue("combined_shards")
+    return request.param
 
 
 #: Number of imported modules when `_frozen_heap` last froze the heap.

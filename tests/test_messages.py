@@ -49,7 +49,7 @@ REACHED_FROM = {
     "exports/export.py": {"export", "score"},
     "io/images/images.py": {"embed"},
     "io/images/parquet_layout.py": {"embed"},
-    "io/parquet/scan.py": READING,
+    "io/parquet/scan_piece.py": READING,
     "io/parquet/read_shards.py": READING,
     "io/parquet/shard_schema.py": READING,
     "io/parquet/scan_pyarrow.py": READING,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.frames import both
+from support.partitionings import read_combined
 from support.property_tests import examples
 from support.shards import collection, cosine, laion_table, vectors, write_shard
 
@@ -158,15 +159,19 @@ TESTS = st.sampled_from(
 def test_filters_in_any_company(folder, tests, mapped, most):
     frame = ld.read_shards(folder, max_rows_per_partition=most)
     whole = ld.read_shards(folder)
+    combined = read_combined(folder)
+    assert combined.npartitions == 1
     if mapped:
         frame, whole = frame.assign(one=1), whole.repartition(npartitions=1)
     for text in tests:
         frame, whole = frame.laion.where(text), whole.laion.where(text)
-    assert check(frame, 100) == check(whole, 100)
+        combined = combined.laion.where(text)
+    assert check(frame, 100) == check(whole, 100) == check(combined, 100)
     pairs = [
-        set(zip(f["shard"], f["row"], strict=True)) for f in (frame.compute(), whole.compute())
+        set(zip(f["shard"], f["row"], strict=True))
+        for f in (frame.compute(), whole.compute(), combined.compute())
     ]
-    assert pairs[0] == pairs[1]
+    assert pairs[0] == pairs[1] == pairs[2]
 
 
 @given(

@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control, fisher_exact
 from scipy.stats.contingency import odds_ratio
 from support.frames import both
 from support.groupings import Words
+from support.partitionings import read_combined
 from support.shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
@@ -179,6 +180,7 @@ def test_it_does_not_depend_on_partitioning(shards):
     wanted = ld.statistics(whole, *measures, min_n=1)
     for frame in (
         ld.read_shards(shards, max_rows_per_partition=30),
+        read_combined(shards),
         whole.repartition(npartitions=1),
         whole.repartition(npartitions=9),
         whole.shuffle("row", npartitions=13),

@@ -7,7 +7,9 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from support.embeddings import set_block_rows
 from support.frames import both
+from support.partitionings import read_combined
 from support.perceived_attributes import CAVEAT, SIZES
 from support.shards import collection, cosine, laion_table, npy
 
@@ -151,6 +153,14 @@ def test_any_partitioning_and_order_of_shards_and_workers(prompted_shards):
     frame = ld.read_shards(prompted_shards.metadata)
     table.append(
         perceived(
+            read_combined(prompted_shards.metadata),
+            prompted_shards.embeddings,
+            prompted_shards.prompts,
+            by="language",
+        )
+    )
+    table.append(
+        perceived(
             frame.repartition(npartitions=1),
             prompted_shards.embeddings,
             prompted_shards.prompts,
@@ -171,7 +181,7 @@ def test_any_partitioning_and_order_of_shards_and_workers(prompted_shards):
 def test_blocks_do_not_matter(prompted_shards, monkeypatch):
     result = perceived(prompted_shards.frame, prompted_shards.embeddings, prompted_shards.prompts)
     for size in (1, 7, 64):
-        monkeypatch.setattr("laion_dask.io.embeddings.row_ids.BLOCK", size)
+        set_block_rows(monkeypatch, size)
         monkeypatch.setattr("laion_dask.aggregations.perceived_kernel._CACHED", size * 17)
         assert perceived(
             prompted_shards.frame, prompted_shards.embeddings, prompted_shards.prompts

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binomtest, false_discovery_control, fisher_exact
 from scipy.stats.contingency import relative_risk
 from support.frames import both
+from support.partitionings import read_combined
 from support.rated_shards import UNSAFE, WORDS, tables
 from support.shards import laion_table, write_shard
 
@@ -126,6 +127,7 @@ def test_without_an_expression_it_is_the_share_of_each_group(rated_shards):
 def partitionings(rated_shards):
     whole = ld.read_shards(rated_shards)
     yield ld.read_shards(rated_shards, max_rows_per_partition=10)
+    yield read_combined(rated_shards)
     yield whole.repartition(npartitions=1)
     yield whole.repartition(npartitions=9)
     yield whole.shuffle("row", npartitions=13)

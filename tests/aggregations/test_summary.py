@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from support.frames import both
+from support.partitionings import read_combined
 from support.paths import SHARED
 from support.property_tests import examples
 from support.shards import laion_table, quantiles, refuse, write_shard
@@ -130,6 +131,7 @@ def test_it_does_not_depend_on_partitioning(shards):
     whole = ld.read_shards(shards)
     for frame in (
         ld.read_shards(shards, max_rows_per_partition=1),
+        read_combined(shards),
         whole.repartition(npartitions=1),
         whole.repartition(npartitions=9),
         whole.shuffle("row", npartitions=13),

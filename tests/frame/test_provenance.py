@@ -76,8 +76,8 @@ def test_a_verb_asks_once(verb, kind, frame, two_shards, tmp_path, requested, wa
 def test_a_frame_that_only_reads_is_not_optimized(frame, monkeypatch):
     monkeypatch.setattr(type(frame), "optimize", None)
     provenance = Provenance.of(frame)
-    scan, pieces, columns = provenance.select(["url", "width"]).optimized_scan
-    assert (scan, pieces) == provenance.as_read and columns == ["url", "width"]
+    scan, partitions, columns = provenance.select(["url", "width"]).optimized_scan
+    assert (scan, partitions) == provenance.as_read and columns == ["url", "width"]
     merged = frame.merge(frame[["hash", "width"]], on="hash")
     assert Provenance.of(merged).optimized_scan is None
 
@@ -85,7 +85,7 @@ def test_a_frame_that_only_reads_is_not_optimized(frame, monkeypatch):
 def test_what_is_unknown_raises_when_it_is_asked_for(frame):
     provenance = Provenance.of(frame.persist())
     assert provenance.as_read is None and provenance.filters == []
-    for name in ("sources", "shards", "pieces"):
+    for name in ("sources", "shards", "partitions"):
         with pytest.raises(ProvenanceError, match="does not lead back to read_shards"):
             getattr(provenance, name)
 

@@ -22,14 +22,14 @@ pytestmark = both
 
 
 @pytest.mark.only_pandas
-def test_parquet_is_read_only_for_what_was_found(small, monkeypatch):
+def test_parquet_is_read_only_for_what_was_found(small, monkeypatch, partitioning):
     frame, emb = opened(small)
     read = []
     before = Scan.__call__
 
-    def spy(self, piece, columns):
-        found = before(self, piece, columns)
-        read.append((piece.shard.index, tuple(columns), len(found)))
+    def spy(self, partition, columns):
+        found = before(self, partition, columns)
+        read.extend((piece.shard.index, tuple(columns), len(found)) for piece in partition.pieces)
         return found
 
     monkeypatch.setattr(Scan, "__call__", spy)

@@ -13,11 +13,11 @@ import distributed
 import numpy as np
 import pytest
 from dask.callbacks import Callback
+from support.embeddings import set_block_rows
 from support.searches import check, opened
 from support.shards import collection
 
 import laion_dask as ld
-from laion_dask.io.embeddings import row_ids
 from laion_dask.retrieval.exact import candidates
 from laion_dask.runtime import cancellation, graph
 from laion_dask.runtime.tasks import run_each
@@ -137,7 +137,7 @@ def test_what_a_user_computes_stops_too(scheduler, slow, tmp_path, monkeypatch):
     expected = scored["cosine"].compute()
     real = score.cosines
     with monkeypatch.context() as patch:
-        patch.setattr(row_ids, "BLOCK", 1)
+        set_block_rows(patch, 1)
         patch.setattr(score, "cosines", lambda *given: slow.block() or real(*given))
         patch.setattr(score, "fill_columns", slow.watched(score.fill_columns))
         with slow.interrupted():

@@ -9,14 +9,15 @@ import distributed
 import numpy as np
 import pandas as pd
 import pytest
+from support.embeddings import set_block_rows
 from support.frames import both
 from support.heads import linear_head
+from support.partitionings import read_combined
 from support.scored_frames import by_row, opened
 from support.searches import SIZES
 from support.shards import collection, refuse, vectors
 
 import laion_dask as ld
-from laion_dask.io.embeddings import row_ids
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.scoring import embedding_kernel as kernels
@@ -29,6 +30,7 @@ def variants(c):
     frame = ld.read_shards(c.metadata)
     fine = ld.read_shards(c.metadata, max_rows_per_partition=1)
     yield "a partition a row group", fine
+    yield "shards in one partition", read_combined(c.metadata)
     yield "repartitioned", fine.repartition(npartitions=2)
     yield "one partition", frame.repartition(npartitions=1)
     yield "many partitions", frame.repartition(npartitions=7)
@@ -63,7 +65,7 @@ def test_the_answer_does_not_depend_on_blocks(tmp_path, monkeypatch, block, dim)
     query = vectors(1, dim, seed=9)[0]
     wanted = by_row(frame.laion.similarity(emb, query))
     pairs = by_row(frame.laion.similarity(emb, texts))
-    monkeypatch.setattr(row_ids, "BLOCK", block)
+    set_block_rows(monkeypatch, block)
     for got, plain in (
         (by_row(frame.laion.similarity(emb, query)), wanted),
         (by_row(frame.laion.similarity(emb, texts)), pairs),

@@ -6,6 +6,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from support.embeddings import set_block_rows
 from support.frames import both
 from support.heads import linear_head
 from support.scored_frames import by_row, opened
@@ -20,7 +21,6 @@ from laion_dask.errors import (
     PairingError,
     ProvenanceError,
 )
-from laion_dask.io.embeddings import row_ids
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.models import Vectors
@@ -148,7 +148,7 @@ def test_heads_give_the_numbers_of_predict(corpus, tmp_path):
 
 
 def test_heads_of_one_pass_read_each_embedding_once(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(row_ids, "BLOCK", 7)
+    set_block_rows(monkeypatch, 7)
     frame, emb, _ = opened(small)
     heads = [linear_head(tmp_path, small.model, f"h{i}", i) for i in range(3)]
     read = []
@@ -218,6 +218,9 @@ def test_the_kernel_by_itself():
     files = {0: vectors(2, seed=0), 1: vectors(2, seed=1)}
 
     class InMemoryEmbeddings:
+        def dtype_of(self, shard):
+            return "float32"
+
         def read(self, shard, rows):
             return files[shard][rows]
 

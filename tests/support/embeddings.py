@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.embeddings import row_ids, vector_blocks
 
 
 def pair(embeddings, frame):
@@ -13,3 +14,9 @@ def pair(embeddings, frame):
 def parquet_column(array, type_, nulls=()):
     values = [None if i in nulls else row.tolist() for i, row in enumerate(array)]
     return pa.array(values, type_)
+
+
+def set_block_rows(monkeypatch, rows: int) -> None:
+    """Read vectors in blocks of so many rows."""
+    for module in (row_ids, vector_blocks):
+        monkeypatch.setattr(module, "BLOCK", rows)

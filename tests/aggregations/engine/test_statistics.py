@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.frames import both
+from support.partitionings import read_combined
 from support.shards import laion_table, refuse, write_shard
 
 import laion_dask as ld
@@ -77,9 +78,9 @@ def test_several_statistics_share_one_reading(shards, monkeypatch):
     read = []
     plainly = Scan.read
 
-    def spy(self, piece, columns):
-        read.append((piece.shard.path, tuple(columns)))
-        return plainly(self, piece, columns)
+    def spy(self, partition, columns):
+        read.extend((piece.shard.path, tuple(columns)) for piece in partition.pieces)
+        return plainly(self, partition, columns)
 
     frame = ld.read_shards(str(shards))
     if ld.get_option("backend") == "pandas":
@@ -106,6 +107,7 @@ def test_the_same_for_any_partitioning_order_and_scheduler(shards, tmp_path):
     for i, rows_of_file in enumerate(np.array_split(order, 19)):
         write_shard(tmp_path / "c" / f"{i:02}.parquet", rows.take(rows_of_file))
     others = [ld.read_shards(str(tmp_path / which)) for which in "bc"]
+    others += [read_combined(shards), read_combined(tmp_path / "c")]
     others += [frame.repartition(npartitions=2), frame.assign(row=frame["row"])]
     for other in others:
         for scheduler in ("synchronous", "threads"):

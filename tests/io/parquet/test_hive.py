@@ -13,6 +13,8 @@ from laion_dask.io.parquet import duckdb_connection
 from laion_dask.io.parquet.hive import folder_columns
 from laion_dask.io.parquet.read_shards import read_shards
 
+pytestmark = pytest.mark.usefixtures("partitioning")
+
 ROWS = {"URL": ["u", "v", "w"], "TEXT": ["a", "b", "c"], "similarity": [0.1, 0.2, 0.3]}
 HERE = {"scheduler": "sync"}
 
@@ -115,7 +117,7 @@ def test_shards_of_other_folders_are_not_read(write, tmp_path, monkeypatch):
     read = []
     query = duckdb_connection.query
     monkeypatch.setattr(
-        duckdb_connection, "query", lambda *args: read.append(args[1]) or query(*args)
+        duckdb_connection, "query", lambda *args: read.extend(args[1]) or query(*args)
     )
     assert len(read_shards(tmp_path / "d", where="language == 'en'").compute(**HERE)) == 3
     assert [path.split("/")[-2] for path in read] == ["LANGUAGE=en"]

@@ -32,16 +32,17 @@ def plain(value):
 def ours(path):
     try:
         frame = read_shards(path, backend=sys.argv[2])
-        scan, pieces = Provenance.of(frame).as_read
+        scan, partitions = Provenance.of(frame).as_read
         names = [n for n, _ in scan.types if n not in ("shard", "row")]
-        for piece in pieces:
-            scan.counts(piece)
-            scan(piece, names)
-        tables = [scan.read(piece, names).table for piece in pieces]
+        for partition in partitions:
+            scan.counts(partition)
+            scan(partition, names)
+        tables = [scan.read(partition, names).table for partition in partitions]
         filtered = where(frame, "row >= 1 and row < 3")[["row"]].compute(scheduler="sync")
         rows = filtered["row"].to_numpy().tolist()
         assert rows == [r for r in (1, 2) if r < sum(map(len, tables))]
-        return {new: pa.concat_tables(tables)[new].to_pylist() for new in names}, pieces[0].shard
+        read = {new: pa.concat_tables(tables)[new].to_pylist() for new in names}
+        return read, partitions[0].pieces[0].shard
     except LaionDaskError as error:
         assert Path(path).name in str(error), error
         return None, None

@@ -143,7 +143,7 @@ def test_a_large_footer_goes_to_the_reader_that_checks(tmp_path, monkeypatch):
     path = str(tmp_path / "a.parquet")
     pq.write_table(table(), path, compression="GZIP")
     right = ld.read_shards(path, where="similarity > 0.5").compute()
-    monkeypatch.setattr("laion_dask.io.parquet.scan._LARGE_FOOTER", 10)
+    monkeypatch.setattr("laion_dask.io.parquet.scan_piece._LARGE_FOOTER", 10)
     pd.testing.assert_frame_equal(
         ld.read_shards(path, where="similarity > 0.5 and row >= 0").compute(), right
     )

@@ -41,7 +41,7 @@ def places(frame: pd.DataFrame) -> list[tuple[int, int]]:
     return list(zip(frame["shard"].tolist(), frame["row"].tolist(), strict=True))
 
 
-def test_values_are_the_stored_ones(laion_shards):
+def test_values_are_the_stored_ones(laion_shards, partitioning):
     paths = laion_shards(7, 5)
     frame = read_shards(paths).compute(**HERE)
     stored = pa.concat_tables([pq.read_table(p) for p in paths])
@@ -64,10 +64,10 @@ def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
         set_options(backend="panda")
 
 
-def test_one_partition_a_shard(laion_shards):
+def test_rows_are_in_the_order_of_the_shards(laion_shards, partitioning):
     frame = read_shards(laion_shards(4, 0, 1, 9))
-    assert frame.npartitions == 4
-    assert [len(part) for part in frame.partitions] == [4, 0, 1, 9]
+    sizes = [4, 0, 1, 9] if partitioning == "by_shard" else [14]
+    assert [len(part) for part in frame.partitions] == sizes
     read = frame.compute(**HERE)
     assert places(read) == [(s, r) for s, n in enumerate((4, 0, 1, 9)) for r in range(n)]
     assert read["shard"].dtype == np.int32 and read["row"].dtype == np.int64
@@ -94,7 +94,7 @@ def test_large_shards_are_cut_between_row_groups(laion_shards, most):
 
 @pytest.mark.parametrize("where_", [None, "width > 104", "similarity <= 0.3", "text.contains('1')"])
 @pytest.mark.parametrize("most", [2, 1000])
-def test_row_is_the_place_in_the_file_under_every_filter(laion_shards, where_, most):
+def test_row_is_the_place_in_the_file_under_every_filter(laion_shards, where_, most, partitioning):
     paths = laion_shards(20, 0, 13, row_group_size=4)
     frame = read_shards(paths, where=where_, max_rows_per_partition=most)
     read = frame.compute(**HERE)
@@ -107,7 +107,7 @@ def test_row_is_the_place_in_the_file_under_every_filter(laion_shards, where_, m
     assert only["row"].tolist() == read["row"].tolist()
 
 
-def test_zero_rows_and_zero_row_groups(tmp_path, write):
+def test_zero_rows_and_zero_row_groups(tmp_path, write, partitioning):
     schema = pa.schema({"URL": pa.string(), "TEXT": pa.string(), "similarity": pa.float32()})
     pq.ParquetWriter(tmp_path / "none.parquet", schema).close()
     assert pq.read_metadata(tmp_path / "none.parquet").num_row_groups == 0
@@ -127,21 +127,21 @@ def test_zero_rows_and_zero_row_groups(tmp_path, write):
 
 
 class Spy:
-    """Records the partitions and columns that the scan reads."""
+    """Records the shards and columns that the scan reads."""
 
     def __init__(self, monkeypatch):
         self.reads: list[tuple[int, tuple[str, ...]]] = []
         real = Scan._read
 
-        def read(scan, piece, columns, how):
-            self.reads.append((piece.shard.index, tuple(columns)))
-            return real(scan, piece, columns, how)
+        def read(scan, pieces, columns, query):
+            self.reads.extend((piece.shard.index, tuple(columns)) for piece in pieces)
+            return real(scan, pieces, columns, query)
 
         monkeypatch.setattr(Scan, "_read", read)
 
 
 @pytest.mark.only_pandas
-def test_only_the_declared_columns_are_read(laion_shards, monkeypatch):
+def test_only_the_declared_columns_are_read(laion_shards, monkeypatch, partitioning):
     frame = read_shards(laion_shards(3, 3))
     spy = Spy(monkeypatch)
     frame[["text", "row"]].compute(**HERE)
@@ -177,7 +177,7 @@ def test_building_a_frame_computes_nothing(laion_shards, no_compute, monkeypatch
         frame.compute()
 
 
-def test_frames_and_scans_pickle(laion_shards):
+def test_frames_and_scans_pickle(laion_shards, partitioning):
     frame = read_shards(laion_shards(4, 4), where="similarity >= 0.2")
     scan, pieces = Provenance.of(frame).as_read
     copy = pickle.loads(pickle.dumps(scan))

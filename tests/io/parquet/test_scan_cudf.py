@@ -26,19 +26,23 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet import scan as scans
 from laion_dask.io.parquet import scan_cudf
 from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.predicate import parse
 
 
 def opened(path, **options):
-    return Provenance.of(read_shards(path, backend="pandas", **options)).as_read
+    """A scan, and its pieces."""
+    scan, partitions = Provenance.of(read_shards(path, backend="pandas", **options)).as_read
+    return scan, [piece for partition in partitions for piece in partition.pieces]
 
 
 def check(scan, piece, names, decoder=None):
     """Check that both scans agree; return the frame and the number of undecided rows."""
     decoder = decoder or PandasDecoder()
-    wanted = scan.read(piece, names)
+    partition = ScanPartition((piece,))
+    wanted = scan.read(partition, names)
     frame, unscored = scan_cudf.read(piece, names, scan, decoder, counted=True)
-    pd.testing.assert_frame_equal(frame, scan(piece, names))
+    pd.testing.assert_frame_equal(frame, scan(partition, names))
     assert unscored == wanted.unscored
     again, none = scan_cudf.read(piece, names, scan, decoder, counted=False)
     pd.testing.assert_frame_equal(again, frame)
@@ -214,19 +218,40 @@ def test_an_index_of_pandas_is_a_column_or_nothing(tmp_path, name):
 
 
 def on_gpu(monkeypatch, path, decoder=PandasDecoder, **options):
-    """A scan with backend="cudf" that uses `decoder`, a plain scan, and their only piece."""
-    monkeypatch.setattr("laion_dask.io.parquet.scan.CudfDecoder", decoder)
-    scan, [piece] = opened(path, **options)
-    return replace(scan, backend="cudf"), scan, piece
+    """A scan with backend="cudf" that uses `decoder`, a plain scan, and their only partition."""
+    monkeypatch.setattr("laion_dask.io.parquet.scan_piece.CudfDecoder", decoder)
+    scan, pieces = opened(path, **options)
+    return replace(scan, backend="cudf"), scan, ScanPartition(tuple(pieces))
 
 
 def test_a_scan_with_cudf_asks_the_decoder(write, monkeypatch):
-    cudf_scan, plain, piece = on_gpu(monkeypatch, numbered(write), where="a > 12 and x < 3")
+    cudf_scan, plain, partition = on_gpu(monkeypatch, numbered(write), where="a > 12 and x < 3")
     for names in (["a", "text"], ["row"], []):
-        pd.testing.assert_frame_equal(cudf_scan(piece, names), plain(piece, names))
-        result, wanted = cudf_scan.read(piece, names), plain.read(piece, names)
+        pd.testing.assert_frame_equal(cudf_scan(partition, names), plain(partition, names))
+        result, wanted = cudf_scan.read(partition, names), plain.read(partition, names)
         assert result.table.equals(wanted.table) and result.unscored == wanted.unscored
-    assert cudf_scan.counts(piece) == plain.counts(piece) == (0, 0)
+    assert cudf_scan.counts(partition) == plain.counts(partition) == (0, 0)
+
+
+@pytest.mark.usefixtures("combined_shards")
+def test_a_partition_of_several_shards_with_cudf(write, monkeypatch):
+    """Shards that libcudf reads, and one that it cannot read, in their order."""
+    for i in range(3):
+        write(f"s/{i}.parquet", {"a": [10 * i + 1, None, 10 * i + 3], "text": ["x", None, "z"]})
+    write("s/3.parquet", {"a": [31, 32], "text": ["x", "y"], "INTERVAL": [[1], [2]]})
+    folder = Path(write("s/4.parquet", {"a": [41.0, None], "text": ["x", "y"]})).parent
+    of_pandas = scans.frame_from_arrow
+    monkeypatch.setattr(
+        scans, "frame_from_arrow", lambda table, backend: of_pandas(table, "pandas")
+    )
+    for where in (None, "a > 11", "a > 99", "shard == 2 or text == 'y'"):
+        cudf_scan, plain, partition = on_gpu(monkeypatch, folder, where=where)
+        assert len(partition.pieces) == 5
+        for names in (["a", "text"], ["text", "shard", "row"], []):
+            pd.testing.assert_frame_equal(cudf_scan(partition, names), plain(partition, names))
+            result, wanted = cudf_scan.read(partition, names), plain.read(partition, names)
+            assert result.table.equals(wanted.table) and result.unscored == wanted.unscored
+        assert cudf_scan.counts(partition) == plain.counts(partition)
 
 
 class Failing(PandasDecoder):
@@ -248,15 +273,15 @@ class Failing(PandasDecoder):
     ],
 )
 def test_what_a_scan_with_cudf_says_of_a_gpu(write, monkeypatch, error, raised, message):
-    cudf_scan, _, piece = on_gpu(monkeypatch, numbered(write), Failing)
+    cudf_scan, _, partition = on_gpu(monkeypatch, numbered(write), Failing)
     monkeypatch.setattr(Failing, "error", error)
-    for act in (lambda: cudf_scan(piece, ["a"]), lambda: cudf_scan.read(piece, ["a"])):
+    for act in (lambda: cudf_scan(partition, ["a"]), lambda: cudf_scan.read(partition, ["a"])):
         with pytest.raises(raised, match=message):
             act()
 
 
 def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
-    cudf_scan, _, piece = on_gpu(monkeypatch, numbered(write))
+    cudf_scan, _, partition = on_gpu(monkeypatch, numbered(write))
 
     def full(frames, **options):
         raise MemoryError("std::bad_alloc: out_of_memory: RMM failure")
@@ -264,7 +289,7 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
     monkeypatch.setattr(scan_cudf, "_BATCH_BYTES", 1)
     monkeypatch.setattr(scan_cudf.methods, "concat", full)
     with pytest.raises(DeviceMemoryError):
-        cudf_scan(piece, ["row"])
+        cudf_scan(partition, ["row"])
 
 
 @pytest.mark.parametrize(
@@ -273,26 +298,26 @@ def test_memory_that_is_full_once_all_is_decoded(write, monkeypatch):
 )
 def test_what_libcudf_does_not_read_the_processor_does(write, monkeypatch, error):
     path = numbered(write)
-    cudf_scan, plain, piece = on_gpu(monkeypatch, path, Failing)
+    cudf_scan, plain, partition = on_gpu(monkeypatch, path, Failing)
     monkeypatch.setattr(Failing, "error", error)
     of_pandas = scans.frame_from_arrow
     monkeypatch.setattr(
         scans, "frame_from_arrow", lambda table, backend: of_pandas(table, "pandas")
     )
     with pytest.warns(BackendWarning, match=r"libcudf cannot read .*n.parquet.*on the CPU"):
-        result = cudf_scan(piece, ["a", "text"])
-    pd.testing.assert_frame_equal(result, plain(piece, ["a", "text"]))
+        result = cudf_scan(partition, ["a", "text"])
+    pd.testing.assert_frame_equal(result, plain(partition, ["a", "text"]))
     data = bytearray(Path(path).read_bytes())
     data[40:600] = bytes(560)  # a damaged page raises the same error as on the CPU
     Path(path).write_bytes(data)
     for act in (cudf_scan, cudf_scan.read):
         with pytest.raises(ShardError, match=r"n.parquet cannot be read as Parquet"):
-            act(piece, ["a", "text"])
+            act(partition, ["a", "text"])
 
 
 def test_a_scan_with_cudf_names_the_row_that_is_no_text(write, monkeypatch):
     raw = pa.array([b"fine", b"\xff\xfe"], pa.binary())
     raw = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
-    cudf_scan, _, piece = on_gpu(monkeypatch, write("u.parquet", {"TEXT": raw}))
+    cudf_scan, _, partition = on_gpu(monkeypatch, write("u.parquet", {"TEXT": raw}))
     with pytest.raises(ShardError, match=r"Row 1 of shard .* text that is not valid UTF-8"):
-        cudf_scan(piece, ["text"])
+        cudf_scan(partition, ["text"])

@@ -16,6 +16,8 @@ from support.frames import both, on_host
 from laion_dask.errors import ColumnError, SchemaError
 from laion_dask.io.parquet.read_shards import read_shards
 
+pytestmark = pytest.mark.usefixtures("partitioning")
+
 HERE = {"scheduler": "sync"}
 EXTREME = [-(2**63), -(2**63) + 1, -(2**53) - 1, -1, 0, None, 2**53 + 1, 2**63 - 2, 2**63 - 1]
 

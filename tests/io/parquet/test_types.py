@@ -19,6 +19,8 @@ from laion_dask.errors import SchemaError
 from laion_dask.io.parquet.common_types import frame_type, merged
 from laion_dask.io.parquet.read_shards import read_shards
 
+pytestmark = pytest.mark.usefixtures("partitioning")
+
 HERE = {"scheduler": "sync"}
 UUIDS = [uuid.UUID(int=i + 1) for i in range(3)]
 BYTES = [u.bytes for u in UUIDS]

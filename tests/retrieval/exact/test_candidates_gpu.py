@@ -155,7 +155,7 @@ def test_where_memory_is_short_the_answer_is_the_same(tmp_path, m, room, gpu, mo
     c = collection(tmp_path, (500, 300), 32, "float16")
     _, emb = opened(c)
     queries = unit_rows(vectors(m, 32, seed=1)).astype(np.float32)
-    parts = [(0, 0, 500), (1, 0, 300)]
+    parts = [((0, 0, 500),), ((1, 0, 300),)]
 
     def found():
         made = [
@@ -184,7 +184,7 @@ def test_rows_that_repeat_do_not_pile_up(tmp_path, monkeypatch):
     npy(f"{c.img_emb}/img_emb_0.npy", np.ones((20_000, 32), "float16"))
     _, emb = opened(c)
     queries = unit_rows(vectors(8, 32)).astype(np.float32)
-    made = choosing.select_candidates((0, 0, 20_000), 0, emb, queries, 10)
+    made = choosing.select_candidates(((0, 0, 20_000),), 0, emb, queries, 10)
     assert len(made.pairs) <= 8 * 10 * 8 + 2048
     for query in range(8):
         rows = np.sort(made.pairs.row[made.pairs.query == query])
@@ -280,7 +280,7 @@ def test_many_tasks_at_once(small):
     frame, emb = opened(small)
     queries = unit_rows(vectors(9, seed=4)).astype(np.float32)
     emb = pair(emb, frame)
-    parts = [(0, at, at + 5) for at in range(0, 40, 5)]
+    parts = [((0, at, at + 5),) for at in range(0, 40, 5)]
     state, found = SearchState(), {}
 
     def work(number):
@@ -320,5 +320,5 @@ def test_threads_end_when_a_search_fails(small, monkeypatch):
 
     monkeypatch.setattr(candidates_gpu.GpuQueryBatch, "add", fails)
     with pytest.raises(ZeroDivisionError):
-        choosing.select_candidates((0, 0, 40), 0, emb, queries, 3)
+        choosing.select_candidates(((0, 0, 40),), 0, emb, queries, 3)
     assert set(threading.enumerate()) <= before and len(row_cache.cached_rows) == 0

@@ -255,7 +255,7 @@ def test_rows_that_repeat_do_not_pile_up(tmp_path):
     embeddings = ld.open_embeddings(tmp_path / "x_0.npy", model=ld.ClipModel(config, weights))
     vectors = rng.normal(size=(8, 32)).astype("f4")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    spans = [(0, at, at + 5_000) for at in range(0, 40_000, 5_000)]
+    spans = [((0, at, at + 5_000),) for at in range(0, 40_000, 5_000)]
     chosen = [select_candidates(span, i, embeddings, vectors, 10) for i, span in enumerate(spans)]
     state = merge(chosen, embeddings, vectors)
     assert max(len(c.pairs) for c in (*chosen, state)) <= 8 * 10 * 8 + 2048
