@@ -11,7 +11,6 @@ from dask.dataframe import methods
 from laion_dask.backend import frame_like, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
-from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.predicate import Predicate
 from laion_dask.predicate.nodes import Constant, In, Name
 from laion_dask.retrieval.exact.pairs import Pairs
@@ -114,7 +113,7 @@ def _fetched_rows(provenance: Provenance, names: Iterable[str], pairs: Pairs):
         inputs: list[tuple] = [
             (
                 scan.and_where(_rows(np.unique(partition_pairs.row))),
-                _with_hits(partitions[n], partition_pairs),
+                partitions[n].of_shards(set(partition_pairs.shard.tolist())),
                 list(frame.columns),
                 partition_pairs,
             )
@@ -129,12 +128,6 @@ def _fetched_rows(provenance: Provenance, names: Iterable[str], pairs: Pairs):
         ]
         tasks = graph.tasks(_pick, inputs)
     return methods.concat(list(graph.compute(*tasks, label="fetch")))
-
-
-def _with_hits(partition: ScanPartition, pairs: Pairs) -> ScanPartition:
-    """The pieces of a partition in whose shards there are hits."""
-    shards = set(pairs.shard.tolist())
-    return ScanPartition(tuple(p for p in partition.pieces if p.shard.index in shards))
 
 
 def _scanned(inputs: tuple, number: int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,6 +83,10 @@ class ScanPartition:
     @property
     def n_rows(self) -> int:
         return sum(piece.n_rows for piece in self.pieces)
+
+    def of_shards(self, numbers: Collection[int]) -> ScanPartition:
+        """The same partition with only the pieces of some shards, given by their numbers."""
+        return ScanPartition(tuple(p for p in self.pieces if p.shard.index in numbers))
 
     @cached_property
     def digest(self) -> str:
