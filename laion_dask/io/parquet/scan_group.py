@@ -13,12 +13,12 @@ import duckdb
 
 from laion_dask.errors import SchemaError
 from laion_dask.io.parquet import scan_duckdb
-from laion_dask.io.parquet.checksum_search import may_have_checksums
 from laion_dask.io.parquet.column_chunks import schema_end
 from laion_dask.io.parquet.footer import check_unchanged
 from laion_dask.io.parquet.scan_piece import (
     columns_to_read,
     must_be_careful,
+    must_verify,
     read_on_cpu,
     typed,
 )
@@ -105,7 +105,7 @@ def _must_be_alone(scan: ScanSpec, shard: Shard) -> bool:
 def _stored_alike(
     scan: ScanSpec, group: Sequence[Piece], footers: Sequence[bytes], names: Sequence[str]
 ) -> Iterator[tuple[int, int]]:
-    """Runs of a group with the same Parquet schema, and without checksums; (start, stop).
+    """Runs of a group with the same Parquet schema and verified checksums; (start, stop).
 
     DuckDB converts other files to the schema of the first one, and bytes to text by escaping them,
     so equal Arrow types do not suffice.
@@ -114,7 +114,7 @@ def _stored_alike(
         yield 0, 1
         return
     columns = columns_to_read(scan, group[0].shard, names)
-    alone = may_have_checksums(group, footers, columns)
+    alone = must_verify(group, footers, columns)
     start, schema = 0, b""
     for at, footer in enumerate(footers):
         if at > start and (alone[at] or alone[start] or not footer.startswith(schema)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import duckdb
@@ -75,7 +75,10 @@ def read_on_cpu(
         The footer of the shard.
     """
     try:
-        careful = must_be_careful(scan, piece.shard) or _must_verify(scan, piece, names, footer)
+        careful = must_be_careful(scan, piece.shard)
+        if not careful:
+            columns = columns_to_read(scan, piece.shard, names)
+            (careful,) = must_verify([piece], [footer], columns)
         result = _read_carefully(scan, piece, names) if careful else query(scan, [piece], names)
     except duckdb.Error as error:
         if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
@@ -119,17 +122,22 @@ def must_be_careful(scan: ScanSpec, shard: Shard) -> bool:
     return False
 
 
-def _must_verify(scan: ScanSpec, piece: Piece, names: list[str], footer: bytes) -> bool:
-    """Whether the careful reader must verify checksums while it reads.
+def must_verify(
+    pieces: Sequence[Piece], footers: Sequence[bytes], columns: list[str]
+) -> list[bool]:
+    """Whether the careful reader must verify checksums of some columns while it reads each piece.
 
     The checksums of a local shard are verified here, which leaves its pages in the page cache
     for DuckDB; from a store they would have to be read twice.
     """
-    if len(footer) > _LARGE_FOOTER:
-        return True
-    columns = columns_to_read(scan, piece.shard, names)
-    if not any(may_have_checksums([piece], [footer], columns)):
-        return False
+    unclear = may_have_checksums(pieces, footers, columns)
+    return [
+        len(footer) > _LARGE_FOOTER or (maybe and _is_unverified(piece, footer, columns))
+        for piece, footer, maybe in zip(pieces, footers, unclear, strict=True)
+    ]
+
+
+def _is_unverified(piece: Piece, footer: bytes, columns: list[str]) -> bool:
     chunks = chunks_of(piece, footer, columns)
     if "://" in piece.shard.path:
         return page_checksums.have_checksums(piece.shard.path, chunks)

@@ -14,7 +14,7 @@ from support.shard_groups import FOLDERS, bits, by_hand, scanned, shard, write_f
 
 import laion_dask as ld
 from laion_dask.errors import SchemaError, ShardError
-from laion_dask.io.parquet import duckdb_connection, scan_group
+from laion_dask.io.parquet import duckdb_connection, scan_group, scan_piece
 from laion_dask.io.parquet.read_shards import read_shards
 
 HERE = {"scheduler": "sync"}
@@ -283,10 +283,10 @@ def test_a_shard_with_a_large_footer_is_read_alone(tmp_path, queries, monkeypatc
     shards = [(shard(i, 40), {"row_group_size": 1} if i == 1 else {}) for i in range(4)]
     paths = write_folder(tmp_path / "d", shards)
     sizes = [pq.read_metadata(path).serialized_size for path in paths]
-    monkeypatch.setattr(scan_group, "_MAX_FOOTER", sizes[1] - 1)
+    monkeypatch.setattr(scan_piece, "_LARGE_FOOTER", sizes[1] - 1)
     frame = read_combined(paths)
     assert len(frame.compute(**HERE)) == 160
-    assert [len(files) for files in queries] == [1, 1, 2]
+    assert [len(files) for files in queries] == [1, 2]
     same(paths)
 
 
