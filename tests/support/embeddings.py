@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from laion_dask.frame.provenance import Provenance
-from laion_dask.io.embeddings import row_ids, vector_blocks
+from laion_dask.io.embeddings import row_ids
 
 
 def pair(embeddings, frame):
@@ -18,5 +18,4 @@ def parquet_column(array, type_, nulls=()):
 
 def set_block_rows(monkeypatch, rows: int) -> None:
     """Read vectors in blocks of so many rows."""
-    for module in (row_ids, vector_blocks):
-        monkeypatch.setattr(module, "BLOCK", rows)
+    monkeypatch.setattr(row_ids, "BLOCK", rows)
