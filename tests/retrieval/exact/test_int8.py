@@ -110,6 +110,6 @@ def test_only_many_queries_are_multiplied_in_int8(small, m, monkeypatch):
     used = []
     monkeypatch.setattr(int8_batch.Int8QueryBatch, "add", lambda *arguments: used.append(1))
     queries = unit_rows(vectors(m, seed=5)).astype("float32")
-    choosing.select_candidates((0, 0, 5), 0, pair(emb, frame), queries, 3)
+    choosing.select_candidates(((0, 0, 5),), 0, pair(emb, frame), queries, 3)
     assert bool(used) == (m > 1)
     assert not int8_batch.uses_int8(1000, 6)
