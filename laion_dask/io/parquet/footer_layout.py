@@ -194,11 +194,6 @@ def _walked(
         n_groups, stored = used_groups, used_chunks
 
 
-def is_compiled() -> bool:
-    """Whether this process has loaded the compiled reader already."""
-    return bool(_ready)
-
-
 def layout_of(footer: bytes) -> FooterLayout:
     """The row groups and column chunks of one footer.
 
