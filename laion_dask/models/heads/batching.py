@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from laion_dask.numerics.dot_products import squares
+
 
 def as_array(x) -> np.ndarray:
     """Convert to an array; a tensor is copied to main memory, as NumPy has no bfloat16."""
@@ -49,12 +51,11 @@ def filled(rows, n: int):
     import torch
 
     if isinstance(rows, np.ndarray):
-        # Through a tensor of the same dtype: NumPy's own conversion of float16 is twenty times
-        # slower than torch's, and torch does not accept read-only memory.
-        filled = torch.empty((n, rows.shape[1]), dtype=getattr(torch, rows.dtype.name))
-        filled.numpy()[: len(rows)] = rows
+        native = np.require(rows, rows.dtype.newbyteorder("="), ["C", "A"])
+        filled = torch.empty((n, rows.shape[1]))
+        filled[: len(rows)].copy_(torch.from_dlpack(native))  # NumPy converts float16 slowly
         filled[len(rows) :] = 0
-        return filled.float()
+        return filled
     rows = rows.float()
     return torch.cat([rows, rows.new_zeros((n - len(rows), rows.shape[1]))])
 
@@ -83,6 +84,15 @@ def moved(state, device):
     if isinstance(state, (list, tuple)):
         return type(state)(moved(part, device) for part in state)
     return state
+
+
+def stored_lengths(x: np.ndarray, n: int):
+    """Lengths of rows of an array as stored, padded with zeros, (n,) float64 tensor."""
+    import torch
+
+    length = np.zeros(n)
+    np.sqrt(squares(x), out=length[: len(x)])
+    return torch.from_numpy(length)
 
 
 def lengths(rows):

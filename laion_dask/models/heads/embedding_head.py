@@ -22,6 +22,7 @@ from laion_dask.models.heads.batching import (
     padded,
     rows_of,
     scale_extreme_rows,
+    stored_lengths,
 )
 from laion_dask.models.same_space import check_same_space
 from laion_dask.models.vectors import Vectors
@@ -224,9 +225,10 @@ class EmbeddingHead(Head):
 
     def _block(self, rows: np.ndarray, state) -> np.ndarray:
         """Scores of at most ``block`` rows of an array."""
-        n = len(rows)
-        rows = filled(rows, self.block)
-        length = lengths(rows)
+        x, n = rows, len(rows)
+        rows = filled(x, self.block)
+        is_stored = x.dtype in (np.float16, np.float32)
+        length = stored_lengths(x, self.block) if is_stored else lengths(rows)
         if self.scales:
             scale_extreme_rows(rows, length)
         return self._valid_scores(self._scores(rows, length, state), length)[:n].numpy()
