@@ -99,12 +99,15 @@ class FooterLayout:
             tuple(read_list(self.content, at)) for at in self._positions[first, 0].tolist()
         )
 
-    def extremes(self, chunk: int) -> tuple[bytes, ...]:
-        """The smallest and the largest value of a chunk as stored; empty if not recorded."""
-        _, _, low, low_size, high, high_size = self._positions[chunk].tolist()
-        if low < 0 or high < 0:
-            return ()
-        return self.content[low : low + low_size], self.content[high : high + high_size]
+    def extremes(self) -> list[tuple[bytes, ...]]:
+        """The smallest and the largest value of each chunk as stored; empty if not recorded."""
+        content = self.content
+        return [
+            (content[low : low + low_size], content[high : high + high_size])
+            if low >= 0 and high >= 0
+            else ()
+            for _, _, low, low_size, high, high_size in self._positions.tolist()
+        ]
 
 
 def footer_layout(footers: Sequence[bytes]) -> FooterLayout:

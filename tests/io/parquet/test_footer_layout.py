@@ -1,5 +1,6 @@
 """The compiled walk over footers, compared with `column_chunks` and pyarrow."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from support.footers import MAGIC, damaged_copies, footer_of, thrift_struct
 from support.paths import SHARED
 from support.shards import laion_table
 
-from laion_dask.io.parquet.column_chunks import Chunk, column_chunks
+from laion_dask.io.parquet import column_chunks
+from laion_dask.io.parquet.column_chunks import Chunk
 from laion_dask.io.parquet.footer import ARROW_ERRORS
 from laion_dask.io.parquet.footer_layout import footer_layout, layout_of
 from laion_dask.io.parquet.thrift import NotThrift
@@ -19,6 +21,7 @@ GZIP = 2
 
 
 def chunks_of(layout, file=0) -> tuple[Chunk, ...]:
+    extremes = layout.extremes()
     return tuple(
         Chunk(
             int(layout.group[i]),
@@ -28,7 +31,7 @@ def chunks_of(layout, file=0) -> tuple[Chunk, ...]:
             int(layout.n_values[i]),
             int(layout.start[i]),
             None if layout.n_nulls[i] < 0 else int(layout.n_nulls[i]),
-            layout.extremes(i),
+            extremes[i],
         )
         for i in range(layout.first_chunk[file], layout.first_chunk[file + 1])
     )
@@ -36,7 +39,7 @@ def chunks_of(layout, file=0) -> tuple[Chunk, ...]:
 
 def expected(footer: bytes) -> tuple[Chunk, ...] | None:
     try:
-        return column_chunks.__wrapped__(footer)
+        return column_chunks._read(footer)
     except NotThrift:
         return None
 
@@ -49,6 +52,11 @@ def check(footers: list[bytes]) -> int:
         assert bool(together.accepted[i]) == (known is not None), footer
         assert chunks_of(together, i) == (known or ())
         alone = footer_layout([footer])
+        if known is None:
+            with pytest.raises(NotThrift):
+                column_chunks._read_compiled(footer)
+        else:
+            assert column_chunks._read_compiled(footer) == known
         assert chunks_of(alone) == (known or ())
         assert bool(alone.accepted[0]) == bool(together.accepted[i])
         if together.plain[i]:
@@ -196,6 +204,10 @@ def test_many_row_groups():
     n = 100_000
     varint = bytes([n & 127 | 128, n >> 7 & 127 | 128, n >> 14])
     large = footer[:at] + b"\x19\xfc" + varint + group * n + footer[end:]
+    column_chunks.column_chunks.cache_clear()
+    chunks = column_chunks.column_chunks(large)
+    assert len(chunks) == 2 * n
+    assert chunks[-1] == replace(chunks[1], group=n - 1, first_row=n - 1)
     layout = layout_of(large)
     assert len(layout.group) == 2 * n
     assert layout.group_rows.tolist() == [1] * n
