@@ -20,13 +20,14 @@ from laion_dask.io.parquet.footer import read_footers
 from laion_dask.io.parquet.manifest_check import check_footers
 from laion_dask.io.parquet.partitions import partitions_of
 from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import Shard
 from laion_dask.io.parquet.shard_schema import Naming, open_shards
 from laion_dask.io.storage.discovery import PARQUET
 from laion_dask.io.storage.paths import expand
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
 from laion_dask.predicate.clauses import named_columns
-from laion_dask.runtime import graph, workers
+from laion_dask.runtime import garbage_collection, graph, workers
 from laion_dask.schema import PROVENANCE
 from laion_dask.validation import whole_number
 
@@ -121,11 +122,13 @@ def read_shards(
         columns = _names(columns)
     backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
     searched: list[str] = []
-    footers = read_footers(expand(paths, PARQUET, searched))
-    check_footers(footers)
     naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
     filtered = named_columns(where) if isinstance(where, str) else set()
-    shards, types = open_shards(footers, naming, columns, filtered)
+    with garbage_collection.paused():
+        footers = read_footers(expand(paths, PARQUET, searched))
+        check_footers(footers)
+        shards, types = open_shards(footers, naming, columns, filtered)
+        partitions = partitions_of(shards, [footer.row_groups for footer in footers], max_rows)
     types = _check_backend_types(types, backend, columns)
     scan = Scan(
         types=tuple(types.items()),
@@ -133,12 +136,11 @@ def read_shards(
         backend=backend,
         invalid_text=get_option("invalid_text"),
         searched=tuple(searched),
-        half=frozenset(n for s in shards for _, n, t in s.columns if pa.types.is_float16(t)),
+        half=_half_precision(shards),
     )
     if where is not None:
         scan = scan.and_where(parse(where, scan.column_types))
-    row_groups = [footer.row_groups for footer in footers]
-    frame = graph.read(scan, partitions_of(shards, row_groups, max_rows))
+    frame = graph.read(scan, partitions)
     return frame if columns is None else frame[_with_provenance(columns)]
 
 
@@ -154,6 +156,12 @@ def _check_backend_types(
                 f"{argument('columns')}, or read with {argument('backend', 'pandas')}."
             )
     return {name: type_ for name, type_ in types.items() if name not in lost}
+
+
+def _half_precision(shards: Sequence[Shard]) -> frozenset[str]:
+    """The columns that any shard stores as float16; shards of one layout share their columns."""
+    layouts = {id(shard.columns): shard.columns for shard in shards}.values()
+    return frozenset(n for columns in layouts for _, n, t in columns if pa.types.is_float16(t))
 
 
 def _names(columns) -> list[str]:
