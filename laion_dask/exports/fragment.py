@@ -8,6 +8,7 @@ compressed, because there the network limits the speed.
 from __future__ import annotations
 
 import mmap
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -161,7 +162,7 @@ def read_slices(slices: Sequence[Slice], staging: StagingFolder, schema: pa.Sche
             f"{target} lacks rows that workers wrote, so it is not the same folder on every "
             "worker. Name a folder that all workers share."
         ) from error
-    except failures(fs) as error:
+    except (failures(fs), pa.ArrowException) as error:
         raise ExportError(f"{staging.url} could not be read: {reason(error)}.") from error
     order = row_order(_column_wise(tables, pa.schema([f for f in schema if f.name in PROVENANCE])))
     return _column_wise(tables, schema, order, maps)
@@ -188,11 +189,12 @@ def _column_wise(
 
 def _open_local(path: str, maps: list[mmap.mmap]) -> pa.NativeFile:
     with open(path, "rb") as file:
-        if file.seek(0, 2) < _MAPPED_BYTES:
-            file.seek(0)
-            return pa.BufferReader(file.read())
-        maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return pa.BufferReader(pa.py_buffer(maps[-1]))
+        if file.seek(0, os.SEEK_END) >= _MAPPED_BYTES:
+            with suppress(OSError):  # a file system without memory maps
+                maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                return pa.BufferReader(pa.py_buffer(maps[-1]))
+        file.seek(0)
+        return pa.BufferReader(file.read())
 
 
 def _read_stored(fs: fsspec.AbstractFileSystem, folder: str, one: Slice) -> pa.Table:

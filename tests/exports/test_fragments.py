@@ -57,6 +57,25 @@ def test_any_slices_are_read_in_order(tmp_path, monkeypatch, mapped_bytes, batch
     assert len(read_slices([], staging, table.schema)) == 0
 
 
+def test_a_file_system_without_memory_maps(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(fragment, "_MAPPED_BYTES", 0)
+    monkeypatch.setattr(fragment.mmap, "mmap", refuse)
+    table, staging = pa.table({"a": [1, 2, 3]}), StagingFolder(str(tmp_path))
+    written = write_fragment(table, 0, staging, table.schema)["fragment"]
+    assert read_slices([Slice(written.name, 1, 3)], staging, table.schema) == table.slice(1)
+
+
+def test_a_fragment_that_is_not_whole_is_an_export_error(tmp_path):
+    table, staging = pa.table({"a": [1, 2, 3]}), StagingFolder(str(tmp_path))
+    written = write_fragment(table, 0, staging, table.schema)["fragment"]
+    (tmp_path / written.name).write_bytes(b"ARROW1")
+    with pytest.raises(ExportError, match="could not be read"):
+        read_slices([Slice(written.name, 0, 3)], staging, table.schema)
+
+
 def test_a_fragment_written_twice_has_two_names(tmp_path):
     table = pa.table({"a": [1]})
     arguments = table, 0, StagingFolder(str(tmp_path)), table.schema
