@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import dask.dataframe as dd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -72,17 +73,19 @@ def map_with_accounting(
         inputs_of = AccountingInputs.of if must_account else AccountingInputs.where_known
         inputs, columns = inputs_of(provenance), list(provenance.frame.columns)
         arguments = graph.share(args) if share else args
+        counts = [c for c in inputs.collections if _can_join(c, inputs.frame)]
+        separate = [c for c in inputs.collections if not _can_join(c, inputs.frame)]
         per_part = graph.map_numbered(
-            inputs.frame, _on_part, kernel, arguments, columns, meta=empty
+            inputs.frame, _on_part, kernel, arguments, columns, *counts, meta=empty
         )
     else:
         scan, partitions, columns = provenance.optimized_scan
         inputs = AccountingInputs(provenance.frame, sum(p.n_rows for p in partitions))
         on_scan = _OnScan(scan, tuple(columns), kernel, args)
-        per_part = graph.over_partitions(on_scan, partitions, empty)
+        per_part, separate = graph.over_partitions(on_scan, partitions, empty), []
     if combine is not None:
         per_part = graph.reduce(per_part, combine, meta=empty)
-    result, *others = graph.compute(per_part, *inputs.collections, label=label)
+    result, *others = graph.compute(per_part, *separate, label=label)
     return result, inputs.balance(int(result["rows"].sum()), [result, *others])
 
 
@@ -111,11 +114,18 @@ def _on_part(
     kernel: Callable[..., dict[str, Any]],
     args: tuple[Any, ...],
     columns: list[str],
+    *counts: pd.DataFrame,
     partition_info: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     number = (partition_info or {}).get("number", 0)
     table = frame_to_arrow(part[columns])
-    return _one_row(kernel(table, number, *args), table, 0, 0)
+    unscored, rejected = (sum(int(c[name].sum()) for c in counts) for name in COUNTS)
+    return _one_row(kernel(table, number, *args), table, unscored, rejected)
+
+
+def _can_join(counts: dd.DataFrame, frame: dd.DataFrame) -> bool:
+    """Whether a partition's task can also compute some of the counts, so that Dask fuses them."""
+    return counts.npartitions == frame.npartitions and list(counts.columns) == list(COUNTS)
 
 
 def _one_row(row: Mapping[str, Any], table: pa.Table, unscored: int, rejected: int) -> pd.DataFrame:

@@ -101,6 +101,7 @@ from dask.dataframe.dask_expr._merge import (
     Merge,
 )
 from dask.dataframe.dask_expr._reductions import (
+    CustomReduction,
     DropDuplicates,
     NLargest,
     NSmallest,
@@ -142,6 +143,7 @@ __all__ = [
     "CombineFirstAlign",
     "Concat",
     "CumulativeAggregations",
+    "CustomReduction",
     "Diff",
     "Drop",
     "DropDuplicates",

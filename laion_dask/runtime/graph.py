@@ -23,6 +23,8 @@ from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
 from laion_dask.runtime.dask_expressions import (
+    Blockwise,
+    CustomReduction,
     Task,
     _DelayedExpr,
     new_collection,
@@ -196,11 +198,26 @@ def compute(*collections, label: str):
         When the workers that ran a task were lost, or can no longer use their GPU.
     """
     client = waiting_client()
+    if len(collections) == 1 and isinstance(collections[0], dd.DataFrame):
+        collections = (_fused(collections[0]),)
     with brief_interrupts(), lost_workers_named():
         if client is not None:
             return _compute_on(client, collections, label)
         with cancellation.cancelled_on_error(), _shown(label):
             return compute_without_client(*collections)
+
+
+def _fused(collection: dd.DataFrame) -> dd.DataFrame:
+    """The same collection, with one task per partition, which ``dask.compute`` does not see to.
+
+    Unchanged if a step depends on several partitions: Dask may lose its result when it optimizes
+    fused tasks again.
+    """
+    expr = collection.expr
+    below = expr.frame if isinstance(expr, CustomReduction) else expr
+    if all(isinstance(step, (Blockwise, _DelayedExpr)) for step in below.walk()):
+        return collection.optimize()
+    return collection
 
 
 def _shown(label: str):
