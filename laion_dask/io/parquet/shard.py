@@ -12,7 +12,7 @@ import pyarrow as pa
 PROVENANCE_TYPES = {"shard": pa.int32(), "row": pa.int64()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A Parquet file as the reader sees it.
 

@@ -189,3 +189,44 @@ def test_a_metadata_file_is_refused(tmp_path):
 
 def test_no_file():
     assert read_footers([]) == []
+
+
+def test_progress_counts_files(tmp_path, monkeypatch):
+    counts = []
+
+    class Bar:
+        def __init__(self, label, total, progress, unit):
+            self.total, self.unit = total, unit
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            counts.append((self.total, self.unit))
+
+        def update(self, n):
+            counts.append(n)
+
+    monkeypatch.setattr(many_footers, "verb_bar", Bar)
+    paths = [write_shard(tmp_path / f"{i}.parquet", laion_table(3, i)) for i in range(12)]
+    read_footers(paths)
+    assert sum(counts[:-1]) == 12
+    assert counts[-1] == (12, "file")
+
+
+def test_an_interrupt_stops_reading(tmp_path, way, monkeypatch):
+    """Batches that have not started are not read."""
+    read = []
+    original = many_footers._Reader.read
+
+    def interrupted(self, paths):
+        read.append(len(paths))
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        return original(self, paths)
+
+    monkeypatch.setattr(many_footers._Reader, "read", interrupted)
+    path = write_shard(tmp_path / "a.parquet", laion_table(3))
+    with pytest.raises(KeyboardInterrupt):
+        read_footers([path] * 1000)
+    assert len(read) <= 2 + (2 * many_footers.THREADS if way == "threads" else 0)
