@@ -88,10 +88,9 @@ def read_footers(paths: Sequence[str]) -> list[Footer]:
 
 
 def _batches(reader: _Reader, paths: Sequence[str]) -> Iterator[list[Footer]]:
-    began = time.perf_counter()
     if paths:
         yield reader.read(paths[:_TRIAL])
-    slow = time.perf_counter() - began > _SLOW * _TRIAL
+    slow = reader.waited > _SLOW * _TRIAL
     rest = range(_TRIAL, len(paths), _TRIAL if slow else _BATCH)
     if slow and rest:
         n_threads = min(THREADS, len(rest))
@@ -113,6 +112,11 @@ class _Reader:
         Footers whose schemas are shared as well.
     marks : mapping of str to Mark
         The marks of listed files.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds spent on reading files, without parsing those that were read together.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class _Reader:
     ) -> None:
         self._walks = walks
         self._marks, self._tails = marks, TailReader(marks)
+        self.waited = 0.0
         self._by_bytes: dict[tuple[bytes, bytes], Footer] = {}
         self._by_types: dict[tuple, pa.Schema] = {}
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -137,12 +142,17 @@ class _Reader:
         footers: list[Footer] = []
         found: list[Tail] = []
         n_bytes, began = 0, time.time_ns()
-        for path, tail in zip(paths, self._tails.read(paths), strict=True):
+        started = time.perf_counter()
+        tails = self._tails.read(paths)
+        self.waited += time.perf_counter() - started
+        for path, tail in zip(paths, tails, strict=True):
             if tail is None or n_bytes > _BYTES:
                 footers += self._parsed(found, began)
                 found, n_bytes = [], 0
             if tail is None:
+                started = time.perf_counter()
                 footers.append(self._shared(read_footer(path)))
+                self.waited += time.perf_counter() - started
                 if "://" in path:
                     footer_cache.remember(footers[-1], self._marks.get(path))
             else:
