@@ -80,9 +80,9 @@ def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[s
 def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> list[dict]:
     """The targets, with the values reached."""
     ours = speed[OURS]
+    forward = next(v for k, v in stages.items() if k.startswith("forward, laion_dask"))
     exact = _target("cosine to float32 at least 0.9999", cosine[OURS], 0.9999)
     if has_gpu():
-        forward = next(v for k, v in stages.items() if k.startswith("forward, laion_dask"))
         return [
             _target("at least 60 % of the rate of the forward pass", ours / forward, 0.6),
             exact,
@@ -90,6 +90,7 @@ def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> 
     return [
         _target("3.2 x open_clip's loop", ours / speed[LOOP], 3.2),
         _target("1.15 x the same loop under autocast", ours / speed[AUTOCAST], 1.15),
+        _target("0.95 of the rate of the forward pass alone", ours / forward, 0.95),
         exact,
     ]
 

@@ -162,6 +162,31 @@ def ours_nsfw(precision: str) -> Callable[[], Score]:
     return make
 
 
+def products_only() -> Score:
+    """No head: the products of the network's layers in bfloat16, with two threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    torch.set_num_threads(1)
+    shapes = [(DIM, 64), (64, 512), (512, 256), (256, 1)]
+    layers = [torch.ones(BLOCK, *shape[:1]).bfloat16() for shape in shapes]
+    weights = [torch.ones(shape).bfloat16() for shape in shapes]
+
+    def multiply(count: int) -> None:
+        outs = [torch.empty(BLOCK, shape[1], dtype=torch.bfloat16) for shape in shapes]
+        for _ in range(count):
+            for rows, weight, out in zip(layers, weights, outs, strict=True):
+                torch.mm(rows, weight, out=out)
+
+    def run(rows: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(multiply, [-(-len(rows) // BLOCK // CORES)] * CORES))
+        return np.zeros(len(rows), np.float32)
+
+    return run
+
+
 def read_only() -> Score:
     """No head: reads every byte of the file once, with two threads."""
     from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +265,7 @@ HEADS = {
         "onnxruntime, blocks": onnx_blocks,
         "laion_dask float32": ours_nsfw("float32"),
         "laion_dask bfloat16": ours_nsfw("bfloat16"),
+        "products only": products_only,
     },
     "linear": {
         "read only": read_only,

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from carve import HERE, child, cpu_model
 from peers import require
-from search_ways import CORES, WAYS, K
+from search_ways import CORES, LIMITS, WAYS, K
 
-OURS, FLAT, READ = "laion_dask", "faiss IndexFlatIP", "read"
+OURS, FLAT, TORCH, READ = "laion_dask", "faiss IndexFlatIP", "torch", "read"
 PACKAGES = ("laion_dask", "faiss-cpu", "usearch", "numkong", "torch", "numpy", "dask")
 
 
@@ -45,17 +45,20 @@ def medians(runs: dict[str, list[dict]]) -> dict[str, dict[str, float]]:
     }
 
 
-def targets(median: dict[str, dict[str, float]], same: dict[str, dict]) -> list[dict]:
+def targets(runs: dict[str, list[dict]], median: dict, same: dict[str, dict]) -> list[dict]:
     """The targets, with the values reached."""
     ours, flat, read = median[OURS], median[FLAT], median[READ]["one_s"]
+    rounds = zip(runs[OURS], runs[TORCH], strict=True)
+    behind = max(mine["one_s"] / theirs["one_s"] for mine, theirs in rounds)
     return [
         _target("no wrong row: same as IndexFlatIP, except for ties",
                 same[OURS]["different"], at_most=0),
-        _target("one query at most 1.3 x the time to read", ours["one_s"] / read, at_most=1.3),
+        _target("one query at most 1.15 x the time to read", ours["one_s"] / read, at_most=1.15),
+        _target("one query in no round behind torch: greatest ratio", behind, at_most=1.0),
         _target("one query at least 3 x faster than IndexFlatIP",
                 flat["one_s"] / ours["one_s"], at_least=3.0),
-        _target("1,000 queries at least 2.5 x faster than IndexFlatIP",
-                flat["many_s"] / ours["many_s"], at_least=2.5),
+        _target("1,000 queries at least 3.2 x faster than IndexFlatIP",
+                flat["many_s"] / ours["many_s"], at_least=3.2),
     ]  # fmt: skip
 
 
@@ -74,7 +77,7 @@ def table(median: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
         "|---|" + "---:|" * 8,
     ]
     for way, values in median.items():
-        if way == READ:
+        if way in LIMITS:
             continue
         cells = [
             f"**{way}**" if way == OURS else way,
@@ -101,7 +104,9 @@ def report(about: dict, median: dict, same: dict, reached: list[dict]) -> str:
         "",
         f"{about['date']}, {about['cpu']}, {CORES} cores; {versions}. Medians of {about['rounds']} "
         f"rounds, page cache warm. Two threads read all mapped bytes in {read * 1e3:.1f} ms, "
-        f"{rate:.1f} GB/s.",
+        f"{rate:.1f} GB/s. Multiplying blocks of as many rows by 1,000 queries, and nothing else, "
+        f"takes {median['products, bfloat16']['many_s']:.2f} s in bfloat16 and "
+        f"{median['products, int8']['many_s']:.2f} s in int8.",
         "",
         table(median, same),
         "",
@@ -132,7 +137,7 @@ def main() -> int:
     folder = child("search_data.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(list(WAYS), folder, args.rounds, Path(scratch))
-        outputs = [str(Path(scratch) / f"{way}.npz") for way in WAYS if way != READ]
+        outputs = [str(Path(scratch) / f"{way}.npz") for way in WAYS if way not in LIMITS]
         same = child(
             "search_data.py", "compare", folder, str(Path(scratch) / f"{FLAT}.npz"), *outputs
         )
@@ -145,7 +150,7 @@ def main() -> int:
         "bytes": args.rows * 768 * 2,
         "rounds": args.rounds,
     }
-    reached = targets(median, same)
+    reached = targets(runs, median, same)
     text = report(about, median, same, reached)
     print(text)
     name = Path(args.results) / "search"
