@@ -92,7 +92,8 @@ class Int8QueryBatch(QueryBatch):
             kth = np.partition(products[unknown], -self._k, axis=1)[:, -self._k]
             self._low[unknown] = kth * unit[unknown] - error[unknown]
             self._raise_least()
-        products[:, encoded.coarse] = _INT32.max
+        if len(encoded.coarse):
+            products[:, encoded.coarse] = _INT32.max
         cuts = np.clip((self._low - error) / unit - 1, _INT32.min, _INT32.max)
         self._scan(products, np.floor(cuts).astype(np.int32), encoded.rows, shard, rows)
         lower = self._cosines.bound.lower(self._best[:, :1])[:, 0]  # the heaps' least values
@@ -112,7 +113,8 @@ class Int8QueryBatch(QueryBatch):
         product(torch.from_numpy(self._codes), torch.from_numpy(encoded.codes), products)
         result = products.numpy()
         for unusable in (encoded.coarse, encoded.undefined):
-            result[:, unusable] = _INT32.min
+            if len(unusable):
+                result[:, unusable] = _INT32.min
         return result
 
     def _scan(self, products, cuts, unit_rows, shard: int, rows: np.ndarray | range) -> None:
