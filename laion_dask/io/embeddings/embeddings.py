@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Embeddings:
         assert dim is not None  # opening the files has filled it in
         return dim
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         """The widest dtype of the files: ``"float16"`` or ``"float32"``."""
         return max(f.dtype for f in self.files)

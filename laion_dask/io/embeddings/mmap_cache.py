@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -10,9 +12,12 @@ from numpy.lib import format as npy_format
 from laion_dask.io.embeddings.vector_file import VectorFile
 from laion_dask.numerics.dot_products import are_near_one, scales
 
+#: Bytes of vectors that are read into memory instead of being mapped.
+_SMALL = 1 << 18
+
 
 class MappedFile:
-    """A memory-mapped file, and the known scales of its rows.
+    """A memory-mapped file, or a small one in memory, and the known scales of its rows.
 
     Attributes
     ----------
@@ -47,15 +52,18 @@ class MmapCache:
     """Memory maps of local files; the most recently used are kept.
 
     Each page of a new map costs a page fault when it is first touched, several times as slow as
-    reading it. The cache is limited because mapped pages count as memory of the process.
+    reading it. The cache is limited because mapped pages count as memory of the process, and a map
+    as an open file, of which many systems allow 1,024. Small files are read as a whole instead.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._guard = max_bytes, threading.Lock()
+    def __init__(self, max_bytes: int, max_maps: int = 256) -> None:
+        self._max_bytes, self._max_maps, self._guard = max_bytes, max_maps, threading.Lock()
         self._maps: dict[tuple[VectorFile, str], MappedFile] = {}
 
     def get(self, file: VectorFile, state: str) -> MappedFile:
         """The whole local file, whose vectors are not compressed."""
+        if file.n_rows * file.dim * np.dtype(file.dtype).itemsize <= _SMALL:
+            return MappedFile(_read(file), keep_scales=False)
         with self._guard:
             mapped = self._maps.pop((file, state), None)
             if mapped is None:
@@ -63,7 +71,7 @@ class MmapCache:
                 mapped = MappedFile(rows, keep_scales=rows.nbytes <= self._max_bytes)
             self._maps[file, state] = mapped
             size = sum(each.rows.nbytes for each in self._maps.values())
-            while size > self._max_bytes:
+            while size > self._max_bytes or len(self._maps) > max(1, self._max_maps):
                 size -= self._maps.pop(next(iter(self._maps))).rows.nbytes
             return mapped
 
@@ -72,11 +80,36 @@ class MmapCache:
 mapped_files = MmapCache(1 << 31)
 
 
+def _read(file: VectorFile) -> np.ndarray:
+    """The rows of a small file, read into memory."""
+    assert file.offset is not None  # packed files are not mapped
+    with open(file.path, "rb") as source:
+        content = source.read()
+    if file.field is None:
+        _check_header(file, *_npy_header(content[: file.offset]))
+    rows = np.frombuffer(content, file.dtype, file.n_rows * file.dim, file.offset)
+    return np.require(rows, requirements="A").reshape(file.n_rows, file.dim)
+
+
+@lru_cache(maxsize=256)
+def _npy_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape, the order and the dtype in the header of an .npy; many files have equal ones."""
+    source = io.BytesIO(content)
+    version = npy_format.read_magic(source)
+    if version == (1, 0):
+        return npy_format.read_array_header_1_0(source)
+    return npy_format.read_array_header_2_0(source)
+
+
+def _check_header(file: VectorFile, shape: tuple, is_fortran: bool, dtype: np.dtype) -> None:
+    if shape != (file.n_rows, file.dim) or dtype != file.dtype or is_fortran:
+        raise ValueError(f"it is {dtype} of shape {shape} now")
+
+
 def _mapped(file: VectorFile) -> np.ndarray:
     if file.field is None:  # an .npy, whose header can be validated
         array = npy_format.open_memmap(file.path, mode="r")
-        if array.shape != (file.n_rows, file.dim) or array.dtype != file.dtype:
-            raise ValueError(f"it is {array.dtype} of shape {array.shape} now")
+        _check_header(file, array.shape, False, array.dtype)
         return array
     assert file.offset is not None  # packed files are not mapped
     return np.memmap(file.path, file.dtype, "r", file.offset, (file.n_rows, file.dim))

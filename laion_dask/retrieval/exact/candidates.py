@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.backend import gpu_count
-from laion_dask.io.embeddings.row_ids import runs
+from laion_dask.io.embeddings.vector_blocks import scaled_blocks
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.exact import bounded_cosines
 from laion_dask.retrieval.exact.candidates_gpu import select_candidates_on
@@ -85,18 +85,13 @@ def _select_on_cpu(
             cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
             batches.append(CpuQueryBatch(*arguments, cosines, scratch))
     step = ROWS if is_int8 else _rows_at_a_time(len(vectors))
-    searched, unscored, dtype = 0, 0, embeddings.dtype
-    for shard, rows in runs(partition):
-        for at in range(0, len(rows), step):
-            chunk = rows[at : at + step]
-            x, scale = embeddings.read_scaled(shard, chunk)
-            x, n_undefined = x.astype(dtype, copy=False), 0
-            if scale is not None:
-                n_undefined = int(np.count_nonzero(np.isnan(scale)))
-            for batch in batches:
-                cancellation.check()
-                batch.add(x, scale, shard, chunk)
-            searched, unscored = searched + len(chunk) - n_undefined, unscored + n_undefined
+    searched, unscored = 0, 0
+    for x, scale, shard, rows in scaled_blocks(partition, embeddings, step):
+        n_undefined = 0 if scale is None else int(np.count_nonzero(np.isnan(scale)))
+        for batch in batches:
+            cancellation.check()
+            batch.add(x, scale, shard, rows)
+        searched, unscored = searched + len(rows) - n_undefined, unscored + n_undefined
     return join_batches(batches, k, searched, unscored)
 
 
@@ -114,7 +109,7 @@ def _rows_at_a_time(m: int) -> int:
 class CpuQueryBatch(QueryBatch):
     """A query batch whose rows are in main memory."""
 
-    def add(self, x: np.ndarray, scale, shard: int, rows: np.ndarray | range) -> None:
+    def add(self, x: np.ndarray, scale, shard: int | np.ndarray, rows: np.ndarray | range) -> None:
         """Add a block: its rows and their scales, as `compute` accepts them."""
         # With few groups, the k-th best group maximum would say little about the k-th best row.
         group = GROUP

@@ -78,7 +78,7 @@ class Int8QueryBatch(QueryBatch):
         self._low = floor.astype(np.float64)
         self._codes, self._step, self._lost = encode_queries(vectors)
 
-    def add(self, x: np.ndarray, scale, shard: int, rows: np.ndarray | range) -> None:
+    def add(self, x: np.ndarray, scale, shard: int | np.ndarray, rows: np.ndarray | range) -> None:
         """Add a block of rows and their scales, as `GemmCosines.compute` accepts them."""
         if not len(x):
             return
@@ -117,7 +117,9 @@ class Int8QueryBatch(QueryBatch):
                 result[:, unusable] = _INT32.min
         return result
 
-    def _scan(self, products, cuts, unit_rows, shard: int, rows: np.ndarray | range) -> None:
+    def _scan(
+        self, products, cuts, unit_rows, shard: int | np.ndarray, rows: np.ndarray | range
+    ) -> None:
         """Hold the pairs that are possible; update the best cosines."""
         size = max(_FOUND, len(unit_rows))
         found = [

@@ -56,11 +56,17 @@ class QueryBatch:
         """The number of queries."""
         return len(self._vectors)
 
-    def _hold(self, query, position, cosine, shard: int, rows: np.ndarray | range) -> None:
-        """Hold pairs of a query and a position in a block, with their approximate cosines."""
+    def _hold(
+        self, query, position, cosine, shard: int | np.ndarray, rows: np.ndarray | range
+    ) -> None:
+        """Hold pairs of a query and a position in a block, with their approximate cosines.
+
+        ``shard`` is that of the block, or of each of its rows.
+        """
         n = len(query)
         row = position + rows.start if isinstance(rows, range) else rows[position]
-        where = np.full(n, shard, np.int32), row, np.full(n, self._number, np.int32)
+        of_rows = shard[position] if isinstance(shard, np.ndarray) else np.full(n, shard, np.int32)
+        where = of_rows, row, np.full(n, self._number, np.int32)
         self._held.append((Pairs(query, *where), cosine))
         self._n_held += n
         if self._n_held > self._pending:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 
 import fsspec
 import numpy as np
@@ -75,7 +76,38 @@ def test_memory_file_that_went_away(memory, model):
         emb.read(0, [8])
 
 
-def test_local_files_are_mapped(tmp_path, model, monkeypatch):
+@pytest.fixture
+def all_mapped(monkeypatch):
+    """Small files are mapped too."""
+    monkeypatch.setattr(mmap_cache, "_SMALL", 0)
+
+
+def test_small_files_are_read_without_a_map(tmp_path, model, monkeypatch):
+    x = vectors(30)
+    emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
+    monkeypatch.setattr(np, "memmap", lambda *a, **k: pytest.fail("a small file was mapped"))
+    np.testing.assert_array_equal(emb.read(0, [4, 2]), x[[4, 2]])
+    np.testing.assert_array_equal(emb.read(0, range(5, 20)), x[5:20])
+    npy(tmp_path / "new.npy", x.reshape(15, -1))  # as large, but of another shape
+    os.replace(tmp_path / "new.npy", tmp_path / "e_0.npy")
+    with pytest.raises(EmbeddingsError, match="now"):
+        emb.read(0, [4, 2])
+
+
+def test_more_files_than_may_be_open(tmp_path, model, all_mapped):
+    paths = [npy(tmp_path / f"e_{i:03d}.npy", vectors(3, seed=i)) for i in range(400)]
+    emb = ld.open_embeddings(paths, model=model)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, n_open + 300), hard))
+    try:
+        for i in range(400):
+            np.testing.assert_array_equal(emb.read(i, [1]), vectors(3, seed=i)[[1]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_local_files_are_mapped(tmp_path, model, monkeypatch, all_mapped):
     x = vectors(30)
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
     mapped = []
@@ -90,7 +122,7 @@ def test_local_files_are_mapped(tmp_path, model, monkeypatch):
     np.testing.assert_array_equal(emb.read(0, [4, 2]), -x[[4, 2]])
 
 
-def test_few_maps_are_kept(tmp_path, model, monkeypatch):
+def test_few_maps_are_kept(tmp_path, model, monkeypatch, all_mapped):
     x = [vectors(30, seed=i) for i in range(5)]
     for i, array in enumerate(x):
         npy(tmp_path / f"e_{i}.npy", array)
@@ -105,7 +137,7 @@ def test_few_maps_are_kept(tmp_path, model, monkeypatch):
     np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
 
 
-def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
+def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch, all_mapped):
     x = vectors(30)
     x[4], x[5, 2], x[6, 1] = 0, np.nan, np.inf
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
@@ -123,7 +155,7 @@ def test_lengths_of_mapped_rows_are_computed_once(tmp_path, model, monkeypatch):
     np.testing.assert_allclose(emb.read_scaled(0, range(30))[1], wanted / 2, rtol=1e-6)
 
 
-def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch):
+def test_lengths_of_rows_of_length_one_are_not_held(tmp_path, model, monkeypatch, all_mapped):
     x = vectors(30)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     emb = ld.open_embeddings(npy(tmp_path / "e_0.npy", x), model=model)
