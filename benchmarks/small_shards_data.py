@@ -32,7 +32,7 @@ def prepare(folder: str, shards: int, rows: int) -> str:
     drawn, block, at = None, 0, 0
     for number in range(shards):
         if drawn is None or at + rows > len(drawn):
-            drawn, block, at = draw_block(SEED, "laion2B-en", block), block + 1, 0
+            drawn, block, at = draw_block(SEED, "laion2B-multi", block), block + 1, 0
             drawn = drawn if isinstance(drawn, pa.Table) else pa.Table.from_pandas(drawn)
         pq.write_table(drawn.slice(at, rows), out / f"metadata/metadata_{number:05d}.parquet")
         at += rows
