@@ -111,8 +111,9 @@ def _summary_duckdb() -> Run:
                 f"FROM {rows} GROUP BY LANGUAGE"
             ).fetchall()
             connection.sql(
-                f"SELECT {host} AS host, count(*) AS n FROM {rows} GROUP BY host ORDER BY n DESC"
-            ).fetchmany(1000)
+                f"SELECT {host} AS host, count(*) AS n FROM {rows} GROUP BY host "
+                "ORDER BY n DESC LIMIT 1000"
+            ).fetchall()
         return {"rows": n}
 
     return run
@@ -138,7 +139,7 @@ def _search_numpy() -> Run:
             cosines = np.load(path).astype(np.float32) @ query
             best = np.concatenate([best, cosines])
             best = np.partition(best, len(best) - K)[-K:] if len(best) > K else best
-        return {"kth": round(float(best.min()), 4)}
+        return {"kth": round(float(best.min()), 3)}
 
     return run
 
@@ -153,7 +154,7 @@ def _search_laion_dask() -> Run:
         space = ld.EmbeddingSpace("random")
         images = ld.open_embeddings(f"{source}/img_emb", model=space, like=frame)
         hits = frame.laion.search(images, _query(np, source), k=K, columns=[])
-        return {"kth": round(float(hits["query_similarity"].min()), 4)}
+        return {"kth": round(float(hits["query_similarity"].min()), 3)}
 
     return run
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -34,11 +36,20 @@ GPU_WITHOUT_CUDF = "a CUDA device is visible but cuDF is not installed"
 @cache
 def gpu_count() -> int:
     """The number of CUDA devices visible to this process; 0 without torch or a driver."""
-    if importlib.util.find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None or not _has_cuda_driver():
         return 0
-    import torch
+    import torch  # takes a second and 400 MB
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_cuda_driver() -> bool:
+    """Whether the library of NVIDIA's driver, which torch needs, can be loaded."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def why_no_cudf() -> str:
