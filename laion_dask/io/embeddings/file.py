@@ -5,6 +5,7 @@ Only the requested rows are read. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -137,6 +138,11 @@ class EmbeddingFile:
 
 
 def _changed(path: str, error: BaseException) -> EmbeddingsError:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return EmbeddingsError(
+            f"{path} cannot be opened, because this process may not open more files ({error}). "
+            "Raise the limit, with ulimit -n on Linux and macOS, and start again."
+        )
     return EmbeddingsError(f"{path} has changed or can no longer be read: {error}. Open it again.")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import io
+import sys
 import threading
 from functools import lru_cache
 
@@ -14,6 +17,7 @@ from laion_dask.numerics.dot_products import are_near_one, scales
 
 #: Bytes of vectors that are read into memory instead of being mapped.
 _SMALL = 1 << 18
+_MAX_MAPS = 256
 
 
 class MappedFile:
@@ -53,11 +57,12 @@ class MmapCache:
 
     Each page of a new map costs a page fault when it is first touched, several times as slow as
     reading it. The cache is limited because mapped pages count as memory of the process, and a map
-    as an open file, of which many systems allow 1,024. Small files are read as a whole instead.
+    as an open file, of which many systems allow 256 or 1,024. Small files are read as a whole
+    instead.
     """
 
-    def __init__(self, max_bytes: int, max_maps: int = 256) -> None:
-        self._max_bytes, self._max_maps, self._guard = max_bytes, max_maps, threading.Lock()
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._guard = max_bytes, threading.Lock()
         self._maps: dict[tuple[VectorFile, str], MappedFile] = {}
 
     def get(self, file: VectorFile, state: str) -> MappedFile:
@@ -67,13 +72,34 @@ class MmapCache:
         with self._guard:
             mapped = self._maps.pop((file, state), None)
             if mapped is None:
-                rows = np.asarray(_mapped(file))  # slicing a memmap is slow
+                rows = np.asarray(self._map(file))  # slicing a memmap is slow
                 mapped = MappedFile(rows, keep_scales=rows.nbytes <= self._max_bytes)
             self._maps[file, state] = mapped
             size = sum(each.rows.nbytes for each in self._maps.values())
-            while size > self._max_bytes or len(self._maps) > max(1, self._max_maps):
+            while size > self._max_bytes or len(self._maps) > _max_maps():
                 size -= self._maps.pop(next(iter(self._maps))).rows.nbytes
             return mapped
+
+    def _map(self, file: VectorFile) -> np.ndarray:
+        """Map a file; if too many are open, close the maps that are cached and try again."""
+        try:
+            return _mapped(file)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            self._maps.clear()
+            gc.collect()
+            return _mapped(file)
+
+
+def _max_maps() -> int:
+    """The number of maps that are kept: at most a quarter of the files that may be open."""
+    if sys.platform == "win32":
+        return _MAX_MAPS
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MAX_MAPS if limit == resource.RLIM_INFINITY else max(1, min(_MAX_MAPS, limit // 4))
 
 
 #: The cache of this process: at most 2 GiB.

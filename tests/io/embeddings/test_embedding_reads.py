@@ -99,7 +99,7 @@ def test_more_files_than_may_be_open(tmp_path, model, all_mapped):
     emb = ld.open_embeddings(paths, model=model)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     n_open = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 100
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, n_open + 300), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, n_open + 120), hard))
     try:
         for i in range(400):
             np.testing.assert_array_equal(emb.read(i, [1]), vectors(3, seed=i)[[1]])
