@@ -223,7 +223,7 @@ def _fused(collection: dd.DataFrame) -> dd.DataFrame:
 def _shown(label: str):
     if not is_watched():
         return nullcontext()
-    return TqdmCallback(tqdm_class=ProgressBar, desc=label, leave=False)
+    return TqdmCallback(tqdm_class=ProgressBar, desc=label, unit="task", leave=False)
 
 
 def _compute_on(client, collections, label: str):
@@ -234,7 +234,10 @@ def _compute_on(client, collections, label: str):
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
     try:
-        with slot_released(), ProgressBar(total=len(futures), desc=label, leave=False) as bar:
+        with (
+            slot_released(),
+            ProgressBar(total=len(futures), desc=label, unit="task", leave=False) as bar,
+        ):
             for _ in as_completed(futures):
                 bar.update()
             return tuple(client.gather(client.compute(persisted)))

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from laion_dask.errors import EmbeddingsError, must_be
+from laion_dask.formatting import counted
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, stored_files
 from laion_dask.io.embeddings.file import EmbeddingFile
 from laion_dask.io.embeddings.pairing import pair_files
@@ -47,7 +48,8 @@ class Embeddings:
 
     def __repr__(self) -> str:
         return (
-            f"Embeddings({len(self):,} x {self.dim} {self.dtype}, {len(self.files)} shards, "
+            f"Embeddings({len(self):,} x {self.dim} {self.dtype}, "
+            f"{counted(len(self.files), 'shard')}, "
             f"{self.model.name})"
         )
 
