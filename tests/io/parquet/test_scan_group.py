@@ -14,6 +14,7 @@ from support.shard_groups import FOLDERS, bits, by_hand, scanned, shard, write_f
 
 import laion_dask as ld
 from laion_dask.errors import SchemaError, ShardError
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet import duckdb_connection, scan_group, scan_piece
 from laion_dask.io.parquet.read_shards import read_shards
 
@@ -298,3 +299,12 @@ def test_selected_partitions_and_shards_that_are_not_consecutive(tmp_path, queri
     part = frame.partitions[1].compute(**HERE)
     assert part["shard"].tolist() == [3] * 3 + [4] * 3 + [5] * 3 and len(queries) == 1
     assert part["url"].tolist() == [f"u{i}-{row}" for i in (3, 4, 5) for row in range(3)]
+
+
+def test_some_shards_of_a_partition(tmp_path, queries):
+    paths = write_folder(tmp_path / "d", [(shard(i), {}) for i in range(6)])
+    scan, (partition,) = Provenance.of(read_combined(paths)).as_read
+    table = scan.read(partition.of_shards({0, 2, 3, 5}), ["url", "shard", "row"]).table
+    assert table["shard"].to_pylist() == [0] * 3 + [2] * 3 + [3] * 3 + [5] * 3
+    assert table["url"].to_pylist() == [f"u{i}-{row}" for i in (0, 2, 3, 5) for row in range(3)]
+    assert [len(files) for files in queries] == [1, 2, 1]
