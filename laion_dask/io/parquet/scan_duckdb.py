@@ -138,7 +138,13 @@ def _as_read(column: str, name: str, stored: pa.DataType) -> str:
 def _comparable(
     expression: str | None, stored: pa.DataType | None, type_: pa.DataType
 ) -> str | None:
-    """A column as the filter sees it: in its common type, NaN as null if that is integer."""
+    """A column as the filter sees it: in its common type, NaN as null if that is integer.
+
+    Bytes are only tested for null. The test is of their length, because DuckDB 2.0 reads a whole
+    row group as null for ``x IS NULL`` if it has a single value besides null and no dictionary.
+    """
+    if expression is not None and family(type_) == "binary":
+        return f"octet_length({expression})"
     if expression is None or stored is None or stored == type_:
         return expression
     if family(stored) == "null":
