@@ -35,7 +35,7 @@ def open(staging: StagingFolder, schema: pa.Schema) -> ParquetWriter:
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
-    """Consecutive rows with one chunk per column, because pages begin anew at each chunk."""
+    """Consecutive rows with one chunk per column, since each chunk would start a new page."""
     for start in range(0, max(1, len(table)), _GROUP_ROWS):
         yield from _halved(table.slice(start, _GROUP_ROWS))
 

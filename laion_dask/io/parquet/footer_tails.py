@@ -90,7 +90,7 @@ class TailReader:
                 self._stores[store] = _async_store(paths[0])
             fs = self._stores[store]
             return nothing if fs is None else self._of_store(fs, paths)
-        except Exception:  # stores raise types of their own
+        except Exception:  # stores raise types of their own; `read_footer` will report the error
             return nothing
 
     def _of_store(self, fs: AsyncFileSystem, paths: Sequence[str]) -> Sequence[Tail | None]:

@@ -46,7 +46,7 @@ def store_mark(info: Mapping) -> Mark | None:
 
 
 def mark_of(path: str) -> Mark | None:
-    """The mark of a local file; None if there is none."""
+    """The mark of a local file; None for an address, or if the file cannot be examined."""
     if "://" in path:
         return None
     try:
