@@ -7,6 +7,7 @@ the graph, of its tasks and of their scheduling: every partition is empty.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import resource
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from dask._task_spec import Task
+from dask.dataframe.dask_expr._expr import Fused
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from distributed import Client, LocalCluster
@@ -48,7 +50,7 @@ class InstantScan(Scan):
     """Reads every partition as empty, without opening a file."""
 
     def __call__(self, partition: ScanPartition, columns: list[str]):
-        return self.meta()[list(columns)]
+        return _empty(self, tuple(columns))
 
     def read(self, partition: ScanPartition, columns: list[str]) -> Read:
         types = dict(self.types)
@@ -57,6 +59,11 @@ class InstantScan(Scan):
 
     def counts(self, partition: ScanPartition) -> tuple[int, int]:
         return 0, 0
+
+
+@functools.cache
+def _empty(scan: Scan, columns: tuple[str, ...]) -> pd.DataFrame:
+    return scan.meta()[list(columns)]
 
 
 def frame_of(n: int) -> dd.DataFrame:
@@ -147,6 +154,21 @@ class GraphMeter:
         self._send(message)
 
 
+class StepMeter:
+    """Counts the steps of the graph that are fused into each task of a partition."""
+
+    def __init__(self) -> None:
+        self.n_steps = 1
+        self._fused = graph._fused
+        graph._fused = self._counted
+
+    def _counted(self, collection):
+        fused = self._fused(collection)
+        groups = [len(step.exprs) for step in fused.expr.walk() if isinstance(step, Fused)]
+        self.n_steps = max([self.n_steps, *groups])
+        return fused
+
+
 def _memory() -> int:
     """Peak memory of this process, which holds client and scheduler."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -163,12 +185,13 @@ def run(way: str, n: int) -> dict:
         WAYS[way](8, f"{out}/first")  # workers import what they need
         meter = Meter()
         cluster.scheduler.add_plugin(meter, name="meter")
-        sent, before = GraphMeter(client), _memory()
+        sent, steps, before = GraphMeter(client), StepMeter(), _memory()
         start = time.perf_counter()
         WAYS[way](n, f"{out}/export")
         wall = time.perf_counter() - start - sent.seconds
         return {
             "tasks": meter.n_tasks,
+            "steps_per_task": steps.n_steps,
             "wall_s": wall,
             "first_s": meter.first - start - sent.seconds,
             "ms_per_task": 1e3 * wall / meter.n_tasks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 
 import dask.dataframe as dd
 
@@ -12,7 +13,7 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import SchemaError, must_be, one_of, parameter
 from laion_dask.exports import formats
 from laion_dask.exports.formats.base import PartWriter
-from laion_dask.exports.fragment import META, write_fragment
+from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import common_schema, part_schema
 from laion_dask.exports.parts import cut, default_rows_per_part, write_parts
@@ -103,23 +104,27 @@ def export(
     with transaction:
         staging = transaction.staging_folder
         writer: PartWriter = formats.load(format).open(staging, schema)
-        written, rows = map_with_accounting(
+        fragments, rows = map_with_accounting(
             provenance,
             write_fragment,
             staging,
             schema,
-            meta=META,
+            combine=_in_order,
             label="export",
             must_account=True,
+            at_once=100,
         )
         assert rows is not None  # must_account
-        fragments = [f for f in written.sort_values("number")["fragment"] if f.rows]
         schema = common_schema(schema, [fragment.schema for fragment in fragments])
         n = rows_per_part or default_rows_per_part(fragments, schema)
         parts = write_parts(cut(fragments, n), writer, staging, schema)
         manifest = build_manifest(provenance, schema, rows, n, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
+
+
+def _in_order(lists: list[list[Fragment]]) -> list[Fragment]:
+    return list(chain.from_iterable(lists))
 
 
 def export_cost(frame: PlannedFrame) -> Cost:

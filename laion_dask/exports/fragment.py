@@ -18,7 +18,6 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
@@ -31,8 +30,6 @@ from laion_dask.io.storage.local_file import failures, file_system
 from laion_dask.runtime.ordered_map import in_order
 from laion_dask.schema import PROVENANCE
 
-#: The columns of the result of `write_fragment`.
-META: dict[str, npt.DTypeLike] = {"number": "int64", "fragment": object}
 #: Rows of a record batch; a reader decompresses whole batches.
 _BATCH_ROWS = 65_536
 #: Bytes of the smallest file that is memory-mapped; the number of maps of a process is limited.
@@ -47,7 +44,7 @@ class Fragment:
     Attributes
     ----------
     name : str
-        The name of its file in the staging folder; empty if the partition has no rows.
+        The name of its file in the staging folder.
     rows : int
     content_bytes : int
         See `laion_dask.exports.row_bytes.content_bytes`; the sum over all columns.
@@ -71,7 +68,7 @@ class Slice:
 
 def write_fragment(
     table: pa.Table, number: int, staging: StagingFolder, schema: pa.Schema
-) -> dict[str, Any]:
+) -> list[Fragment]:
     """Write the rows of one partition, sorted by shard and row, as a fragment.
 
     Parameters
@@ -83,6 +80,11 @@ def write_fragment(
     schema : pyarrow.Schema
         The `part_schema` of the frame.
 
+    Returns
+    -------
+    list of Fragment
+        One fragment; none if the partition has no rows.
+
     Raises
     ------
     SchemaError
@@ -90,15 +92,16 @@ def write_fragment(
     ExportError
         When the fragment cannot be written.
     """
+    if not len(table):
+        return []
     table = conform(table, schema)
     order = row_order(table)
     table = table if order is None else table.take(order)
     # If a task runs twice, nobody writes to a file that is already being read.
-    name = f"fragment-{number:08d}-{uuid.uuid4().hex[:12]}.arrow" if len(table) else ""
-    if name:
-        _write(table, staging, name)
+    name = f"fragment-{number:08d}-{uuid.uuid4().hex[:12]}.arrow"
+    _write(table, staging, name)
     content = sum(map(content_bytes, table.columns))
-    return {"number": number, "fragment": Fragment(name, len(table), content, table.schema)}
+    return [Fragment(name, len(table), content, table.schema)]
 
 
 def row_order(table: pa.Table) -> pa.Array | None:

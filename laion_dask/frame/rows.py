@@ -44,11 +44,16 @@ def rows_of(provenance: Provenance) -> Rows:
     columns = provenance.frame.columns
     if len(columns) and provenance.can_drop_columns:
         provenance = provenance.select(columns[-1:])
-    label = "count rows"
-    _, account = map_with_accounting(provenance, _nothing, meta={}, label=label, must_account=True)
+    _, account = map_with_accounting(
+        provenance, _nothing, combine=_none, label="count rows", must_account=True, at_once=100
+    )
     assert account is not None  # must_account
     return account
 
 
-def _nothing(table: pa.Table, number: int) -> dict[str, object]:
-    return {}
+def _nothing(table: pa.Table, number: int) -> None:
+    """Nothing but the number of rows is of interest."""
+
+
+def _none(values: list[None]) -> None:
+    """Nothing to combine."""

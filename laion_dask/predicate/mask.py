@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
+import pandas as pd
 
 from laion_dask.backend import Column, Frame, column_like, is_cudf
 from laion_dask.predicate.lower_case import lowered
@@ -66,7 +67,9 @@ def certain_and_possible(predicate: Predicate, frame: Frame) -> tuple[Column, Co
     certain, possible : Series of bool
         With the frame's index; never null.
     """
-    return _Masks(frame).of(predicate.root)
+    masks = _Masks(frame).of(predicate.root)
+    certain, possible = (column_like(m, frame) if isinstance(m, np.ndarray) else m for m in masks)
+    return certain, possible
 
 
 class _Masks:
@@ -85,19 +88,19 @@ class _Masks:
                 certain, possible = join(certain, more_certain), join(possible, more_possible)
             return certain, possible
         if isinstance(node, IsNone):
-            missing = ~_known(self.value(node.of))
+            missing = ~_known(_numbers(self.value(node.of)))
             return missing, missing
         result, operands = self.test(node)
         known: Any = True
         for operand in operands:
-            known = known & _known(operand) if _is_series(operand) else known
+            known = known & _known(operand) if _is_column(operand) else known
         result = _filled(result)
         return known & result, ~known | result
 
     def test(self, node: Test) -> tuple[Column, tuple[Value, ...]]:
         """The result for known operands, and the operands."""
         if isinstance(node, Compare):
-            left, right = self.value(node.left), self.value(node.right)
+            left, right = (_numbers(self.value(of)) for of in (node.left, node.right))
             return _compared(_OPS[node.op], left, right), (left, right)
         of = self.value(node.of)
         if isinstance(node, In):
@@ -182,14 +185,29 @@ def _is_series(operand: object) -> TypeGuard[Column]:
     return hasattr(operand, "notna")
 
 
-def _known(series: Column) -> Column:
+def _is_column(operand: object) -> bool:
+    return _is_series(operand) or isinstance(operand, np.ndarray)
+
+
+def _numbers(operand: Value) -> Value:
+    """The array of a pandas column of floats, which compares in a tenth of the column's time."""
+    if isinstance(operand, pd.Series) and operand.dtype in (np.float32, np.float64):
+        return operand.to_numpy()
+    return operand
+
+
+def _known(series: Value) -> Value:
+    if isinstance(series, np.ndarray):
+        return series == series
     mask = series.notna()
     if series.dtype.kind == "f":
         mask = mask & _filled(series == series)
     return mask.astype("bool")
 
 
-def _filled(mask: Column) -> Column:
+def _filled(mask: Value) -> Value:
+    if isinstance(mask, np.ndarray):
+        return mask
     return mask.fillna(False).astype("bool")
 
 

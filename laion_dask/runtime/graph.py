@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import dask
 import dask.dataframe as dd
+import pandas as pd
 from dask import delayed
 from dask.callbacks import Callback
 from dask.delayed import Delayed, unpack_collections
@@ -101,6 +102,31 @@ def share(value: object) -> Delayed:
 def map_numbered(frame: dd.DataFrame, kernel: Callable, *args, meta):
     """``kernel(part, *args, partition_info=…)`` over whole partitions. Lazy."""
     return frame.map_partitions(kernel, *args, meta=meta)
+
+
+def map_to_values(frame: dd.DataFrame, kernel: Callable, *args):
+    """``kernel(part, *args, partition_info=…)``, a value of any kind, for `reduce_values`. Lazy.
+
+    A plain value costs a task half a millisecond less than a frame of one row.
+    """
+    return frame.map_partitions(kernel, *args, meta=_ANY, enforce_metadata=False)
+
+
+def scan_to_values(kernel: Callable, partitions: Sequence):
+    """``kernel(partition, number)``, a value of any kind, for `reduce_values`. Lazy."""
+    return dd.from_map(kernel, list(partitions), range(len(partitions)), meta=_ANY)
+
+
+def reduce_values(values, combine: Callable, *, at_once: int):
+    """A tree reduction: ``combine(at most at_once values, in order)`` returns one. Lazy.
+
+    Values must not be lists, tuples or arrays, which Dask would look into.
+    """
+    return values.reduction(_itself, combine, combine=combine, meta=_ANY, split_every=at_once)
+
+
+def _itself(value):
+    return value
 
 
 def reduce(results: dd.DataFrame, combine: Callable, *, meta):
@@ -198,7 +224,7 @@ def compute(*collections, label: str):
         When the workers that ran a task were lost, or can no longer use their GPU.
     """
     client = waiting_client()
-    if len(collections) == 1 and isinstance(collections[0], dd.DataFrame):
+    if len(collections) == 1 and isinstance(collections[0], (dd.DataFrame, dd.Series)):
         collections = (_fused(collections[0]),)
     with brief_interrupts(), lost_workers_named():
         if client is not None:
@@ -207,7 +233,7 @@ def compute(*collections, label: str):
             return compute_without_client(*collections)
 
 
-def _fused(collection: dd.DataFrame) -> dd.DataFrame:
+def _fused(collection):
     """The same collection, with one task per partition, which ``dask.compute`` does not see to.
 
     Unchanged if a step depends on several partitions: Dask may lose its result when it optimizes
@@ -255,6 +281,9 @@ class _UserComputations(Callback):
     def _finish(self, graph, state, failed: bool) -> None:
         cancellation.end(failed)
 
+
+#: Describes values of any kind to Dask, which takes them for a Series.
+_ANY = pd.Series([], dtype=object)
 
 #: A singleton, since every registered callback is called.
 _users_own = _UserComputations()

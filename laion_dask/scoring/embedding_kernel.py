@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from laion_dask.backend import column_like, device_of
+from laion_dask.backend import column_like, device_of, is_cudf
 from laion_dask.cost import EMBEDDINGS, Cost
 from laion_dask.io.embeddings.row_ids import blocks
 from laion_dask.io.embeddings.vector_blocks import vector_blocks
@@ -71,9 +72,10 @@ def fill_columns(
 
 def score_columns(partition, names: Sequence[str], values: Sequence[np.ndarray | torch.Tensor]):
     """A frame of float32 columns with the partition's index."""
-    return partition[[]].assign(
-        **{n: column_like(v, partition) for n, v in zip(names, values, strict=True)}
-    )
+    columns = dict(zip(names, values, strict=True))
+    if not is_cudf(partition):
+        return pd.DataFrame(columns, index=partition.index, copy=False)
+    return partition[[]].assign(**{n: column_like(v, partition) for n, v in columns.items()})
 
 
 @dataclass(frozen=True)

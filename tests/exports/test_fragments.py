@@ -48,7 +48,7 @@ def test_any_slices_are_read_in_order(tmp_path, monkeypatch, mapped_bytes, batch
     monkeypatch.setattr(fragment, "_BATCH_ROWS", batch_rows)
     table = pa.table({"a": list(range(10)), "b": [None, "x"] * 5})
     staging = StagingFolder(str(tmp_path))
-    one, two = (write_fragment(table, n, staging, table.schema)["fragment"] for n in range(2))
+    one, two = (write_fragment(table, n, staging, table.schema)[0] for n in range(2))
     slices = [Slice(one.name, 2, 7), Slice(two.name, 9, 10), Slice(one.name, 0, 1)]
     got = read_slices(slices, staging, table.schema)
     assert got["a"].to_pylist() == [2, 3, 4, 5, 6, 9, 0]
@@ -64,13 +64,13 @@ def test_a_file_system_without_memory_maps(tmp_path, monkeypatch):
     monkeypatch.setattr(fragment, "_MAPPED_BYTES", 0)
     monkeypatch.setattr(fragment.mmap, "mmap", refuse)
     table, staging = pa.table({"a": [1, 2, 3]}), StagingFolder(str(tmp_path))
-    written = write_fragment(table, 0, staging, table.schema)["fragment"]
+    [written] = write_fragment(table, 0, staging, table.schema)
     assert read_slices([Slice(written.name, 1, 3)], staging, table.schema) == table.slice(1)
 
 
 def test_a_fragment_that_is_not_whole_is_an_export_error(tmp_path):
     table, staging = pa.table({"a": [1, 2, 3]}), StagingFolder(str(tmp_path))
-    written = write_fragment(table, 0, staging, table.schema)["fragment"]
+    [written] = write_fragment(table, 0, staging, table.schema)
     (tmp_path / written.name).write_bytes(b"ARROW1")
     with pytest.raises(ExportError, match="could not be read"):
         read_slices([Slice(written.name, 0, 3)], staging, table.schema)
@@ -79,7 +79,7 @@ def test_a_fragment_that_is_not_whole_is_an_export_error(tmp_path):
 def test_a_fragment_written_twice_has_two_names(tmp_path):
     table = pa.table({"a": [1]})
     arguments = table, 0, StagingFolder(str(tmp_path)), table.schema
-    assert len({write_fragment(*arguments)["fragment"].name for _ in range(2)}) == 2
+    assert len({write_fragment(*arguments)[0].name for _ in range(2)}) == 2
 
 
 def test_a_column_with_values_of_several_types(source, out):

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TypeVar
 
 import dask.dataframe as dd
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -125,17 +124,14 @@ def collect(
     # Keep the frame's order: Dask loses a selection in a different order after `categorize`.
     columns = provenance.frame.columns
     narrow = provenance.select([n for n in columns if n in reads] or columns[-1:])
-    combine = partial(_combine, bound=bound)
-    result, rows = map_with_accounting(
+    return map_with_accounting(
         narrow,
         _chunk,
         bound,
-        meta={"states": object},
-        combine=combine,
+        combine=partial(_combine, bound=bound),
         label=label,
         share=any(measure.is_shared for measure in bound),
     )
-    return result["states"].iloc[0], rows
 
 
 def to_table(
@@ -159,25 +155,19 @@ def to_table(
     return combined
 
 
-def _chunk(arrow: pa.Table, number: int, bound: tuple[Statistic, ...]) -> dict:
+def _chunk(arrow: pa.Table, number: int, bound: tuple[Statistic, ...]) -> tuple:
     partition = Partition(arrow, bound)
     states = []
     for measure in bound:
         cancellation.check()
         states.append(measure.chunk(partition))
-    return {"states": tuple(states)}
+    return tuple(states)
 
 
-def _combine(results: pd.DataFrame, bound: tuple[Statistic, ...]) -> pd.DataFrame:
-    """Combine results: states by each statistic's `combine`, row counts by addition."""
-    if not len(results):  # Dask calls this on no results to infer the meta
-        return results
-    sums = {name: [column.sum()] for name, column in results.items() if name != "states"}
-    by_measure = zip(*results["states"], strict=True)
-    states = tuple(m.combine(list(s)) for m, s in zip(bound, by_measure, strict=True))
-    cell = np.empty(1, object)
-    cell[0] = states
-    return pd.DataFrame({**sums, "states": cell})[list(results.columns)]
+def _combine(results: list[tuple], bound: tuple[Statistic, ...]) -> tuple:
+    """The states of several partitions as one, by each statistic's `combine`."""
+    by_measure = zip(*results, strict=True)
+    return tuple(m.combine(list(states)) for m, states in zip(bound, by_measure, strict=True))
 
 
 def pass_cost(frame: PlannedFrame, measures: Sequence[Statistic], label: str = "") -> Cost:
