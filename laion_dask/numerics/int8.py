@@ -1,4 +1,4 @@
-"""Whether oneDNN multiplies int8 matrices exactly, and twice as fast as bfloat16."""
+"""Whether int8 matrices are multiplied exactly, and twice as fast as bfloat16, and by what."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def multiplies_int8() -> bool:
     except (AttributeError, RuntimeError):  # a torch without the operator
         return False
     return bool(torch.equal(out.double(), values.double() @ values.double().T))
+
+
+@cache
+def compiles_int8() -> bool:
+    """Whether numba can compile AVX-512 VNNI for this CPU, and it is the fastest there is.
+
+    AMX, which oneDNN uses, is several times as fast.
+    """
+    import torch
+    from numba.core.registry import cpu_target
+
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    has_amx = torch.cpu.get_capabilities().get("amx_int8")
+    return "+avx512vnni" in features.split(",") and not has_amx
 
 
 def product(left, right, out) -> None:

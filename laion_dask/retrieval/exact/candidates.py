@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.retrieval.exact import bounded_cosines
 from laion_dask.retrieval.exact.candidates_gpu import select_candidates_on
 from laion_dask.retrieval.exact.int8_batch import ROWS, Int8QueryBatch, uses_int8
+from laion_dask.retrieval.exact.int8_rows import EncodedQueries
 from laion_dask.retrieval.exact.pairs import Candidates
 from laion_dask.retrieval.exact.query_batch import (
     LOWEST,
@@ -63,27 +65,30 @@ def select_candidates(
         if gpu_count():
             candidates = select_candidates_on("cuda", *arguments, state.search)
         elif bounded_cosines.uses_gemv(len(vectors)):
-            candidates = _select_on_cpu(*arguments)
+            candidates = _select_on_cpu(*arguments, state)
         else:  # in a new thread: only new threads are sure to run torch on one thread
             with one_torch_thread(), ThreadPoolExecutor(1) as pool:
-                candidates = pool.submit(cancellation.carried(_select_on_cpu), *arguments).result()
+                candidates = pool.submit(
+                    cancellation.carried(_select_on_cpu), *arguments, state
+                ).result()
     state.add_bounds(number, candidates.lower)
     return candidates
 
 
 def _select_on_cpu(
-    partition, number: int, embeddings, vectors, k: int, floor, scratch
+    partition, number: int, embeddings, vectors, k: int, floor, scratch, state: SearchState
 ) -> Candidates:
     batches: list[CpuQueryBatch | Int8QueryBatch] = []
     is_int8 = uses_int8(len(vectors), vectors.shape[1])
     for at in range(0, len(vectors), QUERIES_PER_BATCH):
         queries = slice(at, at + QUERIES_PER_BATCH)
-        arguments = vectors[queries], number, k, embeddings, floor[queries]
+        arguments = number, k, embeddings, floor[queries]
         if is_int8:
-            batches.append(Int8QueryBatch(*arguments, scratch))
+            encoded = state.once(("encoded", at), partial(EncodedQueries, vectors[queries]))
+            batches.append(Int8QueryBatch(encoded, *arguments, scratch))
         else:
             cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
-            batches.append(CpuQueryBatch(*arguments, cosines, scratch))
+            batches.append(CpuQueryBatch(vectors[queries], *arguments, cosines, scratch))
     step = ROWS if is_int8 else _rows_at_a_time(len(vectors))
     searched, unscored = 0, 0
     for x, scale, shard, rows in scaled_blocks(partition, embeddings, step):

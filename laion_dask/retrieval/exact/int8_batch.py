@@ -2,7 +2,8 @@
 
 A product of codes is exact in int32. It differs from the cosine by what rounding lost, which is
 known: the rows that reach a query's threshold all the same are multiplied in float32 while they
-are still in the cache, and only those that are possible after that are kept.
+are still in the cache, and only those that are possible after that are kept. With AVX-512 VNNI,
+products are compared in registers (`int8_tiles`); with AMX, oneDNN writes them to memory.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laion_dask.numerics.dot_products import NEAR
-from laion_dask.numerics.int8 import multiplies_int8, product
+from laion_dask.numerics.int8 import compiles_int8, multiplies_int8, product
 from laion_dask.retrieval.exact.bounded_cosines import ErrorBound
 from laion_dask.retrieval.exact.int8_rows import (
     ROTATION_ERROR,
+    TILE_QUERIES,
+    TILE_ROWS,
+    EncodedQueries,
     EncodedRows,
-    encode_queries,
     kernel,
 )
 from laion_dask.retrieval.exact.query_batch import QueryBatch
@@ -63,20 +66,18 @@ class Int8QueryBatch(QueryBatch):
 
     def __init__(
         self,
-        vectors: np.ndarray,
+        queries: EncodedQueries,
         number: int,
         k: int,
         embeddings: Embeddings,
         floor: np.ndarray,
         scratch: ScratchPool,
     ) -> None:
-        m, dim = vectors.shape
-        vectors = np.array(vectors, np.float32, order="C")  # writable, as the scan is compiled
-        bounded = Float32Cosines(m, dim)
+        vectors, bounded = queries.vectors, Float32Cosines(*queries.vectors.shape)
         super().__init__(vectors, number, k, embeddings, floor, bounded, scratch)
         #: (m,) float64: a lower bound of each query's k-th best cosine.
         self._low = floor.astype(np.float64)
-        self._codes, self._step, self._lost = encode_queries(vectors)
+        self._queries = queries
 
     def add(self, x: np.ndarray, scale, shard: int | np.ndarray, rows: np.ndarray | range) -> None:
         """Add a block of rows and their scales, as `GemmCosines.compute` accepts them."""
@@ -85,17 +86,18 @@ class Int8QueryBatch(QueryBatch):
         if self._scratch.block is None or self._scratch.block[0] is not x:
             self._scratch.block = x, EncodedRows(x, scale, self._scratch)
         encoded = self._scratch.block[1]
-        error = 1.02 * (self._lost * (1 + encoded.lost) + encoded.lost + NEAR + ROTATION_ERROR)
-        products, unit = self._products(encoded), self._step * encoded.step
+        lost = self._queries.lost
+        error = 1.02 * (lost * (1 + encoded.lost) + encoded.lost + NEAR + ROTATION_ERROR)
+        products, unit = None, self._queries.step * encoded.step
         unknown = np.flatnonzero(np.isneginf(self._low))
         if len(unknown) and len(rows) >= self._k:
+            products = self._products(encoded)
             kth = np.partition(products[unknown], -self._k, axis=1)[:, -self._k]
             self._low[unknown] = kth * unit[unknown] - error[unknown]
             self._raise_least()
-        if len(encoded.coarse):
-            products[:, encoded.coarse] = _INT32.max
-        cuts = np.clip((self._low - error) / unit - 1, _INT32.min, _INT32.max)
-        self._scan(products, np.floor(cuts).astype(np.int32), encoded.rows, shard, rows)
+        cuts = np.floor((self._low - error) / unit - 1)
+        marks = self._marks(encoded, cuts, products)
+        self._scan(marks, encoded.rows, shard, rows)
         lower = self._cosines.bound.lower(self._best[:, :1])[:, 0]  # the heaps' least values
         self._low = np.maximum(self._low, lower)
         self._raise_least()
@@ -108,18 +110,38 @@ class Int8QueryBatch(QueryBatch):
         """The products of all codes, (m, n) int32; least for coarse rows and those undefined."""
         import torch
 
-        m, n = len(self._codes), len(encoded.rows)
+        codes = self._queries.codes
+        m, n = len(codes), len(encoded.rows)
         products = self._scratch.tensor("products", m * n, torch.int32).view(m, n)
-        product(torch.from_numpy(self._codes), torch.from_numpy(encoded.codes), products)
+        product(torch.from_numpy(codes), torch.from_numpy(encoded.codes), products)
         result = products.numpy()
         for unusable in (encoded.coarse, encoded.undefined):
             if len(unusable):
                 result[:, unusable] = _INT32.min
         return result
 
-    def _scan(
-        self, products, cuts, unit_rows, shard: int | np.ndarray, rows: np.ndarray | range
-    ) -> None:
+    def _marks(
+        self, encoded: EncodedRows, cuts: np.ndarray, products: np.ndarray | None
+    ) -> np.ndarray:
+        """The pairs whose product reaches its query's cut, and those of coarse rows; see `scan`."""
+        queries, n_panels = self._queries, -(-len(encoded.rows) // TILE_ROWS)
+        padded = np.full(queries.packed.shape[0] * TILE_QUERIES, _INT32.max, np.int32)
+        marks = self._scratch.array("marks", len(padded) * n_panels, np.uint32)
+        marks = marks.reshape(len(padded), n_panels)
+        if products is None and not compiles_int8():
+            products = self._products(encoded)
+        if products is None:
+            cuts = cuts + queries.raised
+        padded[: len(cuts)] = np.clip(cuts, _INT32.min, _INT32.max)
+        if products is None:
+            kernel("int8_tiles", "mark", encoded.packed(), queries.packed, padded, marks)
+        else:
+            kernel("int8_tiles", "mark_products", products, padded, marks)
+        if len(encoded.coarse):
+            marks |= _bits(encoded.coarse, n_panels)
+        return marks
+
+    def _scan(self, marks, unit_rows, shard: int | np.ndarray, rows: np.ndarray | range) -> None:
         """Hold the pairs that are possible; update the best cosines."""
         size = max(_FOUND, len(unit_rows))
         found = [
@@ -127,8 +149,17 @@ class Int8QueryBatch(QueryBatch):
             for name, dtype in (("query", np.int32), ("position", np.int64), ("cosine", np.float32))
         ]
         at = 0
-        while at < len(products):
-            arguments = cuts, unit_rows, self._vectors, self._threshold, self._best, at, *found
-            n, at = kernel("scan", products, *arguments)
+        while at < len(self):
+            arguments = unit_rows, self._vectors, self._threshold, self._best, at, *found
+            n, at = kernel("int8_kernels", "scan", marks, *arguments)
             query, position, cosine = (values[:n].copy() for values in found)
             self._hold(query, position, cosine, shard, rows)
+
+
+def _bits(positions: np.ndarray, panels: int) -> np.ndarray:
+    """The marks of some rows, (panels,) uint32."""
+    marked = np.zeros(panels * TILE_ROWS, np.uint32)
+    marked[positions] = 1
+    return np.bitwise_or.reduce(
+        marked.reshape(panels, -1) << np.arange(TILE_ROWS, dtype=np.uint32), axis=1
+    )

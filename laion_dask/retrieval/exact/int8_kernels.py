@@ -1,8 +1,7 @@
-"""Compiled loops of the search in int8: rotate and round rows, and scan products.
+"""Compiled loops of the search in int8: rotate and round rows, and scan marked pairs.
 
 All functions are in this file, because numba's disk cache only tracks changes to the file that
-defines a function. Import this module only from `laion_dask.retrieval.exact.int8_rows` and
-`laion_dask.retrieval.exact.int8_batch`.
+defines a function. Import this module only from `laion_dask.retrieval.exact.int8_rows`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from numba import njit
 #: Adding and subtracting it rounds a float32 of at most 2**22 to an integer, half to even.
 _ROUND = np.float32(1.5 * 2**23)
 _MOST = np.float32(127)
-#: Products compared at a time.
-_RUN = 64
+#: Rows that one number of `scan` marks.
+_BITS = 32
 
 
 @njit(nogil=True)
@@ -98,13 +97,13 @@ def _replace_least(heap, value):
     heap[at] = value
 
 
-def scan(products, cuts, rows, queries, least, heaps, first, query, position, cosine):
-    """Find the pairs whose product reaches the query's cut, and whose float32 cosine its least.
+def scan(marks, rows, queries, least, heaps, first, query, position, cosine):
+    """Find the marked pairs whose float32 cosine reaches the query's least.
 
     Parameters
     ----------
-    products : (m, n) int32 array
-    cuts : (m,) int32 array
+    marks : (at least m, panels) uint32 array
+        From `int8_tiles.mark`; bits beyond the last row are ignored.
     rows, queries : (n, dim) and (m, dim) float32 arrays
     least : (m,) float32 array
     heaps : (m, k) float32 array
@@ -120,25 +119,20 @@ def scan(products, cuts, rows, queries, least, heaps, first, query, position, co
         The number of pairs, and the query to continue with: the first one not scanned because its
         pairs might not have fitted into the output.
     """
-    n, found = products.shape[1], 0
-    for i in range(first, products.shape[0]):
+    n, found = rows.shape[0], 0
+    for i in range(first, queries.shape[0]):
         if query.shape[0] - found < n:
             return found, i
-        line, cut, heap = products[i], cuts[i], heaps[i]
-        for start in range(0, n, _RUN):
-            part = line[start : start + _RUN]
-            greatest = np.int32(-(2**31))
-            for j in range(part.shape[0]):
-                greatest = max(greatest, part[j])
-            if greatest < cut:
-                continue
-            for j in range(part.shape[0]):
-                if part[j] < cut:
-                    continue
-                value = _dot(rows[start + j], queries[i])
-                if value >= least[i]:  # not for NaN
-                    query[found], position[found], cosine[found] = i, start + j, value
-                    found += 1
-                    if value > heap[0]:
-                        _replace_least(heap, value)
-    return found, products.shape[0]
+        heap = heaps[i]
+        for panel in range(marks.shape[1]):
+            bits, row = marks[i, panel], panel * _BITS
+            while bits and row < n:
+                if bits & np.uint32(1):
+                    value = _dot(rows[row], queries[i])
+                    if value >= least[i]:  # not for NaN
+                        query[found], position[found], cosine[found] = i, row, value
+                        found += 1
+                        if value > heap[0]:
+                            _replace_least(heap, value)
+                bits, row = bits >> np.uint32(1), row + 1
+    return found, queries.shape[0]

@@ -20,6 +20,8 @@ from laion_dask.numerics.dot_products import are_near_one
 from laion_dask.retrieval.exact.shared_state import ScratchPool
 from laion_dask.runtime.numba_cache import compiled
 
+#: Those of `int8_tiles`, which is imported only where it is used, as it imports numba.
+TILE_ROWS, TILE_QUERIES = 32, 12
 #: Rounds of the rotation divided by 4: an element becomes a sum of at least 256 elements.
 _PAIRS = 2
 #: A row is coarse if rounding moves it further than most by this many parts of ``dim**-0.5``, which
@@ -34,16 +36,16 @@ _compiling = threading.Lock()
 _ready: dict[str, Callable] = {}
 
 
-def kernel(name: str, *arguments):
-    """Call a function of `int8_kernels`. One thread compiles or loads it; the others wait.
+def kernel(module: str, name: str, *arguments):
+    """Call a compiled function of this room. One thread compiles or loads it; the others wait.
 
     Later calls must have arguments of the same types.
     """
     if name not in _ready:
         with _compiling:
             if name not in _ready:
-                module = import_module("laion_dask.retrieval.exact.int8_kernels")  # imports numba
-                _ready[name], answer = compiled(getattr(module, name), *arguments)
+                loops = import_module(f"laion_dask.retrieval.exact.{module}")  # imports numba
+                _ready[name], answer = compiled(getattr(loops, name), *arguments)
                 return answer
     return _ready[name](*arguments)
 
@@ -81,6 +83,19 @@ class EncodedRows:
         if len(self.coarse) > _MOST_COARSE * n:
             scratch.reach *= 1.25
         self.lost = float(distances[~is_coarse].max(initial=0))
+        self._scratch = scratch
+        self._packed: np.ndarray | None = None
+
+    def packed(self) -> np.ndarray:
+        """The codes plus 128 as `int8_tiles.mark` reads them, (panels, dim / 4, any) uint8."""
+        if self._packed is None:
+            n, dim = self.codes.shape
+            shape = -(-n // TILE_ROWS), dim // 4, TILE_ROWS
+            packed = self._scratch.array("packed", shape[0] * shape[1] * shape[2], np.uint32)
+            packed = packed.reshape(shape)
+            kernel("int8_tiles", "pack", self.codes.view(np.uint32), packed)
+            self._packed = packed.view(np.uint8)
+        return self._packed
 
 
 def encode(rows: np.ndarray, factors: np.ndarray, codes: np.ndarray, scratch) -> np.ndarray:
@@ -88,32 +103,50 @@ def encode(rows: np.ndarray, factors: np.ndarray, codes: np.ndarray, scratch) ->
     n, dim = rows.shape
     lost = scratch.array("lost", n)
     buffers = scratch.array("rotated", 2 * dim).reshape(2, dim)
-    kernel("encode", rows, _signs(dim), _PAIRS, factors, codes, lost, buffers)
+    kernel("int8_kernels", "encode", rows, _signs(dim), _PAIRS, factors, codes, lost, buffers)
     # Squares are summed in float32, with an error of up to dim / 2 roundings in the length.
     return lost.astype(np.float64) * (1 + dim * 2.0**-24)
 
 
-def encode_queries(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotate unit queries and round them to int8, each with its own step.
+class EncodedQueries:
+    """Unit queries, and the same rotated and rounded to int8, each with its own step.
 
     Parameters
     ----------
     vectors : (m, dim) float32 array
 
-    Returns
-    -------
-    codes : (m, dim) int8
-    step : (m,) float64
+    Attributes
+    ----------
+    vectors : (m, dim) float32 array
+        Writable, as the compiled loops expect.
+    codes : (m, dim) int8 array
+    step : (m,) float64 array
         The value of one unit of a query's codes.
-    lost : (m,) float64
+    lost : (m,) float64 array
         An upper bound of the distance by which rounding moved it.
+    packed : (tiles, dim / 4, 4 * TILE_QUERIES) int8 array
+        The codes as `int8_tiles.mark` reads them.
+    raised : (m,) int64 array
+        By how much adding 128 to the codes of a row raises its products.
     """
-    rotated = rotate(vectors.astype(np.float64))
-    step = np.maximum(abs(rotated).max(axis=1, initial=0), 1e-30) / 127
-    codes = np.rint(rotated / step[:, None])
-    difference = rotated - codes * step[:, None]
-    lost = 1.001 * np.sqrt((difference * difference).sum(axis=1))
-    return codes.astype(np.int8), step, lost
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors = np.array(vectors, np.float32, order="C")
+        rotated = rotate(vectors.astype(np.float64))
+        self.step = np.maximum(abs(rotated).max(axis=1, initial=0), 1e-30) / 127
+        codes = np.rint(rotated / self.step[:, None])
+        difference = rotated - codes * self.step[:, None]
+        self.lost = 1.001 * np.sqrt((difference * difference).sum(axis=1))
+        self.codes = codes.astype(np.int8)
+        self.raised = 128 * self.codes.sum(axis=1, dtype=np.int64)
+        m, dim = vectors.shape
+        filled = np.zeros((-(-m // TILE_QUERIES) * TILE_QUERIES, dim), np.int8)
+        filled[:m] = self.codes
+        tiles = filled.reshape(-1, TILE_QUERIES, dim // 4, 4).swapaxes(1, 2)
+        self.packed = np.ascontiguousarray(tiles).reshape(len(tiles), dim // 4, -1)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
 
 
 def rotate(vectors: np.ndarray) -> np.ndarray:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
 from laion_dask.retrieval.exact.pairs import k_greatest
+
+#: Bytes of a cache line, which a load of AVX-512 fills.
+_LINE = 64
 
 
 class ScratchPool:
@@ -26,10 +30,10 @@ class ScratchPool:
         self.reach = 5.0
 
     def array(self, name: str, size: int, dtype=np.float32) -> np.ndarray:
-        """An uninitialized array (size,); the same memory for the same name and dtype."""
+        """An uninitialized array (size,), aligned; the same memory for the same name and dtype."""
         buffer = self._held.get((name, dtype))
         if buffer is None or len(buffer) < size:
-            buffer = self._held[name, dtype] = np.empty(size, dtype)
+            buffer = self._held[name, dtype] = _aligned(size, np.dtype(dtype))
         return buffer[:size]
 
     def tensor(self, name: str, size: int, dtype):
@@ -40,6 +44,13 @@ class ScratchPool:
         if buffer is None or len(buffer) < size:
             buffer = self._held[name, dtype] = torch.empty(size, dtype=dtype)
         return buffer[:size]
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """An uninitialized array (size,) that starts at a cache line."""
+    memory = np.empty(size * dtype.itemsize + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
 class SearchState:
@@ -60,6 +71,8 @@ class SearchState:
         self._free: deque[ScratchPool] = deque()
         self._seen: set[int] = set()
         self._lower: np.ndarray | None = None
+        self._making = threading.Lock()
+        self._made: dict[Hashable, Any] = {}
 
     def __reduce__(self):
         return SearchState, ()
@@ -67,6 +80,13 @@ class SearchState:
     def __dask_tokenize__(self):
         # Two searches must never share one, although it arrives empty in another process.
         return ("laion_dask.Together", self.search)
+
+    def once(self, name: Hashable, make: Callable[[], Any]) -> Any:
+        """A value that all tasks of this process share, made by the first to ask for it."""
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
     @contextmanager
     def scratch(self) -> Iterator[ScratchPool]:

@@ -8,10 +8,18 @@ from support.searches import opened, unit_rows
 from support.shards import collection, npy, vectors
 
 from laion_dask.numerics.dot_products import NEAR, scales
-from laion_dask.numerics.int8 import multiplies_int8, product
+from laion_dask.numerics.int8 import compiles_int8, multiplies_int8, product
 from laion_dask.retrieval.exact import candidates as choosing
 from laion_dask.retrieval.exact import int8_batch, int8_rows
-from laion_dask.retrieval.exact.int8_rows import ROTATION_ERROR, EncodedRows, encode_queries, rotate
+from laion_dask.retrieval.exact.int8_rows import (
+    ROTATION_ERROR,
+    TILE_QUERIES,
+    TILE_ROWS,
+    EncodedQueries,
+    EncodedRows,
+    kernel,
+    rotate,
+)
 from laion_dask.retrieval.exact.shared_state import ScratchPool
 
 pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="this CPU multiplies no int8")
@@ -67,9 +75,9 @@ def test_codes_are_as_near_as_they_say(dim, dtype):
     distance = np.linalg.norm(exact - encoded.codes[fine] * encoded.step, axis=1)
     assert (distance <= encoded.lost + ROTATION_ERROR + NEAR).all()
     queries = unit_rows(np.random.default_rng(0).normal(size=(9, dim))).astype(np.float32)
-    codes, step, lost = encode_queries(queries)
-    moved = np.linalg.norm(rotate(queries.astype(np.float64)) - codes * step[:, None], axis=1)
-    assert (moved <= lost).all() and (lost < 0.02).all()
+    rounded = EncodedQueries(queries)
+    moved = rotate(queries.astype(np.float64)) - rounded.codes * rounded.step[:, None]
+    assert (np.linalg.norm(moved, axis=1) <= rounded.lost).all() and (rounded.lost < 0.02).all()
 
 
 def test_a_larger_step_follows_a_block_with_large_elements():
@@ -80,6 +88,36 @@ def test_a_larger_step_follows_a_block_with_large_elements():
         encoded = EncodedRows(x, None, scratch)
         shares.append(len(encoded.coarse) / len(x))
     assert shares[0] > 0.2 and shares[-1] <= 0.01
+
+
+def marked(marks, m, n):
+    """The marks as a boolean matrix (m, n)."""
+    return np.unpackbits(marks.view(np.uint8), axis=1, bitorder="little")[:m, :n].astype(bool)
+
+
+@pytest.mark.skipif(not compiles_int8(), reason="oneDNN multiplies int8 here")
+@pytest.mark.parametrize("m", [1, 12, 13, 40])
+@pytest.mark.parametrize("n", [1, 32, 33, 100])
+def test_marks_are_those_of_the_products(m, n):
+    from laion_dask.retrieval.exact import int8_tiles
+
+    assert (TILE_ROWS, TILE_QUERIES) == (int8_tiles.TILE_ROWS, int8_tiles.TILE_QUERIES)
+    draw = np.random.default_rng(m * n)
+    queries = EncodedQueries(unit_rows(draw.normal(size=(m, 64))).astype(np.float32))
+    x = unit_rows(draw.normal(size=(n, 64))).astype(np.float32)
+    x[0], x[-1] = queries.vectors[0], -queries.vectors[-1]  # the greatest products
+    rows = EncodedRows(x, None, ScratchPool())
+    products = queries.codes.astype(np.int64) @ rows.codes.T
+    cuts = np.array(products[:, n // 2])  # one product of each query is its cut
+    expected = products >= cuts[:, None]
+    panels, padded = -(-n // TILE_ROWS), -(-m // TILE_QUERIES) * TILE_QUERIES
+    marks, limits = np.empty((padded, panels), np.uint32), np.zeros(padded, np.int32)
+    limits[:m] = cuts
+    kernel("int8_tiles", "mark_products", products.astype(np.int32), limits, marks)
+    np.testing.assert_array_equal(marked(marks, m, n), expected)
+    limits[:m] += queries.raised.astype(np.int32)
+    kernel("int8_tiles", "mark", rows.packed(), queries.packed, limits, marks)
+    np.testing.assert_array_equal(marked(marks, m, n), expected)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -98,6 +136,7 @@ def test_the_answer_is_the_same(tmp_path, dtype, k, monkeypatch):
         (choosing, "QUERIES_PER_BATCH", 7),
         (int8_batch, "_FOUND", 1),
         (int8_rows, "_UNUSUAL", 0.0),  # about half of the rows are coarse
+        (int8_batch, "compiles_int8", lambda: False),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, value)
