@@ -11,41 +11,20 @@ library; `carve_data` explains why.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from carve_ways import CORES, WAYS, WHERE
+from carve_ways import WAYS, WHERE
 from peers import require
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 OURS = "laion_dask"
 FASTEST = ("polars", "DuckDB")
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "pandas", "numpy", "laion_dask")
 MEASURES = {"wall_s": "wall s", "cpu_s": "CPU s", "peak_bytes": "peak MB", "import_s": "import s"}
-
-
-def child(script: str, *arguments: str) -> dict | str:
-    """Run a script of this folder with two threads and return the JSON of its last line."""
-    threads = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    completed = subprocess.run(
-        [sys.executable, str(HERE / script), *arguments],
-        env={**os.environ, **dict.fromkeys(threads, str(CORES))},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if completed.returncode:
-        command = f"{script} {' '.join(arguments)}"
-        raise SystemExit(f"{command} failed with exit code {completed.returncode}.")
-    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def measure(ways: list[str], source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:
@@ -79,20 +58,14 @@ def targets(median: dict[str, dict[str, float]]) -> list[dict]:
     """The targets, with the values reached."""
     ours = median[OURS]
     return [
-        _target("CPU at most 1.1 x the better of polars and DuckDB",
+        target("CPU at most 1.1 x the better of polars and DuckDB",
                 ours["cpu_s"] / best_peer(median, "cpu_s", FASTEST), at_most=1.1),
-        _target("CPU of plain dask.dataframe at least 3 x ours",
+        target("CPU of plain dask.dataframe at least 3 x ours",
                 median["dask.dataframe"]["cpu_s"] / ours["cpu_s"], at_least=3.0),
-        _target("peak memory under 600 MB", ours["peak_bytes"] / 1e6, at_most=600.0),
-        _target("peak memory at most 1.5 x that of polars",
+        target("peak memory under 600 MB", ours["peak_bytes"] / 1e6, at_most=600.0),
+        target("peak memory at most 1.5 x that of polars",
                 ours["peak_bytes"] / median["polars"]["peak_bytes"], at_most=1.5),
     ]  # fmt: skip
-
-
-def _target(
-    what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0
-) -> dict:
-    return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
 def table(median: dict[str, dict[str, float]]) -> str:
@@ -109,40 +82,13 @@ def table(median: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def cpu_model() -> str:
-    """The CPU's name, as far as the platform reports it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def conditions(rows: int, kept: int, repeats: int) -> dict:
-    """Hardware, versions and parameters of the run."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "rows": rows,
-        "kept": kept,
-        "repeats": repeats,
-        "where": WHERE,
-    }
-
-
 def report(about: dict, median: dict[str, dict[str, float]], reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         f"# Carve {about['rows']:,} rows, keep {about['kept']:,}",
         "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs; contenders take turns, page cache warm, "
-        "imports excluded; *x best* is the ratio to the best of the others.",
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, page cache "
+        "warm, imports excluded; *x best* is the ratio to the best of the others.",
         "",
         table(median),
         "",
@@ -151,8 +97,7 @@ def report(about: dict, median: dict[str, dict[str, float]], reached: list[dict]
         "All outputs agree row by row.",
         "",
     ]
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -165,7 +110,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="contenders to run"
     )
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -182,18 +127,20 @@ def main() -> int:
         print("Outputs differ:", {Path(o).name: n for o, n in comparison["rows"].items()})
         return 1
     median = medians(runs)
-    about = conditions(args.rows, comparison["rows"][outs[0]], args.repeats)
+    about = conditions(
+        PACKAGES,
+        rows=args.rows,
+        kept=comparison["rows"][outs[0]],
+        repeats=args.repeats,
+        where=WHERE,
+    )
     if set(args.ways) != set(WAYS):
         print(table(median) if OURS not in median or len(median) > 1 else median)
         return 0
     reached = targets(median)
     text = report(about, median, reached)
-    print(text)
-    name = Path(args.results) / f"carve-{args.rows}"
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
     stored = {**about, "medians": median, "targets": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, f"carve-{args.rows}", text, stored)
     return 0
 
 

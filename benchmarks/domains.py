@@ -10,21 +10,17 @@ medians are reported, and the counts are compared.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from carve import child, cpu_model, medians
-from carve_ways import CORES
+from carve import medians
 from domains_ways import TOP, WAYS
 from peers import require
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 OURS = "laion_dask"
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "numba", "tldextract", "laion_dask")
 MOST = 1.1
@@ -74,17 +70,15 @@ def table(median: dict[str, dict[str, float]]) -> str:
 
 def report(about: dict, median: dict, reached: dict) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         f"# The {TOP:,} most frequent domains of {about['rows']:,} rows\n\n"
-        f"{about['date']}, {about['cpu']}, {CORES} cores, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} runs; contenders take turns, page cache warm, imports and "
-        "a first run over one shard excluded.\n\n"
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, page cache "
+        "warm, imports and a first run over one shard excluded.\n\n"
         f"{table(median)}\n\n"
         f"All report the same {TOP:,} domains with the same counts. The others count hosts, of "
         "which each domain has one here; laion_dask looks up the registered domain of each host, "
         "and computes shares, intervals, Gini, Herfindahl and entropy over all domains.\n\n"
-        f"- {'pass' if reached['passed'] else 'FAIL'}: {reached['target']}: {reached['reached']}\n"
+        f"{verdicts([reached])}\n"
     )
 
 
@@ -94,7 +88,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -110,27 +104,10 @@ def main() -> int:
         for way, values in medians(runs).items()
     }
     ratio = median[OURS]["wall_s"] / median["polars"]["wall_s"]
-    reached = {
-        "target": f"wall time at most {MOST} x polars",
-        "reached": round(ratio, 3),
-        "passed": ratio <= MOST,
-    }
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "rows": args.rows,
-        "repeats": args.repeats,
-    }
-    text = report(about, median, reached)
-    print(text)
-    name = Path(args.results) / f"domains-{args.rows}"
-    name.with_suffix(".md").write_text(text)
+    reached = target(f"wall time at most {MOST} x polars", ratio, at_most=MOST)
+    about = conditions(PACKAGES, rows=args.rows, repeats=args.repeats)
     stored = {**about, "medians": median, "target": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, f"domains-{args.rows}", report(about, median, reached), stored)
     return 0
 
 

@@ -11,11 +11,8 @@ be downloaded. This script imports only the standard library; `carve_data` expla
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -23,8 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-CORES = 2
+from reporting import CORES, HERE, RESULTS, conditions, setting, target, verdicts, write
+
 OURS, LOOP, AUTOCAST, PEER = (
     "laion_dask",
     "open_clip loop",
@@ -81,22 +78,18 @@ def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> 
     """The targets, with the values reached."""
     ours = speed[OURS]
     forward = next(v for k, v in stages.items() if k.startswith("forward, laion_dask"))
-    exact = _target("cosine to float32 at least 0.9999", cosine[OURS], 0.9999)
+    exact = target("cosine to float32 at least 0.9999", cosine[OURS], at_least=0.9999)
     if has_gpu():
         return [
-            _target("at least 60 % of the rate of the forward pass", ours / forward, 0.6),
+            target("0.6 of the rate of the forward pass alone", ours / forward, at_least=0.6),
             exact,
         ]
     return [
-        _target("3.2 x open_clip's loop", ours / speed[LOOP], 3.2),
-        _target("1.15 x the same loop under autocast", ours / speed[AUTOCAST], 1.15),
-        _target("0.95 of the rate of the forward pass alone", ours / forward, 0.95),
+        target("3.2 x open_clip's loop", ours / speed[LOOP], at_least=3.2),
+        target("1.15 x the same loop under autocast", ours / speed[AUTOCAST], at_least=1.15),
+        target("0.95 of the rate of the forward pass alone", ours / forward, at_least=0.95),
         exact,
     ]
-
-
-def _target(what: str, value: float, at_least: float) -> dict:
-    return {"target": what, "reached": round(value, 5), "passed": value >= at_least}
 
 
 def table(median: dict[str, dict], speed: dict[str, float], cosine: dict[str, float]) -> str:
@@ -114,41 +107,13 @@ def table(median: dict[str, dict], speed: dict[str, float], cosine: dict[str, fl
     return "\n".join(lines)
 
 
-def cpu_model() -> str:
-    """The CPU's name, as far as the platform reports it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def conditions(args) -> dict:
-    """Hardware, versions and parameters of the run."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": os.cpu_count() if has_gpu() else CORES,
-        "gpu": gpu_name() or None,
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "model": args.model,
-        "images": args.n,
-        "repeats": args.repeats,
-    }
-
-
 def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    where = f"{about['cpu']}, {about['cores']} cores" + (
-        f", {about['gpu']}" if about["gpu"] else ""
-    )
     lines = [
         f"# Embed {about['images']:,} images with {about['model']}",
         "",
-        f"{about['date']}, {where}, Python {about['python']}; {versions}. Medians of "
-        f"{about['repeats']} runs; contenders take turns, loading excluded; random weights.",
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, loading "
+        "excluded; random weights.",
         "",
         rows,
         "",
@@ -157,9 +122,7 @@ def report(about: dict, rows: str, stages: dict, reached: list[dict]) -> str:
         *(f"| {name} | {value:,.0f} |" for name, value in stages.items()),
         "",
     ]
-    lines += [
-        f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}" for t in reached
-    ]
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -176,7 +139,7 @@ def arguments() -> argparse.Namespace:
         "--clip-retrieval", metavar="PYTHON", help="interpreter that has it installed"
     )
     parser.add_argument("--data", default=".bench", help="folder for tars and weights")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -201,15 +164,14 @@ def main() -> int:
         for way, results in runs.items()
     }
     speed = {way: args.n / values["wall_s"] for way, values in median.items()}
-    reached, about = targets(speed, cosine, stages), conditions(args)
+    reached = targets(speed, cosine, stages)
+    cores = (os.cpu_count() if has_gpu() else None) or CORES
+    parameters = {"model": args.model, "images": args.n, "repeats": args.repeats}
+    about = conditions(PACKAGES, cores=cores, gpu=gpu_name() or None, **parameters)
+    name = "embed" if args.model == "ViT-B-32" else f"embed-{args.model}"
     text = report(about, table(median, speed, cosine), stages, reached)
-    print(text)
-    name = Path(args.results) / ("embed" if args.model == "ViT-B-32" else f"embed-{args.model}")
-    name = name.with_name(f"{name.name}-gpu") if has_gpu() else name
-    name.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{name}.md").write_text(text)
     stored = {**about, "medians": median, "cosine": cosine, "stages": stages, "targets": reached}
-    Path(f"{name}.json").write_text(json.dumps({**stored, "runs": runs}, indent=1) + "\n")
+    write(args.results, f"{name}-gpu" if has_gpu() else name, text, {**stored, "runs": runs})
     return 0
 
 

@@ -10,15 +10,13 @@ medians are reported, and the counts that both produce are compared.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
-from carve import child, conditions, medians
+from carve import PACKAGES, medians
 from full_pass_ways import WAYS
 from peers import require
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 #: laion_dask and its peer, with and without the terms in captions.
 PAIRS = {
     "all": ("laion_dask", "polars, by hand"),
@@ -69,18 +67,15 @@ def report(about: dict, median: dict, compared: int) -> tuple[str, list[dict]]:
     reached = []
     for what, (ours, theirs) in PAIRS.items():
         ratio = median[ours]["wall_s"] / median[theirs]["wall_s"]
-        target = f"{what}: at most {AT_MOST} x the time of hand-written polars"
-        reached.append({"target": target, "reached": round(ratio, 3), "passed": ratio <= AT_MOST})
+        text = f"{what}: at most {AT_MOST} x the time of hand-written polars"
+        reached.append(target(text, ratio, at_most=AT_MOST))
     peak = median[PAIRS["all"][0]]["peak_bytes"] / 1e6
-    target = "all: peak memory below 1,000 MB"
-    reached.append({"target": target, "reached": round(peak), "passed": peak <= 1000})
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    reached.append(target("all: peak memory below 1,000 MB", peak, at_most=1000))
     lines = [
         f"# All statistics of captions and metadata over {about['rows']:,} rows",
         "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs; contenders take turns, page cache warm, "
-        "imports excluded.",
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, page cache "
+        "warm, imports excluded.",
         "",
         table(median),
         "",
@@ -88,7 +83,7 @@ def report(about: dict, median: dict, compared: int) -> tuple[str, list[dict]]:
         "ratios, tests, a bootstrap over shards and nPMI, and counts the words that count only "
         "before a noun for a person, which the polars queries skip.",
         "",
-        *(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}" for t in reached),
+        verdicts(reached),
     ]
     return "\n".join(lines) + "\n", reached
 
@@ -99,7 +94,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     require("polars")
     source = child("carve_data.py", "prepare", args.data, str(args.rows))
@@ -108,13 +103,10 @@ def main() -> int:
         print("Counts differ (ours, polars):", differ)
         return 1
     median, compared = medians(runs), len(runs[PAIRS["all"][1]][0]["counts"])
-    about = conditions(args.rows, args.rows, args.repeats)
+    about = conditions(PACKAGES, rows=args.rows, repeats=args.repeats)
     text, reached = report(about, median, compared)
-    print(text)
-    name = Path(args.results) / f"full_pass-{args.rows}"
-    name.with_suffix(".md").write_text(text)
     stored = {**about, "medians": median, "targets": reached}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, f"full_pass-{args.rows}", text, stored)
     return 0
 
 

@@ -10,21 +10,18 @@ medians are reported, and the scores are compared. Requires LAION's published de
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.metadata
 import importlib.util
-import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from carve import child, cpu_model, medians
-from heads_ways import CORES, DIM, HEADS
+from carve import medians
+from heads_ways import DIM, HEADS
 from peers import report_skipped
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "numkong", "onnxruntime", "laion_dask")
 LARGEST_DIFFERENCE = {"laion_dask bfloat16": 0.01, "torch float16": 0.02, "numkong float16": 0.02,
                       "laion_dask float16": 0.02}  # fmt: skip
@@ -71,21 +68,15 @@ def targets(nsfw: dict, linear: dict) -> list[dict]:
     fp32, bf16 = nsfw["laion_dask float32"]["wall_s"], nsfw["laion_dask bfloat16"]["wall_s"]
     fastest = min(linear[way]["wall_s"] for way in linear if way.startswith("laion_dask"))
     return [
-        _target("network: at least 9 x as fast as torch over a whole shard",
+        target("network: at least 9 x as fast as torch over a whole shard",
                 nsfw["torch, whole shard"]["wall_s"] / min(fp32, bf16), at_least=9.0),
-        _target("network in float32: at least 2 x as fast as torch in blocks",
+        target("network in float32: at least 2 x as fast as torch in blocks",
                 nsfw["torch, blocks"]["wall_s"] / fp32, at_least=2.0),
-        _target("network in bfloat16: at least 0.6 of the rate of its products alone",
+        target("network in bfloat16: at least 0.6 of the rate of its products alone",
                 nsfw["products only"]["wall_s"] / bf16, at_least=0.6),
-        _target("linear head: at most 1.25 x the time to read the file",
+        target("linear head: at most 1.25 x the time to read the file",
                 fastest / linear["read only"]["wall_s"], at_most=1.25),
     ]  # fmt: skip
-
-
-def _target(
-    what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0
-) -> dict:
-    return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
 def table(rows: int, median: dict, differs: dict[str, float]) -> str:
@@ -107,32 +98,14 @@ def table(rows: int, median: dict, differs: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def conditions(rows: dict[str, int], repeats: int) -> dict:
-    """Hardware, versions and parameters of the run."""
-    installed = [name for name in PACKAGES if importlib.util.find_spec(name)]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in installed},
-        "rows": rows,
-        "dim": DIM,
-        "repeats": repeats,
-    }
-
-
 def report(about: dict, tables: dict[str, str], reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Heads over embeddings",
         "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs; contenders take turns, page cache warm, "
-        f"imports and weights excluded; rows of {about['dim']} float16 numbers in a memory-mapped "
-        "file.",
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, page cache "
+        f"warm, imports and weights excluded; rows of {about['dim']} float16 numbers in a "
+        "memory-mapped file.",
     ]
     titles = {
         "nsfw": "LAION's NSFW detector for ViT-L-14, including its look-ups",
@@ -141,8 +114,7 @@ def report(about: dict, tables: dict[str, str], reached: list[dict]) -> str:
     for head, text in tables.items():
         lines += ["", f"## {titles[head]}: {about['rows'][head]:,} rows", "", text]
     lines.append("")
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -155,7 +127,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -173,14 +145,10 @@ def main() -> int:
             differs, median[head] = differences(scores, reference[head]), medians(runs)
             tables[head] = table(n, median[head], differs)
             stored[head] = {"medians": median[head], "differs_by": differs, "runs": runs}
-    about, reached = conditions(rows, args.repeats), targets(median["nsfw"], median["linear"])
-    text = report(about, tables, reached)
-    print(text)
-    name = Path(args.results) / f"heads-{args.rows}"
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
+    about = conditions(PACKAGES, rows=rows, dim=DIM, repeats=args.repeats)
+    reached = targets(median["nsfw"], median["linear"])
     stored = {**about, "targets": reached, **stored}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, f"heads-{args.rows}", report(about, tables, reached), stored)
     return 0
 
 

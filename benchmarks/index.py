@@ -10,19 +10,14 @@ memory.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from carve import child, cpu_model
-from carve_ways import CORES
 from peers import require
+from reporting import RESULTS, child, conditions, setting, write
 
-HERE = Path(__file__).parent
 PACKAGES = ("faiss-cpu", "numpy", "torch", "dask", "laion_dask")
 
 
@@ -73,14 +68,12 @@ def table(runs: dict) -> str:
 def report(about: dict, runs: dict) -> str:
     """The Markdown report."""
     built, made = runs["build"], runs["build"]["made"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     peaks = ", ".join(f"{way} {run['peak_bytes'] / 1e6:,.0f} MB" for way, run in runs.items())
     return "\n".join(
         [
             f"# Index of {about['rows']:,} x 768 float16",
             "",
-            f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-            f"{versions}. Single runs, except one query: median of 20.",
+            f"{setting(about)} Single runs, except one query: median of 20.",
             "",
             f"Build time: {built['wall_s']:.1f} s, including the measurement of recall; faiss "
             f"takes {runs['plain']['wall_s']:.1f} s for the same {made['nlist']:,} lists and "
@@ -106,26 +99,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     require("faiss")
     source = child("index_ways.py", "prepare", args.data, str(args.rows))
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(source["folder"], scratch)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "rows": source["rows"],
-    }
-    text = report(about, runs)
-    print(text)
-    target = Path(args.results) / "index"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.with_suffix(".md").write_text(text)
-    target.with_suffix(".json").write_text(json.dumps({**about, "runs": runs}, indent=1) + "\n")
+    about = conditions(PACKAGES, rows=source["rows"])
+    write(args.results, "index", report(about, runs), {**about, "runs": runs})
     return 0
 
 

@@ -10,20 +10,16 @@ medians are reported. The sums of the scores and the numbers of matches are comp
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
-from carve import best_peer, child, cpu_model, medians
-from carve_ways import CORES
+from carve import best_peer, medians
 from join_ways import SCORED, WAYS
 from peers import require
+from reporting import RESULTS, child, conditions, setting, write
 
-HERE = Path(__file__).parent
 OURS, PEERS = "laion_dask", ("polars", "DuckDB")
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "pandas", "numpy", "laion_dask")
 
@@ -61,12 +57,10 @@ def table(median: dict[str, dict[str, float]]) -> str:
 
 def report(about: dict, median: dict) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return (
         f"# Three scores joined to {about['rows']:,} rows by hash\n\n"
-        f"{about['date']}, {about['cpu']}, {CORES} cores, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} runs; contenders take turns, page cache warm, imports and "
-        "a first run over one shard of each side excluded.\n\n"
+        f"{setting(about)} Medians of {about['repeats']} runs; contenders take turns, page cache "
+        "warm, imports and a first run over one shard of each side excluded.\n\n"
         f"{table(median)}\n\n"
         f"{SCORED} in 10 rows have scores; the two sides are in different orders. All contenders "
         "return the same sums and matches. laion_dask also checks for duplicate keys, and keeps "
@@ -81,7 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -93,22 +87,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         runs = measure(source, args.repeats, Path(scratch))
     median = medians(runs)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "rows": args.rows,
-        "repeats": args.repeats,
-    }
-    text = report(about, median)
-    print(text)
-    name = Path(args.results) / f"join-{args.rows}"
-    name.with_suffix(".md").write_text(text)
+    about = conditions(PACKAGES, rows=args.rows, repeats=args.repeats)
     stored = {**about, "medians": median, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, f"join-{args.rows}", report(about, median), stored)
     return 0
 
 

@@ -10,11 +10,9 @@ them.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.metadata
 import importlib.util
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,9 +20,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from carve import cpu_model
 from language_ways import PLANTED, SEED, WAYS
 from peers import report_skipped
+from reporting import RESULTS, conditions, setting, write
 
 HERE = Path(__file__).parent
 MODULES = {"pycld2": "pycld2", "CLD3": "gcld3"}
@@ -120,11 +118,10 @@ def accuracy_table(shares_of: dict[str, dict[str, list[float]]]) -> str:
 
 def report(about: dict, median: dict, labels: dict) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return f"""# The language of {about["captions"]:,} real captions
 
-{about["date"]}, {about["cpu"]}, one core, Python {about["python"]}; {versions}. Medians of
-{about["repeats"]} runs; contenders take turns, imports and the model excluded.
+{setting(about)} Medians of {about["repeats"]} runs; contenders take turns, imports and
+the model excluded.
 
 {speeds(median, labels)}
 
@@ -148,7 +145,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("captions", help="Parquet file with the captions")
     parser.add_argument("--column", default="TEXT", help="column with the captions")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -158,24 +155,12 @@ def main() -> int:
     report_skipped(*MODULES.values())
     with tempfile.TemporaryDirectory() as scratch:
         median, labels = measure(args.captions, args.column, args.repeats, Path(scratch))
-    known = {d.metadata["Name"] for d in importlib.metadata.distributions()}
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES if name in known},
-        "captions": len(labels[OURS][0]),
-        "repeats": args.repeats,
-    }
-    text = report(about, median, labels)
-    print(text)
-    name = Path(args.results) / "language"
-    name.with_suffix(".md").write_text(text)
+    captions = len(labels[OURS][0])
+    about = conditions(PACKAGES, cores=1, captions=captions, repeats=args.repeats)
     tables = {"agreement": agreement(labels), "planted": accuracy(labels)}
     counts = {way: dict(Counter(codes[0]).most_common(20)) for way, codes in labels.items()}
     stored = {**about, "medians": median, "counts": counts, **tables}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, "language", report(about, median, labels), stored)
     return 0
 
 

@@ -11,20 +11,13 @@ LocalCluster of two worker processes of one thread.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
-import platform
 import sys
-from pathlib import Path
 
-from carve import child, cpu_model
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 BARE = "bare Dask graph"
 WAYS = (BARE, "where and export", "statistics", "score and export", "search")
 PACKAGES = ("dask", "distributed", "pandas", "pyarrow", "laion_dask")
-MAX_GRAPH_BYTES, MAX_MS_ABOVE, MAX_MEMORY = 1000, 1.0, 2e9
 
 
 def targets(runs: dict[str, dict[str, dict]]) -> list[dict]:
@@ -39,18 +32,10 @@ def targets(runs: dict[str, dict[str, dict]]) -> list[dict]:
     )
     memory = max(run["memory_bytes"] for run in ours[largest].values())
     return [
-        _target("graph bytes per partition", graph, MAX_GRAPH_BYTES),
-        _target("ms per step above Dask's empty task", above, MAX_MS_ABOVE),
-        _target("GB of client and scheduler together", memory / 1e9, MAX_MEMORY / 1e9),
+        target("at most 1,000 bytes of graph per partition", graph, at_most=1000),
+        target("at most 1 ms per step above Dask's empty task", above, at_most=1),
+        target("at most 2 GB for client and scheduler together", memory / 1e9, at_most=2),
     ]
-
-
-def _target(what: str, value: float, at_most: float) -> dict:
-    return {
-        "target": f"{what} at most {at_most:g}",
-        "reached": round(value, 3),
-        "passed": value <= at_most,
-    }
 
 
 def table(runs: dict[str, dict[str, dict]]) -> str:
@@ -74,20 +59,18 @@ def table(runs: dict[str, dict[str, dict]]) -> str:
 
 def report(about: dict, runs: dict, reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Graphs and tasks on the distributed scheduler",
         "",
-        f"{about['date']}, {about['cpu']}, Python {about['python']}; {versions}. One run each. "
-        "MB: peak memory of the process that holds client and scheduler. A task does the steps of "
-        "Dask's graph that are fused into it, each of which would otherwise be a task; *ms/step "
-        "above* is a task's time above that of an empty task, divided by its steps.",
+        f"{setting(about)} One run each. MB: peak memory of the process that holds client and "
+        "scheduler. A task does the steps of Dask's graph that are fused into it, each of which "
+        "would otherwise be a task; *ms/step above* is a task's time above that of an empty task, "
+        "divided by its steps.",
         "",
         table(runs),
         "",
     ]
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -96,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--partitions", type=int, nargs="+", default=[6_000, 60_000])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     runs: dict[str, dict[str, dict]] = {}
     for n in args.partitions:
@@ -109,21 +92,9 @@ def main() -> int:
     if set(args.ways) != set(WAYS):
         print(table(runs))
         return 0
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    reached = targets(runs)
-    text = report(about, runs, reached)
-    print(text)
-    name = Path(args.results) / "scheduler"
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
-    name.with_suffix(".json").write_text(
-        json.dumps({**about, "targets": reached, "runs": runs}, indent=1) + "\n"
-    )
+    about, reached = conditions(PACKAGES), targets(runs)
+    stored = {**about, "targets": reached, "runs": runs}
+    write(args.results, "scheduler", report(about, runs, reached), stored)
     return 0
 
 

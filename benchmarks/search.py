@@ -10,17 +10,14 @@ faiss-cpu and usearch. This script imports only the standard library; `carve_dat
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import json
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from carve import HERE, child, cpu_model
 from peers import require
-from search_ways import CORES, LIMITS, WAYS, K
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
+from search_ways import LIMITS, WAYS, K
 
 OURS, FLAT, TORCH, READ = "laion_dask", "faiss IndexFlatIP", "torch", "read"
 PACKAGES = ("laion_dask", "faiss-cpu", "usearch", "numkong", "torch", "numpy", "dask")
@@ -51,21 +48,15 @@ def targets(runs: dict[str, list[dict]], median: dict, same: dict[str, dict]) ->
     rounds = zip(runs[OURS], runs[TORCH], strict=True)
     behind = max(mine["one_s"] / theirs["one_s"] for mine, theirs in rounds)
     return [
-        _target("no wrong row: same as IndexFlatIP, except for ties",
+        target("no wrong row: same as IndexFlatIP, except for ties",
                 same[OURS]["different"], at_most=0),
-        _target("one query at most 1.15 x the time to read", ours["one_s"] / read, at_most=1.15),
-        _target("one query in no round behind torch: greatest ratio", behind, at_most=1.0),
-        _target("one query at least 3 x faster than IndexFlatIP",
+        target("one query at most 1.15 x the time to read", ours["one_s"] / read, at_most=1.15),
+        target("one query in no round behind torch: greatest ratio", behind, at_most=1.0),
+        target("one query at least 3 x faster than IndexFlatIP",
                 flat["one_s"] / ours["one_s"], at_least=3.0),
-        _target("1,000 queries at least 3.2 x faster than IndexFlatIP",
+        target("1,000 queries at least 3.2 x faster than IndexFlatIP",
                 flat["many_s"] / ours["many_s"], at_least=3.2),
     ]  # fmt: skip
-
-
-def _target(
-    what: str, value: float, *, at_most: float = float("inf"), at_least: float = 0.0
-) -> dict:
-    return {"target": what, "reached": round(value, 3), "passed": at_least <= value <= at_most}
 
 
 def table(median: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
@@ -96,13 +87,12 @@ def table(median: dict[str, dict[str, float]], same: dict[str, dict]) -> str:
 
 def report(about: dict, median: dict, same: dict, reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     read = median[READ]["one_s"]
     rate = about["bytes"] / read / 1e9
     lines = [
         f"# The {K} nearest of {about['rows']:,} x 768 float16, memory-mapped, in eight shards",
         "",
-        f"{about['date']}, {about['cpu']}, {CORES} cores; {versions}. Medians of {about['rounds']} "
+        f"{setting(about)} Medians of {about['rounds']} "
         f"rounds, page cache warm. Two threads read all mapped bytes in {read * 1e3:.1f} ms, "
         f"{rate:.1f} GB/s. Multiplying blocks of as many rows by 1,000 queries, and nothing else, "
         f"takes {median['products, bfloat16']['many_s']:.2f} s in bfloat16 and "
@@ -115,8 +105,7 @@ def report(about: dict, median: dict, same: dict, reached: list[dict]) -> str:
         "belong to the page cache. *Ready*: the time to open the data or load it into the index.",
         "",
     ]
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +115,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -142,22 +131,11 @@ def main() -> int:
             "search_data.py", "compare", folder, str(Path(scratch) / f"{FLAT}.npz"), *outputs
         )
     median = medians(runs)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "rows": args.rows,
-        "bytes": args.rows * 768 * 2,
-        "rounds": args.rounds,
-    }
+    n_bytes = args.rows * 768 * 2
+    about = conditions(PACKAGES, rows=args.rows, bytes=n_bytes, rounds=args.rounds)
     reached = targets(runs, median, same)
-    text = report(about, median, same, reached)
-    print(text)
-    name = Path(args.results) / "search"
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
     stored = {**about, "medians": median, "same": same, "targets": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, "search", report(about, median, same, reached), stored)
     return 0
 
 

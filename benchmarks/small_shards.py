@@ -10,21 +10,18 @@ medians are reported, and a difference between their answers aborts the run.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from carve import MEASURES, child, cpu_model
-from carve_ways import CORES, WHERE
+from carve import MEASURES, PACKAGES
+from carve_ways import WHERE
 from peers import require
+from reporting import RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 OURS = "laion_dask"
 WAYS = {
     "open": ("polars", "DuckDB", OURS),
@@ -33,7 +30,6 @@ WAYS = {
     "summary": ("polars", "DuckDB", OURS),
     "search": ("numpy", OURS),
 }
-PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "pandas", "numpy", "laion_dask")
 MAX_SECONDS = {"open": 2.0, "open again": 0.3}
 MAX_RATIO, MAX_MB = 1.5, 500
 
@@ -77,18 +73,15 @@ def targets(median: dict[str, dict[str, dict[str, float]]]) -> list[dict]:
     reached = []
     for step, most in MAX_SECONDS.items():
         value = median[step][OURS]["wall_s"]
-        reached.append(_target(f"{step} in {most} s", value, most))
+        reached.append(target(f"{step} in {most} s", value, at_most=most))
     for step in ("filter and export", "summary"):
         peers = [way for way in median[step] if way != OURS]
         best = min(median[step][way]["wall_s"] for way in peers)
         ratio = median[step][OURS]["wall_s"] / best
-        reached.append(_target(f"{step} in {MAX_RATIO} x the better peer", ratio, MAX_RATIO))
+        text = f"{step} in {MAX_RATIO} x the better peer"
+        reached.append(target(text, ratio, at_most=MAX_RATIO))
     peak = max(ways[OURS]["peak_bytes"] for ways in median.values()) / 1e6
-    return [*reached, _target(f"peak memory under {MAX_MB} MB", peak, MAX_MB)]
-
-
-def _target(what: str, value: float, at_most: float) -> dict:
-    return {"target": what, "reached": round(value, 3), "passed": value <= at_most}
+    return [*reached, target(f"peak memory under {MAX_MB} MB", peak, at_most=MAX_MB)]
 
 
 def table(median: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -107,30 +100,12 @@ def table(median: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def conditions(shards: int, rows: int, repeats: int) -> dict:
-    """Hardware, versions and parameters of the run."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "cores": CORES,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "shards": shards,
-        "rows": rows,
-        "repeats": repeats,
-        "where": WHERE,
-    }
-
-
 def report(about: dict, median: dict, reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         f"# {about['shards']:,} shards of {about['rows']:,} rows",
         "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} runs; ways take turns, page cache warm, "
+        f"{setting(about)} Medians of {about['repeats']} runs; ways take turns, page cache warm, "
         "imports excluded.",
         "",
         table(median),
@@ -138,8 +113,7 @@ def report(about: dict, median: dict, reached: list[dict]) -> str:
         f"The filter: `{about['where']}`",
         "",
     ]
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -150,7 +124,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100, help="rows per shard")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", default=".bench", help="folder for the generated shards")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -162,15 +136,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
         runs = measure(source, args.repeats, Path(scratch))
     median = medians(runs)
-    about = conditions(args.shards, args.rows, args.repeats)
+    about = conditions(
+        PACKAGES, shards=args.shards, rows=args.rows, repeats=args.repeats, where=WHERE
+    )
     reached = targets(median)
-    text = report(about, median, reached)
-    print(text)
-    name = Path(args.results) / f"small_shards-{args.shards}x{args.rows}"
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
+    name = f"small_shards-{args.shards}x{args.rows}"
     stored = {**about, "medians": median, "targets": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, name, report(about, median, reached), stored)
     return 0
 
 

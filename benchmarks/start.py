@@ -10,18 +10,16 @@ of all installed packages are dropped from the page cache.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
-from carve import child, conditions
+from carve import PACKAGES
 from peers import require
+from reporting import HERE, RESULTS, child, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 ROOT = HERE.parent
 #: What each contender runs; ``FOLDER`` holds shards.
 WAYS = {
@@ -97,14 +95,12 @@ def measure(folder: str, repeats: int, cold: bool) -> dict[str, dict[str, list[f
 
 def report(about: dict, median: dict[str, dict[str, float]]) -> tuple[str, list[dict]]:
     """The Markdown report, and the targets with the values reached."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [
         "# Time to start",
         "",
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}; "
-        f"{versions}. Medians of {about['repeats']} new processes each; contenders take turns. The "
-        "start of the interpreter is excluded. Cold: the files of all packages were dropped from "
-        "the page cache.",
+        f"{setting(about)} Medians of {about['repeats']} new processes each; contenders take "
+        "turns. The start of the interpreter is excluded. Cold: the files of all packages were "
+        "dropped from the page cache.",
         "",
         "| what | warm s | CPU s | cold s |",
         "|---|---:|---:|---:|",
@@ -114,14 +110,12 @@ def report(about: dict, median: dict[str, dict[str, float]]) -> tuple[str, list[
         lines.append(f"| {way} | {values['warm_s']:.3f} | {values['cpu_s']:.3f} | {cold} |")
     ours = median["import laion_dask"]
     reached = [
-        {"target": f"import laion_dask, {key.removesuffix('_s')}: under {limit} s",
-         "reached": round(ours[key], 3), "passed": ours[key] < limit}
+        target(f"import laion_dask, {key.removesuffix('_s')}: at most {limit} s", ours[key],
+               at_most=limit)
         for key, limit in LIMITS.items()
         if key in ours
     ]  # fmt: skip
-    lines.append("")
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines += ["", verdicts(reached)]
     return "\n".join(lines) + "\n", reached
 
 
@@ -132,7 +126,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--no-cold", action="store_true", help="leave the page cache alone")
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     require("polars")
     folder = child("carve_data.py", "prepare", args.data, str(args.rows))
@@ -141,13 +135,10 @@ def main() -> int:
         way: {key: statistics.median(values) for key, values in of.items()}
         for way, of in runs.items()
     }
-    about = conditions(args.rows, args.rows, args.repeats)
+    about = conditions(PACKAGES, rows=args.rows, repeats=args.repeats)
     text, reached = report(about, median)
-    print(text)
-    name = Path(args.results) / "start"
-    name.with_suffix(".md").write_text(text)
     stored = {**about, "medians": median, "targets": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, "start", text, stored)
     return 0
 
 

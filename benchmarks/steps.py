@@ -213,12 +213,12 @@ def group(which: str, source: str, vectors: str, repeats: int) -> dict:
 
 def report(about: dict, steps: dict) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    from reporting import setting
+
     lines = [
         "# Rates of single steps",
         "",
-        f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. Medians "
-        f"of {about['repeats']} runs, in CPU seconds of one thread.",
+        f"{setting(about)} Medians of {about['repeats']} runs, in CPU seconds of one thread.",
         "",
         "| step | rows | CPU s | rows/s |",
         "|---|---:|---:|---:|",
@@ -235,30 +235,22 @@ def main() -> int:
     if any(os.environ.get(name) != "1" for name in threads):
         os.environ |= dict.fromkeys(threads, "1")
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    from carve import child, conditions
+    from reporting import RESULTS, child, conditions, write
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     source = child("carve_data.py", "prepare", args.data, str(CARVED))
     vectors = child("search_data.py", "prepare", args.data, str(SEARCHED))
     steps = {}
     for which in ("chunks", "verbs"):
         steps |= child("steps.py", "--group", which, source, vectors, str(args.repeats))
-    about = conditions(0, 0, args.repeats)
-    about = {name: about[name] for name in ("date", "cpu", "system", "python", "repeats")}
-    import importlib.metadata
-
-    about |= {"cores": CORES, "versions": {n: importlib.metadata.version(n) for n in PACKAGES}}
+    about = conditions(PACKAGES, cores=CORES, repeats=args.repeats)
     mapped = {name: SEARCHED * 1536 if name in OF_EMBEDDINGS else 0 for name in steps}
-    text = report(about, steps)
-    print(text)
-    target = Path(args.results) / "steps"
-    target.with_suffix(".md").write_text(text)
     stored = {**about, "mapped_bytes": mapped, "steps": steps}
-    target.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, "steps", report(about, steps), stored)
     return 0
 
 

@@ -10,26 +10,22 @@ The matches are compared caption by caption and term by term. See `terms_ways`.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from carve import cpu_model
 from peers import report_skipped, require
+from reporting import HERE, RESULTS, conditions, setting, target, verdicts, write
 
-HERE = Path(__file__).parent
 OURS, LISTS, PLAIN = "laion_dask", "laion_dask, all lists", "laion_dask without LLVM IR"
 PACKAGES = (
     "polars",
@@ -192,19 +188,17 @@ def targets(median: dict[str, dict]) -> list[dict]:
                 continue
             ratio = medians_[OURS]["rate"] / medians_[way]["rate"]
             text = f"{int(n):,} terms: at least {least} x as fast as a {way}"
-            reached.append({"target": text, "reached": round(ratio, 1), "passed": ratio >= least})
+            reached.append(target(text, ratio, at_least=least))
     return reached
 
 
 def report(about: dict, median: dict, differing: dict, reached: list[dict]) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lines = [
         f"# Find terms in captions{': our kernel and libraries' if about['libraries'] else ''}",
         "",
-        f"{about['date']}, {about['cpu']}, one core, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} processes per contender, which take turns; captions per "
-        "CPU second; *imports* includes loading numba's cache.",
+        f"{setting(about)} Medians of {about['repeats']} processes per contender, which take "
+        "turns; captions per CPU second; *imports* includes loading numba's cache.",
     ]
     for n, medians_ in median.items():
         lines += ["", f"## {int(n):,} terms", "", table(medians_)]
@@ -222,8 +216,7 @@ def report(about: dict, median: dict, differing: dict, reached: list[dict]) -> s
             + ", ".join(f"{real[n]} with {int(n):,} terms" for n in COMPARED) + "."
         )  # fmt: skip
     lines.append("")
-    for t in reached:
-        lines.append(f"- {'pass' if t['passed'] else 'FAIL'}: {t['target']}: {t['reached']}")
+    lines.append(verdicts(reached))
     return "\n".join(lines) + "\n"
 
 
@@ -239,7 +232,7 @@ def arguments() -> argparse.Namespace:
         "--captions", help="Parquet file of real captions, for a further comparison"
     )
     parser.add_argument("--column", default="TEXT", help="its column with the captions")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     return parser.parse_args()
 
 
@@ -263,23 +256,10 @@ def main() -> int:
             differing["real"] = differences_on(real, data, scratch)
     median = {n: medians(results) for n, results in runs.items()}
     reached = targets(median)
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_model(),
-        "python": platform.python_version(),
-        "versions": {
-            name: version(name) for name in PACKAGES if find_spec(MODULES.get(name, "numpy"))
-        },
-        "repeats": args.repeats,
-        "libraries": args.libraries,
-    }
-    text = report(about, median, differing, reached)
-    print(text)
-    name = Path(args.results) / ("terms-libraries" if args.libraries else "terms")
-    name.parent.mkdir(parents=True, exist_ok=True)
-    name.with_suffix(".md").write_text(text)
+    about = conditions(PACKAGES, cores=1, repeats=args.repeats, libraries=args.libraries)
+    name = "terms-libraries" if args.libraries else "terms"
     stored = {**about, "medians": median, "different": differing, "targets": reached, "runs": runs}
-    name.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, name, report(about, median, differing, reached), stored)
     return int(any(count for n in ROWS for count in differing[n].values()))
 
 

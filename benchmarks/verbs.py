@@ -93,14 +93,14 @@ def linear(weight, clip, path: str):
 
 def report(about: dict, median: dict) -> str:
     """The Markdown report."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    from reporting import setting
+
     lines = [
         "# Rates of the verbs",
         "",
-        f"{about['date']}, {about['cpu']}, {CORES} cores, Python {about['python']}; {versions}. "
-        f"Medians of {about['repeats']} runs; verbs take turns, page cache warm, imports excluded. "
-        f"{', '.join(TABLES)}: {CARVED:,} rows of ten columns; the others: {SEARCHED:,} rows of "
-        "768 float16 numbers.",
+        f"{setting(about)} Medians of {about['repeats']} runs; verbs take turns, page cache warm, "
+        f"imports excluded. {', '.join(TABLES)}: {CARVED:,} rows of ten columns; the "
+        f"others: {SEARCHED:,} rows of 768 float16 numbers.",
         "",
         "| verb | M rows/s | wall s | CPU s | peak MB |",
         "|---|---:|---:|---:|---:|",
@@ -116,12 +116,12 @@ def report(about: dict, median: dict) -> str:
 
 def main() -> int:
     """Measure and report."""
-    from carve import child, conditions
+    from reporting import RESULTS, child, conditions, write
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data", default=".bench", help="folder for the generated rows")
-    parser.add_argument("--results", default=str(HERE / "results"), help="folder for the results")
+    parser.add_argument("--results", default=RESULTS, help="folder for the results")
     args = parser.parse_args()
     table = Path(child("carve_data.py", "prepare", args.data, str(CARVED))).parent
     vectors = child("search_data.py", "prepare", args.data, str(SEARCHED))
@@ -134,24 +134,15 @@ def main() -> int:
                 if repeat:
                     runs[way].append(result)
                     print(f"{repeat} {way}: {result['wall_s']:.2f} s", file=sys.stderr)
-    about = conditions(0, 0, args.repeats)
-    about = {name: about[name] for name in ("date", "cpu", "cores", "system", "python", "repeats")}
-    import importlib.metadata
-
-    about["versions"] = {name: importlib.metadata.version(name) for name in PACKAGES}
+    about = conditions(PACKAGES, repeats=args.repeats)
     about["rows"] = {way: CARVED if way in TABLES else SEARCHED for way in WAYS}
     about["mapped_bytes"] = {way: 0 if way in TABLES else SEARCHED * 1536 for way in WAYS}
     median = {
         way: {key: statistics.median(run[key] for run in results) for key in results[0]}
         for way, results in runs.items()
     }
-    text = report(about, median)
-    print(text)
-    target = Path(args.results) / "verbs"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.with_suffix(".md").write_text(text)
     stored = {**about, "medians": median, "runs": runs}
-    target.with_suffix(".json").write_text(json.dumps(stored, indent=1) + "\n")
+    write(args.results, "verbs", report(about, median), stored)
     return 0
 
 
