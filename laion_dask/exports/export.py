@@ -23,6 +23,7 @@ from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import check_shard_numbers
+from laion_dask.io.parquet import duckdb_connection
 from laion_dask.validation import whole_number
 
 
@@ -117,6 +118,7 @@ def export(
         assert rows is not None  # must_account
         schema = common_schema(schema, [fragment.schema for fragment in fragments])
         n = rows_per_part or default_rows_per_part(fragments, schema)
+        duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut(fragments, n), writer, staging, schema)
         manifest = build_manifest(provenance, schema, rows, n, seed)
         committed = transaction.commit(parts, writer.finish(parts), manifest)

@@ -19,6 +19,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
@@ -27,6 +28,7 @@ from laion_dask.exports.part_schema import cast_column, conform
 from laion_dask.exports.row_bytes import content_bytes
 from laion_dask.io.storage.atomic_file import reason, write_error
 from laion_dask.io.storage.local_file import failures, file_system
+from laion_dask.memory_pool import POOL
 from laion_dask.runtime.ordered_map import in_order
 from laion_dask.schema import PROVENANCE
 
@@ -96,7 +98,7 @@ def write_fragment(
         return []
     table = conform(table, schema)
     order = row_order(table)
-    table = table if order is None else table.take(order)
+    table = table if order is None else pc.take(table, order, memory_pool=POOL)
     # If a task runs twice, nobody writes to a file that is already being read.
     name = f"fragment-{number:08d}-{uuid.uuid4().hex[:12]}.arrow"
     _write(table, staging, name)
@@ -182,8 +184,8 @@ def _column_wise(
     for field in schema:
         chunks = [c for t in tables for c in cast_column(t[field.name], field).chunks]
         column = pa.chunked_array(chunks, field.type)
-        column = column if order is None else column.take(order)
-        columns.append(pa.table({"": column}).combine_chunks().column(0))
+        column = column if order is None else pc.take(column, order, memory_pool=POOL)
+        columns.append(pa.table({"": column}).combine_chunks(memory_pool=POOL).column(0))
         for mapped in maps:
             if hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
@@ -206,7 +208,7 @@ def _read_stored(fs: fsspec.AbstractFileSystem, folder: str, one: Slice) -> pa.T
 
 
 def _read(open_: Callable[[], Any], one: Slice) -> pa.Table:
-    with pa.ipc.open_file(open_()) as reader:
+    with pa.ipc.open_file(open_(), memory_pool=POOL) as reader:
         return pa.Table.from_batches(_batches(reader, one), reader.schema)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError
+from laion_dask.memory_pool import POOL
 
 
 def part_schema(schema: pa.Schema) -> pa.Schema:
@@ -29,8 +31,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = table[field.name]
         try:
-            column = column.cast(_decoded(column.type))
-            columns.append(column if pa.types.is_null(field.type) else column.cast(field.type))
+            column = pc.cast(column, _decoded(column.type), memory_pool=POOL)
+            if not pa.types.is_null(field.type):
+                column = pc.cast(column, field.type, memory_pool=POOL)
+            columns.append(column)
         except pa.ArrowException as error:
             raise SchemaError(
                 f"Column {field.name!r} should be {field.type} according to the frame's meta, but "
@@ -87,7 +91,7 @@ def cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         When a value cannot be converted exactly.
     """
     try:
-        return column.cast(field.type)
+        return pc.cast(column, field.type, memory_pool=POOL)
     except pa.ArrowException as error:
         raise SchemaError(
             f"Column {field.name!r} is {column.type} in one partition and {field.type} in others: "

@@ -10,6 +10,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.memory_pool import POOL
+
 _OFFSET = 4
 
 
@@ -38,7 +40,7 @@ def content_bytes(column: pa.ChunkedArray) -> int:
     if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):
         column = column.cast(pa.large_binary())
     if _is_text(column.type):
-        return int(pc.sum(pc.binary_length(column)).as_py() or 0)
+        return int(pc.sum(pc.binary_length(column, memory_pool=POOL)).as_py() or 0)
     if pa.types.is_map(type_):
         entries = pa.struct([type_.key_field, type_.item_field])
         column = column.cast(pa.list_(pa.field("entries", entries, nullable=False)))

@@ -57,6 +57,19 @@ def test_any_slices_are_read_in_order(tmp_path, monkeypatch, mapped_bytes, batch
     assert len(read_slices([], staging, table.schema)) == 0
 
 
+def test_rows_are_not_in_arrows_default_pool(tmp_path):
+    """Which takes pages of 2 MB for each thread."""
+    table = pa.table({"shard": [0] * 9999, "row": range(9999), "text": ["caption"] * 9999})
+    shuffled, staging = table.take(list(range(9998, -1, -1))), StagingFolder(str(tmp_path))
+    default = pa.default_memory_pool()
+    before = default.bytes_allocated()
+    written = write_fragment(shuffled, 0, staging, table.schema)["fragment"]
+    got = read_slices([Slice(written.name, 0, 9999)], staging, table.schema)
+    if default.backend_name != "system":
+        assert default.bytes_allocated() - before < 1000
+    assert got.equals(table)
+
+
 def test_a_file_system_without_memory_maps(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
@@ -134,7 +147,7 @@ class _Group:
     def slice(self, start: int, stop: int | None = None) -> "_Group":
         return _Group(self.rows[start:stop])
 
-    def combine_chunks(self) -> "_Group":
+    def combine_chunks(self, memory_pool: pa.MemoryPool) -> "_Group":
         if len(self) > 70:
             raise pa.ArrowInvalid("offset overflow while concatenating arrays")
         return self

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.exports.formats.base import Part, PartWriter, StagedFile, StagingFolder
+from laion_dask.memory_pool import POOL
 
 #: Maximum rows of a row group.
 _GROUP_ROWS = 1 << 20
@@ -22,7 +23,9 @@ class ParquetWriter(PartWriter):
     def write(self, part: Part) -> list[StagedFile]:
         with (
             self.staging.create(f"{part.stem}.parquet") as sink,
-            pq.ParquetWriter(sink, part.table.schema, compression="zstd") as writer,
+            pq.ParquetWriter(
+                sink, part.table.schema, compression="zstd", memory_pool=POOL
+            ) as writer,
         ):
             for group in _row_groups(part.table):
                 writer.write_table(group, row_group_size=_GROUP_ROWS)
@@ -44,7 +47,7 @@ def _halved(group: pa.Table) -> Iterator[pa.Table]:
     """The group, halved until the text of each column fits in one chunk, which may be 2 GB."""
     combined = None
     with suppress(pa.ArrowException):
-        combined = group.combine_chunks()
+        combined = group.combine_chunks(memory_pool=POOL)
     if combined is not None and all(column.num_chunks == 1 for column in combined.columns):
         yield combined
     elif len(group) <= 1:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError, argument
 from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
+from laion_dask.memory_pool import POOL
 
 
 def cast_exactly(
@@ -34,7 +35,7 @@ def cast_exactly(
     try:
         if family(column.type) == "decimal" and pa.types.is_floating(type_):
             column = column.cast(pa.string())  # Arrow's own cast is inexact for one in eight values
-        return column.cast(type_)
+        return pc.cast(column, type_, memory_pool=POOL)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row, value = _first_bad(column, type_, rows)
         raise SchemaError(

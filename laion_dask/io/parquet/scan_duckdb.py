@@ -17,6 +17,7 @@ from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
 from laion_dask.io.parquet.exact_cast import uuid_digits
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
+from laion_dask.memory_pool import POOL
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import literal, quoted
 
@@ -44,9 +45,11 @@ def kept_and_unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str])
     select = f"{_select(scan, pieces, names)}, {sql.settled} AS {CERTAIN}"
     table = _query(pieces, select, sql.possible, sql)
     certain = table[CERTAIN]
-    unscored = len(table) - (pc.sum(certain).as_py() or 0)
+    unscored = len(table) - (pc.sum(certain, memory_pool=POOL).as_py() or 0)
     table = table.drop_columns(CERTAIN)
-    return Read(table.filter(certain) if unscored else table, unscored, 0)
+    if unscored:
+        table = pc.filter(table, certain, memory_pool=POOL)
+    return Read(table, unscored, 0)
 
 
 def unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:

@@ -20,6 +20,7 @@ from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
+from laion_dask.memory_pool import POOL
 
 #: Bytes of a footer with so many row groups or columns that pyarrow, which verifies checksums while
 #: it reads, is faster than DuckDB, whose time grows with the square of their number.
@@ -166,7 +167,8 @@ def typed(scan: ScanSpec, raw: pa.Table, piece: Piece, names: list[str]) -> pa.T
     arrays = []
     for name in names:
         if name == "shard" and name not in read:
-            arrays.append(pa.repeat(pa.scalar(piece.shard.index, pa.int32()), len(raw)))
+            number = pa.scalar(piece.shard.index, pa.int32())
+            arrays.append(pa.repeat(number, len(raw), memory_pool=POOL))
             continue
         rows = read.get("row", read[name])
         arrays.append(
