@@ -125,7 +125,7 @@ def frame_from_arrow(table: pa.Table, backend: str) -> Frame:
     if backend == "cudf":
         table = table.replace_schema_metadata(None)  # drop the index recorded by pandas
         return importlib.import_module("cudf").DataFrame.from_arrow(table)
-    frame = table.to_pandas(types_mapper=pandas_type)
+    frame = table.to_pandas(types_mapper=pandas_type, use_threads=False)  # tasks are parallel
     for name in PROVENANCE:
         if name in frame:
             frame[name] = frame[name].to_numpy(dtype=str(table.schema.field(name).type))

@@ -114,7 +114,7 @@ def map_to_values(frame: dd.DataFrame, kernel: Callable, *args):
 
 def scan_to_values(kernel: Callable, partitions: Sequence):
     """``kernel(partition, number)``, a value of any kind, for `reduce_values`. Lazy."""
-    return dd.from_map(kernel, list(partitions), range(len(partitions)), meta=_ANY)
+    return over_partitions(kernel, partitions, _ANY)
 
 
 def reduce_values(values, combine: Callable, *, at_once: int):
