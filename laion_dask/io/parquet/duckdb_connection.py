@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import duckdb
 import fsspec
 import numpy as np
 import pyarrow as pa
+
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 _lock = threading.Lock()
 _connections: dict[int, duckdb.DuckDBPyConnection] = {}
@@ -51,10 +54,21 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
         protocol = fsspec.utils.get_protocol(path) if "://" in path else "file"
         if protocol not in ("file", "local"):
             if (pid, protocol) not in _registered:
-                connection.register_filesystem(fsspec.filesystem(protocol))
+                connection.register_filesystem(_file_system(protocol))
                 _registered.add((pid, protocol))
             cursor.execute(_PAGE_BY_PAGE.format(scope="SESSION", value=False))
         return cursor
+
+
+def _file_system(protocol: str) -> fsspec.AbstractFileSystem:
+    """A file system of its own for DuckDB, which asks every file for its time of modification.
+
+    A web server need not know one. DuckDB would only use it for its cache, which is off; that a
+    file is unchanged is checked by its footer.
+    """
+    fs = fsspec.filesystem(protocol, skip_instance_cache=True)
+    fs.modified = lambda path: _UNKNOWN_TIME
+    return fs
 
 
 def literal_path(path: str) -> str:
