@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.aggregations.grouping.base import coded_column
-from laion_dask.aggregations.grouping.domains import check_addresses, sites
+from laion_dask.aggregations.grouping.domains import Authorities, check_addresses, sites
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.stats.concentration import effective_number, entropy, gini, herfindahl, theil
@@ -68,6 +69,10 @@ class Concentration(Statistic):
     @property
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
+
+    @property
+    def reduces(self) -> dict[str, tuple[Factory, ...]]:
+        return {self.column: (Authorities,)} if self.of in LEVELS else {}
 
     def chunk(self, partition: Partition) -> State:
         if self.of in LEVELS:

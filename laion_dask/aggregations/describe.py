@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.reduction import Factory, Lengths
 from laion_dask.aggregations.grouping.base import coded_column
-from laion_dask.aggregations.grouping.domains import sites
+from laion_dask.aggregations.grouping.domains import Authorities, sites
 from laion_dask.dtypes import arrow_column_type
 from laion_dask.stats.intervals import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
@@ -130,22 +131,61 @@ class Describe(Statistic):
     def reads(self) -> tuple[str, ...]:
         return self.columns
 
+    @property
+    def reduces(self) -> dict[str, tuple[Factory, ...]]:
+        accumulators: dict[str, tuple[Factory, ...]] = {"text": (Lengths,), "url": ()}
+        if self.everything:
+            accumulators["url"] = (Authorities,)
+        whole = {"width", "height", "language", *DESCRIBED, *THRESHOLDS}
+        return {n: accumulators.get(n, ()) for n in self.columns if n not in whole}
+
     def chunk(self, partition: Partition) -> Description:
-        table = partition.table.select(list(self.columns))
         described = Description(
-            rows=len(table),
-            nulls={name: _missing(table[name]) for name in table.column_names},
-            infinite={name: _infinite(table[name]) for name in table.column_names},
+            rows=len(partition),
+            nulls={name: _missing(partition, name) for name in self.columns},
+            infinite={name: _infinite(partition, name) for name in self.columns},
         )
-        _describe_numbers(described, table)
-        if _has_column(table, "language"):
+        self._describe_numbers(described, partition)
+        if self._has(partition, "language"):
             languages, _, codes = coded_column(partition, "language")
             counts = np.bincount(codes, minlength=len(languages))
             described.languages = HeavyHitters.of(languages, counts)
-        if self.everything and _has_column(table, "url"):
+        if self.everything and self._has(partition, "url"):
             domains = sites(partition, "url", "domain")
             described.domains = HeavyHitters.of(domains.labels, domains.counts())
         return described
+
+    def _has(self, partition: Partition, name: str) -> bool:
+        """Whether a column has a type that can be described; frames can hold any type."""
+        if name not in self.columns:
+            return False
+        type_, t = partition.type_of(name), pa.types
+        if name in ("text", "url", "language"):
+            return t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_)
+        return t.is_integer(type_) or t.is_floating(type_)
+
+    def _describe_numbers(self, described: Description, partition: Partition) -> None:
+        """Add the quantiles, the shares above thresholds and the sizes of a partition."""
+        numbers = {
+            name: _numbers(partition.table[name])
+            for name in dict.fromkeys((*DESCRIBED, *THRESHOLDS))
+            if self._has(partition, name)
+        }
+        for name in DESCRIBED:
+            if name in numbers:
+                described.quantiles[name] = Quantiles.of(numbers[name])
+        if self._has(partition, "text"):
+            lengths = partition.accumulated("text", Lengths)
+            described.quantiles["text_length"] = Quantiles.of(lengths.values())
+        for name, threshold in THRESHOLDS.items():
+            if name in numbers:
+                if arrow_column_type(partition.type_of(name)) == "float32":  # as in a filter
+                    threshold = float(np.float32(threshold))
+                above = int(np.count_nonzero(numbers[name] > threshold))
+                described.over[name] = (above, len(partition) - described.nulls[name])
+        if "width" in numbers and "height" in numbers:
+            smaller = np.minimum(numbers["width"], numbers["height"])  # NaN if either is
+            described.sides = {side: int(np.count_nonzero(smaller >= side)) for side in SIDES}
 
     def combine(self, states: Sequence[Description]) -> Description:
         return reduce(Description.merge, states)
@@ -224,51 +264,19 @@ def _share(k: int, n: int, options: ReportOptions) -> dict:
     return {"n": n, "k": k, "rate": rate, "lo": lo, "hi": hi, "method": "Wilson"}
 
 
-def _describe_numbers(described: Description, table: pa.Table) -> None:
-    """Add the quantiles, the shares above thresholds and the sizes of a table."""
-    numbers = {
-        name: _numbers(table[name])
-        for name in dict.fromkeys((*DESCRIBED, *THRESHOLDS))
-        if _has_column(table, name)
-    }
-    for name in DESCRIBED:
-        if name in numbers:
-            described.quantiles[name] = Quantiles.of(numbers[name])
-    if _has_column(table, "text"):
-        lengths = pc.drop_null(pc.utf8_length(table["text"]))
-        described.quantiles["text_length"] = Quantiles.of(_numbers(lengths))
-    for name, threshold in THRESHOLDS.items():
-        if name in numbers:
-            if arrow_column_type(table[name].type) == "float32":  # as in a filter, or a rate
-                threshold = float(np.float32(threshold))
-            above = int(np.count_nonzero(numbers[name] > threshold))
-            described.over[name] = (above, len(table) - described.nulls[name])
-    if "width" in numbers and "height" in numbers:
-        smaller = np.minimum(numbers["width"], numbers["height"])  # NaN if either is
-        described.sides = {side: int(np.count_nonzero(smaller >= side)) for side in SIDES}
-
-
-def _has_column(table: pa.Table, name: str) -> bool:
-    """Whether a table has the column in a type that can be described; frames can hold any type."""
-    if name not in table.column_names:
-        return False
-    type_, t = table[name].type, pa.types
-    if name in ("text", "url", "language"):
-        return t.is_string(type_) or t.is_large_string(type_) or t.is_string_view(type_)
-    return t.is_integer(type_) or t.is_floating(type_)
-
-
-def _missing(column: pa.ChunkedArray) -> int:
+def _missing(partition: Partition, name: str) -> int:
     """Number of nulls, including NaN in a float column."""
-    nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
-    return column.null_count + nan
+    nulls = partition.null_count(name)
+    if not pa.types.is_floating(partition.type_of(name)):
+        return nulls
+    return nulls + (pc.sum(pc.is_nan(partition.table[name])).as_py() or 0)
 
 
-def _infinite(column: pa.ChunkedArray) -> int:
+def _infinite(partition: Partition, name: str) -> int:
     """Number of infinite values, which only occur in float columns."""
-    if not pa.types.is_floating(column.type):
+    if not pa.types.is_floating(partition.type_of(name)):
         return 0
-    return pc.sum(pc.is_inf(column)).as_py() or 0
+    return pc.sum(pc.is_inf(partition.table[name])).as_py() or 0
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -19,6 +19,7 @@ from laion_dask.aggregations.counts import (
     tally,
 )
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.aggregations.grouping.base import Grouping, axes
 from laion_dask.cost import Cost
 from laion_dask.errors import must_be
@@ -88,6 +89,15 @@ class Rates(Statistic):
         columns = [] if self.predicate is None else [*self.predicate.columns]
         columns += [name for axis in self.by if axis for name in axis.reads]
         return tuple(dict.fromkeys([*columns, *(["shard"] if self.by_shard else [])]))
+
+    @property
+    def reduces(self) -> dict[str, tuple[Factory, ...]]:
+        axes_reduced = [axis.reduces for axis in self.by if axis]
+        whole = {
+            name for axis in self.by if axis for name in axis.reads if name not in axis.reduces
+        }
+        whole.update(() if self.predicate is None else self.predicate.columns)
+        return {n: f for each in axes_reduced for n, f in each.items() if n not in whole}
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
         outcomes = np.full(len(partition), 2, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,8 @@ from laion_dask.backend import Frame, frame_to_arrow
 from laion_dask.frame.accounting import COUNTS, AccountingInputs, Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.shard import ScanPartition
+from laion_dask.io.parquet.scan_batches import NotInBatches
+from laion_dask.io.parquet.shard import Read, ScanPartition
 from laion_dask.runtime import graph
 
 V = TypeVar("V")
@@ -28,6 +30,7 @@ def map_with_accounting(
     must_account: bool = False,
     share: bool = False,
     at_once: int = 8,
+    reduction_of: Callable[..., Any] | None = None,
 ) -> tuple[V, Rows | None]:
     """The combined values of a kernel over every partition, and the row counts. Eager.
 
@@ -53,6 +56,10 @@ def map_with_accounting(
         for large arguments. The partitions are then read like those of any frame.
     at_once : int
         The number of values that are combined at once; more for small values.
+    reduction_of : callable, optional
+        ``reduction_of(*args)`` returns None, or an object whose ``add`` turns the next batch of
+        rows into a smaller table; it is passed to the kernel as ``reduced``. Used if the frame is
+        a plain scan.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def map_with_accounting(
     else:
         scan, partitions, columns = provenance.optimized_scan
         inputs = AccountingInputs(provenance.frame, sum(p.n_rows for p in partitions))
-        on_scan = _OnScan(scan, tuple(columns), kernel, args)
+        on_scan = _OnScan(scan, tuple(columns), kernel, args, reduction_of)
         values, separate = graph.scan_to_values(on_scan, partitions), []
     total = graph.reduce_values(values, _Combine(combine), at_once=at_once)
     result, *others = graph.compute(total, *separate, label=label)
@@ -117,6 +124,7 @@ class _OnScan(Generic[V]):
     columns: tuple[str, ...]
     kernel: Callable[..., V]
     args: tuple[Any, ...]
+    reduction_of: Callable[..., Any] | None = None
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         scan = self.scan.__dask_tokenize__()
@@ -124,9 +132,18 @@ class _OnScan(Generic[V]):
         return ("laion_dask.on_scan", scan, self.columns, kernel, repr(self.args))
 
     def __call__(self, partition: ScanPartition, number: int) -> _Counted[V]:
-        read = self.scan.read(partition, list(self.columns))
-        value = self.kernel(read.table, number, *self.args)
+        read, reduced = self._read(partition)
+        extra = {} if reduced is None else {"reduced": reduced}
+        value = self.kernel(read.table, number, *self.args, **extra)
         return _Counted(value, len(read.table), read.unscored, read.rejected)
+
+    def _read(self, partition: ScanPartition) -> tuple[Read, Any]:
+        """The partition and its reduction; if it cannot be read in batches, None."""
+        reduced = self.reduction_of(*self.args) if self.reduction_of is not None else None
+        if reduced is not None:
+            with suppress(NotInBatches):
+                return self.scan.read(partition, list(self.columns), reduced.add), reduced
+        return self.scan.read(partition, list(self.columns)), None
 
 
 def _on_part(

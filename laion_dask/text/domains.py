@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.text.hosts import NULL, OTHER, authorities
+from laion_dask.text.hosts import NULL, OTHER, Authorities
 from laion_dask.text.public_suffixes import suffix_list
 
 #: The longest host name in bytes (RFC 1035, section 2.3.4).
@@ -23,9 +23,6 @@ LONGEST_HOST = 255
 #: slashes if it determines the host on its own.
 _URL = r"^[\x00-\x20]*(?i:https?|wss?|ftp)://(?P<authority>[^/]*[^/\\\x00-\x20])(?:/|$)"
 _SCHEME = r"^[\x00-\x20]*[A-Za-z][A-Za-z0-9+.\-\t\r\n]*:"
-#: An authority that does not determine the host: more slashes follow it in the URL, or it ends in
-#: spaces that a browser strips.
-_UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
 _PLAIN = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[A-Za-z_-][A-Za-z0-9_-]*\.?$"
 _PUNYCODE = r"(?i)(^|\.)xn--"
 
@@ -88,20 +85,19 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
     addresses have one spelling each. The host is null for relative URLs, ``javascript:`` and
     ``data:`` URLs, URLs that a browser rejects, and names longer than `LONGEST_HOST`.
     """
-    written, codes = authorities(urls)
-    if _may_be_unsettled(written):
-        unsettled = pc.match_substring_regex(written, _UNSETTLED)
-        written = pc.if_else(
-            unsettled, pa.scalar(None, written.type), written
-        )  # no row uses these labels
-        unsettled = np.append(unsettled.to_numpy(zero_copy_only=False), [False, False])
-        codes[unsettled[codes]] = OTHER  # the two appended entries belong to OTHER and NULL
+    found = Authorities()
+    found.add(urls)
+    return hosts_of(found)
+
+
+def hosts_of(found: Authorities) -> Hosts:
+    """The `hosts` of URLs whose authorities have been found."""
+    written, codes, absolute_urls = found.names(), found.codes(), found.others()
     rows = np.flatnonzero(codes == OTHER)
     codes[rows] = NULL
     unparsed_urls = pa.array([], written.type)
     if len(rows):
-        absolute_urls = urls.take(pa.array(rows)).combine_chunks().cast(pa.large_string())
-        absolute = pc.fill_null(pc.match_substring_regex(absolute_urls, _SCHEME), False)
+        absolute = pc.match_substring_regex(absolute_urls, _SCHEME)
         absolute_urls = absolute_urls.filter(absolute)
         rows = rows[absolute.to_numpy(zero_copy_only=False)]
         cut = pc.struct_field(pc.extract_regex(absolute_urls, _URL), "authority")
@@ -125,15 +121,6 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
         names = pa.concat_arrays([names, parsed])
         plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(parsed))])
     return Hosts(names, plain, codes)
-
-
-def _may_be_unsettled(names: pa.Array) -> bool:
-    """Whether some authority may match `_UNSETTLED`: one is empty, or has a character of it."""
-    _, _, data = names.buffers()
-    characters = np.frombuffer(data, np.uint8)
-    if not len(characters) or not pc.min(pc.binary_length(names)).as_py():
-        return True
-    return bool(characters.min() <= 0x20) or bool((characters == ord("\\")).any())
 
 
 def _replace_where(

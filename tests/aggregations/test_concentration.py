@@ -124,8 +124,10 @@ def test_columns_against_loops(paths, of):
 
 
 def test_levels_share_a_pass(paths, monkeypatch):
-    queries, plain = [], duckdb_connection.query
-    monkeypatch.setattr(duckdb_connection, "query", lambda *a: queries.append(a[0]) or plain(*a))
+    queries, plain = [], duckdb_connection.query_in_batches
+    monkeypatch.setattr(
+        duckdb_connection, "query_in_batches", lambda *a: queries.append(a[0]) or plain(*a)
+    )
     several = [concentration(of, top=3) for of in ("domain", "tld", "suffix", "host")]
     result = statistics(ld.read_shards(paths), *several)
     assert len(queries) == 3

@@ -280,8 +280,10 @@ def test_one_pass(shards, monkeypatch):
     from laion_dask.io.parquet import duckdb_connection
 
     queries = []
-    query = duckdb_connection.query
-    monkeypatch.setattr(duckdb_connection, "query", lambda *a: queries.append(a[0]) or query(*a))
+    query = duckdb_connection.query_in_batches
+    monkeypatch.setattr(
+        duckdb_connection, "query_in_batches", lambda *a: queries.append(a[0]) or query(*a)
+    )
     ld.read_shards(shards).laion.summary()
     assert len(queries) == 4
 

@@ -220,8 +220,8 @@ def test_groups(grouping, level):
 
 
 def test_hosts_are_cut_once_for_all_levels(monkeypatch):
-    calls, plain = [], measures.hosts
-    monkeypatch.setattr(measures, "hosts", lambda urls: calls.append(1) or plain(urls))
+    calls, plain = [], measures.hosts_of
+    monkeypatch.setattr(measures, "hosts_of", lambda found: calls.append(1) or plain(found))
     part = Partition(pa.table({"url": column(URLS)}))
     members(part, domains()), members(part, tlds()), members(part, domains())
     assert len(calls) == 1

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from laion_dask.aggregations.engine.reduction import Accumulator, Factory, Reduction
 from laion_dask.backend import frame_from_arrow
 from laion_dask.cost import Cost
 from laion_dask.dtypes import decoded
@@ -29,15 +30,23 @@ class Partition:
         The columns that the statistics of the pass read. Dictionary columns are decoded.
     statistics : tuple of Statistic
         All statistics of the pass, so that one can prepare what the others need too.
+    reduced : Reduction, optional
+        What replaces the columns that no statistic needs as a whole.
 
     Attributes
     ----------
     table, statistics
     """
 
-    def __init__(self, table: pa.Table, statistics: tuple[Statistic, ...] = ()):
+    def __init__(
+        self,
+        table: pa.Table,
+        statistics: tuple[Statistic, ...] = (),
+        reduced: Reduction | None = None,
+    ):
         self.table = decoded(table)
         self.statistics = statistics
+        self._reduced = reduced or Reduction({})
         self._memo: dict[Any, Any] = {}
 
     def __len__(self) -> int:
@@ -58,6 +67,22 @@ class Partition:
             self._memo[key] = function(self, *args)
         return self._memo[key]
 
+    def accumulated(self, name: str, factory: Factory) -> Accumulator:
+        """What an accumulator found in a column; see `Statistic.reduces`."""
+        ready = self._reduced.accumulators.get((name, factory))
+        if ready is not None and name in self._reduced.types:
+            return ready
+        return self.memo(_accumulated, name, factory)
+
+    def type_of(self, name: str) -> pa.DataType:
+        """The type of a column, which may be reduced."""
+        return self._reduced.types.get(name) or self.table.schema.field(name).type
+
+    def null_count(self, name: str) -> int:
+        """Number of nulls in a column, which may be reduced."""
+        missing = self._reduced.missing.get(name)
+        return self.table[name].null_count if missing is None else missing
+
     def evaluate(self, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate an expression on every row, in three-valued logic.
 
@@ -68,6 +93,12 @@ class Partition:
             Comparing a null or NaN leaves a row undecided.
         """
         return self.memo(_evaluate, predicate)
+
+
+def _accumulated(partition: Partition, name: str, factory: Factory) -> Accumulator:
+    accumulator = factory()
+    accumulator.add(partition.table[name])
+    return accumulator
 
 
 def _evaluate(partition: Partition, predicate: Predicate) -> tuple[np.ndarray, np.ndarray]:
@@ -137,6 +168,14 @@ class Statistic(ABC):
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """The columns it reads, once bound."""
+
+    @property
+    def reduces(self) -> Mapping[str, tuple[Factory, ...]]:
+        """Columns of `reads` of which it needs the nulls and these accumulators only, once bound.
+
+        It gets them with `Partition.null_count` and `Partition.accumulated`.
+        """
+        return {}
 
     @abstractmethod
     def chunk(self, partition: Partition) -> Any:

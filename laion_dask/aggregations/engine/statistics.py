@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
+from laion_dask.aggregations.engine.reduction import Reduction, reduction_of
 from laion_dask.cost import Cost, PlannedFrame, is_spec
 from laion_dask.dtypes import measured_column_type
 from laion_dask.errors import OptionError, must_be, parameter
@@ -131,6 +132,7 @@ def collect(
         combine=partial(_combine, bound=bound),
         label=label,
         share=any(measure.is_shared for measure in bound),
+        reduction_of=reduction_of,
     )
 
 
@@ -155,8 +157,10 @@ def to_table(
     return combined
 
 
-def _chunk(arrow: pa.Table, number: int, bound: tuple[Statistic, ...]) -> tuple:
-    partition = Partition(arrow, bound)
+def _chunk(
+    arrow: pa.Table, number: int, bound: tuple[Statistic, ...], reduced: Reduction | None = None
+) -> tuple:
+    partition = Partition(arrow, bound, reduced)
     states = []
     for measure in bound:
         cancellation.check()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition
+from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.cost import Cost
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
@@ -104,6 +105,11 @@ class Grouping(ABC):
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """The columns it reads."""
+
+    @property
+    def reduces(self) -> Mapping[str, tuple[Factory, ...]]:
+        """As `Statistic.reduces`."""
+        return {}
 
     @abstractmethod
     def assign(self, partition: Partition) -> Members:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from laion_dask.aggregations.engine.base import Partition
+from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.aggregations.grouping.base import MAX_GROUPS, Grouping, Members, too_many_groups
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column
-from laion_dask.text.domains import Coded, Hosts, hosts, labels_of
+from laion_dask.text.domains import Coded, Hosts, hosts_of, labels_of
+from laion_dask.text.hosts import Authorities
 
 
 def sites(partition: Partition, column: str, level: str, private: bool = False) -> Coded:
@@ -24,7 +26,7 @@ def _labelled(partition: Partition, column: str, level: str, private: bool) -> C
 
 
 def _hosts(partition: Partition, column: str) -> Hosts:
-    return hosts(partition.table[column])
+    return hosts_of(partition.accumulated(column, Authorities))
 
 
 def check_addresses(column: str, column_types: Mapping[str, str]) -> None:
@@ -65,6 +67,10 @@ class BySite(Grouping):
     @property
     def reads(self) -> tuple[str, ...]:
         return (self.column,)
+
+    @property
+    def reduces(self) -> dict[str, tuple[Factory, ...]]:
+        return {self.column: (Authorities,)}
 
     def assign(self, partition: Partition) -> Members:
         coded_sites = sites(partition, self.column, self.level, self.private)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -93,9 +93,34 @@ def query(sql: str, paths: Sequence[str], parameters: Mapping[str, str]) -> pa.T
         Passed through; the caller adds the name of the shard.
     """
     with _cursor(paths[0]) as cursor:
-        literal = [literal_path(path) for path in paths]
-        relation = cursor.sql(sql, params={"paths": literal, **parameters})
-        return relation.to_arrow_table()
+        return _relation(cursor, sql, paths, parameters).to_arrow_table()
+
+
+def query_in_batches(
+    sql: str, paths: Sequence[str], parameters: Mapping[str, str], n_rows: int
+) -> Iterator[pa.Table]:
+    """The result of `query`, at most about ``n_rows`` rows at a time; at least one table.
+
+    Raises
+    ------
+    duckdb.Error, pyarrow.ArrowException, OSError
+        Passed through.
+    """
+    with _cursor(paths[0]) as cursor:
+        batches = _relation(cursor, sql, paths, parameters).to_arrow_reader(n_rows)
+        yield batches.schema.empty_table()
+        for batch in batches:
+            yield pa.Table.from_batches([batch])
+
+
+def _relation(
+    cursor: duckdb.DuckDBPyConnection,
+    sql: str,
+    paths: Sequence[str],
+    parameters: Mapping[str, str],
+) -> duckdb.DuckDBPyRelation:
+    literal = [literal_path(path) for path in paths]
+    return cursor.sql(sql, params={"paths": literal, **parameters})
 
 
 def free_memory() -> None:

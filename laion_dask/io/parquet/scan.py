@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from dask.dataframe import methods
@@ -11,6 +11,7 @@ from dask.dataframe import methods
 from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow
 from laion_dask.io.parquet import scan_duckdb
 from laion_dask.io.parquet.footer import check_unchanged
+from laion_dask.io.parquet.scan_batches import Each
 from laion_dask.io.parquet.scan_cudf import known_values
 from laion_dask.io.parquet.scan_group import Query, read_pieces
 from laion_dask.io.parquet.scan_piece import read_on_gpu
@@ -49,12 +50,14 @@ class Scan(ScanSpec):
             frame = frame_from_arrow(self._read(pieces, names, scan_duckdb.kept).table, "pandas")
         return frame if columns else frame[[]]
 
-    def read(self, partition: ScanPartition, columns: list[str]) -> Read:
+    def read(self, partition: ScanPartition, columns: list[str], each: Each | None = None) -> Read:
         """Read a partition as an Arrow table and count the rows that it omits, in a single scan.
 
-        Raises the same errors as a call.
+        If ``each`` is given, it is called with batches of rows, in order, and its results are
+        concatenated. Raises the same errors as a call; but `NotInBatches` instead of the error of
+        a row if ``each`` is given.
         """
-        return self._read(partition.pieces, columns or ["row"], scan_duckdb.kept_and_unscored)
+        return self._read(partition.pieces, columns or ["row"], scan_duckdb.kept_and_unscored, each)
 
     def counts(self, partition: ScanPartition) -> tuple[int, int]:
         """Count the unscored and rejected rows of a partition without reading other columns."""
@@ -73,10 +76,13 @@ class Scan(ScanSpec):
                 check_unchanged(piece.shard.path, piece.shard.footer_sha256)
         return pieces
 
-    def _read(self, pieces: Sequence[Piece], names: list[str], query: Query) -> Read:
+    def _read(
+        self, pieces: Sequence[Piece], names: list[str], query: Query, each: Each | None = None
+    ) -> Read:
         if self.backend != "cudf":
-            return read_pieces(self, pieces, names, query)
-        return joined([self._read_with_cudf(piece, names, query) for piece in pieces])
+            return read_pieces(self, pieces, names, query, each)
+        result = joined([self._read_with_cudf(piece, names, query) for piece in pieces])
+        return result if each is None else replace(result, table=each(result.table))
 
     def _read_with_cudf(self, piece: Piece, names: list[str], query: Query) -> Read:
         result = read_on_gpu(self, piece, names, counted=True)

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.errors import SchemaError
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
 from laion_dask.io.parquet.exact_cast import uuid_digits
+from laion_dask.io.parquet.scan_batches import BATCH_ROWS, Each, NotInBatches, copied
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.memory_pool import POOL
 from laion_dask.predicate import Predicate, Sql, to_sql
 from laion_dask.predicate.sql import literal, quoted
+from laion_dask.runtime import cancellation
 
 #: The error for a float that should be an integer; the careful reader then reports the row.
 NOT_WHOLE = "laion_dask: a float that is not a whole number"
@@ -37,19 +41,50 @@ def kept(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     return Read(_query(pieces, _select(scan, pieces, names), condition, sql), 0, 0)
 
 
+def kept_in_batches(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], each: Each) -> Read:
+    """What ``each`` keeps of the rows that pass, and the number of undecided rows.
+
+    Raises
+    ------
+    NotInBatches
+        When a row cannot be read.
+    """
+    sql = _conditions(scan, pieces)
+    select = _select(scan, pieces, names)
+    if sql is not None:
+        select = f"{select}, {sql.settled} AS {CERTAIN}"
+    text, paths = _text(pieces, select, sql.possible if sql else None)
+    parameters = sql.parameters if sql else {}
+    batches = duckdb_connection.query_in_batches(text, paths, parameters, BATCH_ROWS)
+    tables, n_unscored = [], 0
+    try:
+        for batch in batches:
+            cancellation.check()
+            rows, unscored = (batch, 0) if sql is None else _certain(batch)
+            n_unscored += unscored
+            tables.append(copied(each(rows)))
+    except (duckdb.Error, pa.ArrowException, OSError, SchemaError) as error:
+        raise NotInBatches(*error.args) from error
+    return Read(pa.concat_tables(tables), n_unscored, 0)
+
+
 def kept_and_unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     """The rows that pass, and the number of undecided rows, in a single query."""
     sql = _conditions(scan, pieces)
     if sql is None:
         return kept(scan, pieces, names)
     select = f"{_select(scan, pieces, names)}, {sql.settled} AS {CERTAIN}"
-    table = _query(pieces, select, sql.possible, sql)
+    return Read(*_certain(_query(pieces, select, sql.possible, sql)), 0)
+
+
+def _certain(table: pa.Table) -> tuple[pa.Table, int]:
+    """The rows that pass, of those that may pass, and the number of the others."""
     certain = table[CERTAIN]
     unscored = len(table) - (pc.sum(certain, memory_pool=POOL).as_py() or 0)
     table = table.drop_columns(CERTAIN)
     if unscored:
         table = pc.filter(table, certain, memory_pool=POOL)
-    return Read(table, unscored, 0)
+    return table, unscored
 
 
 def unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
@@ -75,6 +110,12 @@ def _select(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> str:
 def _query(
     pieces: Sequence[Piece], select: str, condition: str | None, sql: Sql | None
 ) -> pa.Table:
+    text, paths = _text(pieces, select, condition)
+    return duckdb_connection.query(text, paths, sql.parameters if sql else {})
+
+
+def _text(pieces: Sequence[Piece], select: str, condition: str | None) -> tuple[str, list[str]]:
+    """A query, and the files that it reads."""
     conditions = [] if condition is None else [f"({condition})"]
     piece = pieces[0]
     if not piece.is_whole:
@@ -86,8 +127,7 @@ def _query(
     # neither become a column nor replace one.
     options = f"{POSITION} => true, can_have_nan => true, hive_partitioning => false"
     text = f"SELECT {select} FROM read_parquet($paths, {options}){where}"
-    paths = [piece.shard.path for piece in pieces]
-    return duckdb_connection.query(text, paths, sql.parameters if sql else {})
+    return text, [piece.shard.path for piece in pieces]
 
 
 def _conditions(scan: ScanSpec, pieces: Sequence[Piece]) -> Sql | None:

@@ -15,12 +15,13 @@ from laion_dask.errors import SchemaError
 from laion_dask.io.parquet import scan_duckdb
 from laion_dask.io.parquet.column_chunks import schema_end
 from laion_dask.io.parquet.footer import check_unchanged
+from laion_dask.io.parquet.scan_batches import Each
 from laion_dask.io.parquet.scan_piece import (
     columns_to_read,
     must_be_careful,
     must_verify,
+    query_typed,
     read_on_cpu,
-    typed,
 )
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard, joined
@@ -33,7 +34,13 @@ _MAX_SHARDS = 512
 Query = Callable[[ScanSpec, Sequence[Piece], list[str]], Read]
 
 
-def read_pieces(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], query: Query) -> Read:
+def read_pieces(
+    scan: ScanSpec,
+    pieces: Sequence[Piece],
+    names: list[str],
+    query: Query,
+    each: Each | None = None,
+) -> Read:
     """Read pieces with DuckDB, or carefully where necessary.
 
     Parameters
@@ -45,11 +52,18 @@ def read_pieces(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], query
         The columns to read; not empty.
     query : callable
         One of the queries in `scan_duckdb`.
+    each : callable, optional
+        What to keep of each batch of rows, which then are read with `scan_duckdb.kept_in_batches`.
 
     Returns
     -------
     Read
         The rows in the order of the pieces.
+
+    Raises
+    ------
+    NotInBatches
+        When a row cannot be read and ``each`` is given.
     """
     results = []
     for group in _alike(scan, pieces):
@@ -57,9 +71,9 @@ def read_pieces(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], query
         footers = [check_unchanged(p.shard.path, p.shard.footer_sha256) for p in group]
         for start, stop in _stored_alike(scan, group, footers, names):
             run = group[start:stop]
-            result = _read_together(scan, run, names, query) if len(run) > 1 else None
+            result = _read_together(scan, run, names, query, each) if len(run) > 1 else None
             if result is None:
-                result = _one_by_one(scan, run, footers[start:stop], names, query)
+                result = _one_by_one(scan, run, footers[start:stop], names, query, each)
             results.append(result)
     return joined(results)
 
@@ -134,22 +148,26 @@ def _schema(footer: bytes) -> bytes:
 
 
 def _read_together(
-    scan: ScanSpec, run: Sequence[Piece], names: list[str], query: Query
+    scan: ScanSpec, run: Sequence[Piece], names: list[str], query: Query, each: Each | None
 ) -> Read | None:
     """All shards of a run in a single query; None if one of them cannot be read that way."""
     try:
-        result = query(scan, run, names)
-        return Read(typed(scan, result.table, run[0], names), result.unscored, result.rejected)
+        return query_typed(scan, run, names, query, each)
     except (duckdb.Error, SchemaError):
         return None
 
 
 def _one_by_one(
-    scan: ScanSpec, run: Sequence[Piece], footers: Sequence[bytes], names: list[str], query: Query
+    scan: ScanSpec,
+    run: Sequence[Piece],
+    footers: Sequence[bytes],
+    names: list[str],
+    query: Query,
+    each: Each | None,
 ) -> Read:
     return joined(
         [
-            read_on_cpu(scan, piece, names, query, footer)
+            read_on_cpu(scan, piece, names, query, footer, each)
             for piece, footer in zip(run, footers, strict=True)
         ]
     )

@@ -18,6 +18,7 @@ from laion_dask.io.parquet.common_types import family, holds_durations
 from laion_dask.io.parquet.cudf_decoder import CudfDecoder
 from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
+from laion_dask.io.parquet.scan_batches import Each
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.memory_pool import POOL
@@ -59,8 +60,29 @@ def read_on_gpu(
         return None
 
 
+def query_typed(
+    scan: ScanSpec,
+    pieces: Sequence[Piece],
+    names: list[str],
+    query: Callable[..., Read],
+    each: Each | None,
+) -> Read:
+    """The result of a query with the types of the frame, or what ``each`` keeps of it."""
+    if each is None:
+        result = query(scan, pieces, names)
+        return replace(result, table=typed(scan, result.table, pieces[0], names))
+    return scan_duckdb.kept_in_batches(
+        scan, pieces, names, lambda batch: each(typed(scan, batch, pieces[0], names))
+    )
+
+
 def read_on_cpu(
-    scan: ScanSpec, piece: Piece, names: list[str], query: Callable[..., Read], footer: bytes
+    scan: ScanSpec,
+    piece: Piece,
+    names: list[str],
+    query: Callable[..., Read],
+    footer: bytes,
+    each: Each | None = None,
 ) -> Read:
     """Read a piece with DuckDB, or carefully if necessary.
 
@@ -74,18 +96,22 @@ def read_on_cpu(
         One of the queries in `scan_duckdb`.
     footer : bytes
         The footer of the shard.
+    each : callable, optional
+        See `laion_dask.io.parquet.scan_group.read_pieces`.
     """
     try:
         careful = must_be_careful(scan, piece.shard)
         if not careful:
             columns = columns_to_read(scan, piece.shard, names)
             (careful,) = must_verify([piece], [footer], columns)
-        result = _read_carefully(scan, piece, names) if careful else query(scan, [piece], names)
+        if not careful:
+            return query_typed(scan, [piece], names, query, each)
     except duckdb.Error as error:
         if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
             raise damaged(piece.shard.path, error) from error
-        result = _read_carefully(scan, piece, names)
-    return replace(result, table=typed(scan, result.table, piece, names))
+    result = _read_carefully(scan, piece, names)
+    table = typed(scan, result.table, piece, names)
+    return replace(result, table=table if each is None else each(table))
 
 
 def must_be_careful(scan: ScanSpec, shard: Shard) -> bool:

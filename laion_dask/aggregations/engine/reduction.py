@@ -1,0 +1,104 @@
+"""Reduce columns of text to what statistics need of them, batch by batch while they are read.
+
+The text of a partition then never is in memory as a whole: a batch fits into the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from laion_dask.aggregations.engine.base import Statistic
+
+
+class Accumulator(Protocol):
+    """What a statistic needs of a column, found batch by batch."""
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Add the next rows of the column."""
+
+
+#: What creates an accumulator: its class.
+Factory = Callable[[], Accumulator]
+
+
+class Reduction:
+    """Columns of one partition, each replaced by accumulators and the number of missing values.
+
+    Parameters
+    ----------
+    factories : mapping of str to iterable of class
+        The accumulators of each column; an empty iterable if only missing values are counted. A
+        column of floats is left as it is.
+
+    Attributes
+    ----------
+    missing : dict of str to int
+        Number of nulls in each reduced column.
+    types : dict of str to DataType
+        Type of each reduced column.
+    accumulators : dict of (str, class) to Accumulator
+    """
+
+    def __init__(self, factories: Mapping[str, Iterable[Factory]]) -> None:
+        self._factories = {name: tuple(each) for name, each in factories.items()}
+        self.missing: dict[str, int] = {}
+        self.types: dict[str, pa.DataType] = {}
+        self.accumulators = {
+            (name, factory): factory() for name, each in self._factories.items() for factory in each
+        }
+
+    def add(self, batch: pa.Table) -> pa.Table:
+        """The next rows, with nulls without any memory in place of the reduced columns."""
+        for at, name in enumerate(batch.column_names):
+            column = batch[name]
+            if name not in self._factories or pa.types.is_floating(column.type):
+                continue
+            self.types[name] = column.type
+            self.missing[name] = self.missing.get(name, 0) + column.null_count
+            for factory in self._factories[name]:
+                self.accumulators[name, factory].add(column)
+            batch = batch.set_column(at, name, pa.chunked_array([pa.nulls(len(batch))]))
+        return batch
+
+
+def reduction_of(statistics: Iterable[Statistic]) -> Reduction | None:
+    """The reduction of the columns that no statistic needs as a whole; None without such columns.
+
+    Parameters
+    ----------
+    statistics : iterable of Statistic
+        All statistics of the pass, bound.
+    """
+    factories: dict[str, dict[Factory, None]] = {}
+    whole: set[str] = set()
+    for statistic in statistics:
+        reduced = statistic.reduces
+        whole.update(name for name in statistic.reads if name not in reduced)
+        for name, each in reduced.items():
+            factories.setdefault(name, {}).update(dict.fromkeys(each))
+    factories = {name: each for name, each in factories.items() if name not in whole}
+    return Reduction(factories) if factories else None
+
+
+class Lengths:
+    """The lengths of texts in code points, without those of nulls."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        for chunk in column.chunks:
+            lengths = pc.utf8_length(chunk)
+            if lengths.null_count:
+                lengths = lengths.drop_null()
+            self._parts.append(lengths.to_numpy())
+
+    def values(self) -> np.ndarray:
+        """All lengths, in order."""
+        return np.concatenate(self._parts) if self._parts else np.empty(0, np.int64)

@@ -1,0 +1,26 @@
+"""Read a scan in batches, each passed on before the next is read.
+
+A batch fits into the processor's cache, and its memory is used again for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+#: Turns a batch of rows with the types of the frame into what is kept of it.
+Each = Callable[[pa.Table], pa.Table]
+#: Rows of a batch: some 100 KB of a column of text.
+BATCH_ROWS = 1 << 14
+
+
+class NotInBatches(Exception):
+    """The rows could not be read in batches; read them as a whole, which reports the error."""
+
+
+def copied(table: pa.Table) -> pa.Table:
+    """A copy of what is kept of a batch: one column alone would keep the memory of all."""
+    manager = pa.default_cpu_memory_manager()
+    batches = [batch.copy_to(manager) for batch in table.to_batches()]
+    return pa.Table.from_batches(batches, table.schema)
