@@ -6,14 +6,11 @@ The text of a partition then never is in memory as a whole: a batch fits into th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-if TYPE_CHECKING:
-    from laion_dask.aggregations.engine.base import Statistic
 
 
 class Accumulator(Protocol):
@@ -25,6 +22,16 @@ class Accumulator(Protocol):
 
 #: What creates an accumulator: its class.
 Factory = Callable[[], Accumulator]
+
+
+class Reducing(Protocol):
+    """What of a statistic, or of a grouping, determines which columns are reduced."""
+
+    @property
+    def reads(self) -> tuple[str, ...]: ...
+
+    @property
+    def reduces(self) -> Mapping[str, tuple[Factory, ...]]: ...
 
 
 class Reduction:
@@ -67,7 +74,7 @@ class Reduction:
         return batch
 
 
-def reduction_of(statistics: Iterable[Statistic]) -> Reduction | None:
+def reduction_of(statistics: Iterable[Reducing]) -> Reduction | None:
     """The reduction of the columns that no statistic needs as a whole; None without such columns.
 
     Parameters
