@@ -1,9 +1,8 @@
 """The scan that finds the authority of each URL: the text between ``//`` and the next slash.
 
-Compiled by numba on first use. All functions are in this file, because numba's disk cache only
-tracks changes to the file that defines a function. Import this module only from
-`laion_dask.text.hosts`. Positions are unsigned, because numba tests signed indices for negative
-values.
+Compiled by numba once, see `laion_dask.runtime.native_code`, which is why the functions create no
+arrays. Import this module only from `laion_dask.text.hosts`. Positions are unsigned, because numba
+tests signed indices for negative values.
 """
 
 from __future__ import annotations
@@ -88,22 +87,22 @@ def _begin(data, at, stop):
     return begin if data[begin - np.uint64(2)] == 47 and data[begin - _1] == 47 else _0
 
 
-@njit(inline="always")
-def _grown(slots, names, ends, n_names):
-    """Rehash the names into a table of four times the size."""
-    larger = np.zeros(4 * len(slots), np.uint64)
-    mask = np.uint64(len(larger) - 1)
-    for code in range(n_names):
+def rehash(names, ends, slots, state):
+    """Enter all names into an empty, larger table; the parameters are those of `scan`."""
+    mask = np.uint64(len(slots) - 1)
+    for code in range(state[1]):
         value = _hash(names, np.uint64(ends[code]), np.uint64(ends[code + 1]))
         slot = value & mask
-        while larger[slot] != _0:
+        while slots[slot] != _0:
             slot = (slot + _1) & mask
-        larger[slot] = (value & _TAG) | np.uint64(code + 1)
-    return larger
+        slots[slot] = (value & _TAG) | np.uint64(code + 1)
+    return 0
 
 
-def scan(data, offsets, nulls, codes, slots, names, ends, n_names):
+def scan(data, offsets, nulls, codes, slots, names, ends, state):
     """Encode the rows of one chunk as positions in a growing table of names.
+
+    Stops early if the table is half full: enter the names into a larger one, and call it again.
 
     Parameters
     ----------
@@ -117,24 +116,27 @@ def scan(data, offsets, nulls, codes, slots, names, ends, n_names):
         hash combined with the code plus one.
     names, ends : uint8 and int64 arrays
         Output: the concatenated bytes of the names, and the end of each; ``ends[0]`` is 0.
-    n_names : int
-        Number of names so far.
+    state : (2,) int64 array
+        Input and output: the next row, and the number of names so far.
 
     Returns
     -------
-    n_names : int
-    slots : uint64 array
-        The table, possibly reallocated.
+    int
+        The next row; the number of rows if all are encoded.
     """
+    n_rows, n_names = len(offsets) - 1, state[1]
     mask = np.uint64(len(slots) - 1)
-    for row in range(len(offsets) - 1):
+    row = state[0]
+    while row < n_rows and 2 * n_names <= len(slots):
         if len(nulls) and nulls[row]:
             codes[row] = NULL
+            row += 1
             continue
         stop = np.uint64(offsets[row + 1])
         begin = _begin(data, np.uint64(offsets[row]), stop)
         if begin == _0:
             codes[row] = OTHER
+            row += 1
             continue
         end = begin
         while end + _8 <= stop and not _has_slash(_word(data, end)):
@@ -163,7 +165,6 @@ def scan(data, offsets, nulls, codes, slots, names, ends, n_names):
                     code = -1
             slot = (slot + _1) & mask
         codes[row] = code
-        if 2 * n_names > len(slots):
-            slots = _grown(slots, names, ends, n_names)
-            mask = np.uint64(len(slots) - 1)
-    return n_names, slots
+        row += 1
+    state[0], state[1] = row, n_names
+    return row

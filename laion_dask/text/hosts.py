@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.runtime.numba_cache import compiled
+from laion_dask.runtime.native_code import native
 
 #: The codes of `laion_dask.text.host_scan`.
 NULL, OTHER = -1, -2
@@ -17,8 +18,9 @@ NULL, OTHER = -1, -2
 #: spaces that a browser strips.
 _UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
 _TEXT = pa.large_string()
+_MODULE = "laion_dask.text.host_scan"
 _compiling = threading.Lock()
-_ready: list[Callable] = []
+_ready: list[tuple[Callable, Callable]] = []
 
 
 class Authorities:
@@ -50,9 +52,16 @@ class Authorities:
         codes, before = np.empty(len(urls), np.int32), self._n
         self._names = _with_room(self._names, self._ends[before], offsets[-1] - offsets[0])
         self._ends = _with_room(self._ends, before + 1, len(urls))
-        self._n, self._slots = _scan()(
-            data, offsets, nulls, codes, self._slots, self._names, self._ends, before
-        )
+        state, n_scanned = np.array([0, before], np.int64), 0
+        scan, rehash = _functions()
+        while n_scanned < len(urls):
+            n_scanned = scan(
+                data, offsets, nulls, codes, self._slots, self._names, self._ends, state
+            )
+            if 2 * state[1] > len(self._slots):
+                self._slots = np.zeros(4 * len(self._slots), np.uint64)
+                rehash(self._names, self._ends, self._slots, state)
+        self._n = int(state[1])
         added = self._names_from(before)
         if _may_be_unsettled(added):
             is_unsettled = pc.match_substring_regex(added, _UNSETTLED)
@@ -130,8 +139,8 @@ def _readable(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _scan() -> Callable:
-    """The compiled scan. One thread compiles or loads it; the others wait."""
+def _functions() -> tuple[Callable, Callable]:
+    """The compiled functions. One thread compiles or loads them; the others wait."""
     if not _ready:
         with _compiling:
             if not _ready:
@@ -139,13 +148,19 @@ def _scan() -> Callable:
     return _ready[0]
 
 
-def _compiled() -> Callable:
-    """Compile the scan by calling it on zero rows."""
-    from laion_dask.text.host_scan import scan  # imports numba
-
-    nothing = np.empty(0, np.uint8)
-    no_rows = (
-        *(_readable(nothing), _readable(np.zeros(1, np.int64)), np.empty(0, np.bool_)),
-        *(np.empty(0, np.int32), np.zeros(1 << 12, np.uint64), nothing, np.zeros(1, np.int64), 0),
+def _compiled() -> tuple[Callable, Callable]:
+    """Load ``scan`` and ``rehash`` of `laion_dask.text.host_scan`, or compile them."""
+    nothing, numbers, slots = np.empty(0, np.uint8), np.zeros(2, np.int64), np.zeros(1, np.uint64)
+    table = (nothing, numbers[:1])
+    rows = (_readable(nothing), _readable(numbers[:1]), np.empty(0, np.bool_))
+    outputs = (np.empty(0, np.int32), slots, *table, numbers)
+    return (
+        native("scan", lambda: _source().scan, [_MODULE], *rows, *outputs),
+        native("rehash", lambda: _source().rehash, [_MODULE], *table, slots, numbers),
     )
-    return compiled(scan, *no_rows)[0]
+
+
+def _source() -> ModuleType:
+    from laion_dask.text import host_scan  # imports numba
+
+    return host_scan

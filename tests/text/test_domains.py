@@ -22,6 +22,7 @@ from laion_dask.aggregations.grouping import domains as measures
 from laion_dask.aggregations.grouping.base import members
 from laion_dask.aggregations.grouping.domains import domains, tlds
 from laion_dask.errors import ColumnError, OptionError
+from laion_dask.runtime import native_code
 from laion_dask.text import hosts as compiled
 from laion_dask.text.domains import LEVELS, hosts, labels_of, registered_domain
 
@@ -179,7 +180,12 @@ def test_it_works_where_nothing_can_be_kept(monkeypatch):
         return plain(*args, **options)
 
     expected = read(URLS)
+
+    def cannot_be_written(*args):
+        raise PermissionError
+
     monkeypatch.setattr(numba, "njit", without_a_folder)
+    monkeypatch.setattr(native_code, "_file", cannot_be_written)
     monkeypatch.setattr(compiled, "_ready", [])
     with pytest.warns(RuntimeWarning, match=r"NUMBA_CACHE_DIR"):
         assert read(URLS) == expected

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from laion_dask.dtypes import decoded
 from laion_dask.predicate import Predicate, certain_and_possible
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Accumulator)
 
 
 class Partition:
@@ -67,11 +68,11 @@ class Partition:
             self._memo[key] = function(self, *args)
         return self._memo[key]
 
-    def accumulated(self, name: str, factory: Factory) -> Accumulator:
+    def accumulated(self, name: str, factory: Callable[[], A]) -> A:
         """What an accumulator found in a column; see `Statistic.reduces`."""
         ready = self._reduced.accumulators.get((name, factory))
         if ready is not None and name in self._reduced.types:
-            return ready
+            return cast(A, ready)
         return self.memo(_accumulated, name, factory)
 
     def type_of(self, name: str) -> pa.DataType:
@@ -95,7 +96,7 @@ class Partition:
         return self.memo(_evaluate, predicate)
 
 
-def _accumulated(partition: Partition, name: str, factory: Factory) -> Accumulator:
+def _accumulated(partition: Partition, name: str, factory: Callable[[], A]) -> A:
     accumulator = factory()
     accumulator.add(partition.table[name])
     return accumulator
