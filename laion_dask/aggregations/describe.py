@@ -280,5 +280,11 @@ def _infinite(partition: Partition, name: str) -> int:
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A numeric column as float64 with null as NaN; integers beyond 2**53 are rounded."""
+    """A numeric column with null as NaN: float64, or its own type if that has 32 bits.
+
+    Integers beyond 2**53 are rounded.
+    """
+    type_ = column.type
+    if pa.types.is_float32(type_) or (type_.bit_width == 32 and not column.null_count):
+        return column.to_numpy()
     return column.cast(pa.float64(), safe=False).to_numpy()

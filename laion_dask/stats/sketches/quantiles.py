@@ -20,6 +20,8 @@ _SHIFT = ceil(-log(1e-9) / log(_GAMMA)) + 2
 _LOG_MAX = log(np.finfo(np.float64).max)
 #: Integers within a range up to this size are counted without sorting.
 _SPAN = 1 << 20
+#: Numbers computed at a time, so that intermediate arrays stay in the processor's cache.
+_BLOCK = 1 << 14
 
 
 def _empty_array(dtype: npt.DTypeLike = np.int64) -> np.ndarray:
@@ -82,11 +84,14 @@ class Quantiles:
     @classmethod
     def of(cls, values: np.ndarray, capacity: int = EXACT) -> Quantiles:
         """Sketch of the finite values of an array."""
-        values = np.asarray(values, dtype=np.float64)
-        is_finite = np.isfinite(values)
-        if not is_finite.all():
-            values = values[is_finite]
-        if (counted := _counted_integers(values)) is not None:
+        counted = _counted_narrow(values) if values.dtype.kind in "iu" else None
+        if counted is None:
+            values = np.asarray(values, dtype=np.float64)
+            is_finite = np.isfinite(values)
+            if not is_finite.all():
+                values = values[is_finite]
+            counted = _counted_integers(values)
+        if counted is not None:
             keys, counts = counted
             return cls(keys, counts, _exact_sum(keys, counts), capacity)._fitting()
         values = values + 0.0  # turns -0.0 into 0.0
@@ -134,16 +139,24 @@ class Quantiles:
 
 def _bins(values: np.ndarray) -> np.ndarray:
     """Bin number of each value, int64; increases with the value."""
+    bins = np.empty(len(values), np.int64)
+    for at in range(0, len(values), _BLOCK):
+        bins[at : at + _BLOCK] = _bins_of_block(values[at : at + _BLOCK])
+    return bins
+
+
+def _bins_of_block(values: np.ndarray) -> np.ndarray:
+    """Bin number of each value, as a float."""
     size = np.abs(values)
     index: np.ndarray = np.maximum(size, 1e-9)
     np.log(index, out=index)
     index /= log(_GAMMA)
     np.ceil(index, out=index)
     index += _SHIFT
-    if len(values) and values.min() < 1e-9:
+    if values.min() < 1e-9:
         index[size < 1e-9] = 0
         index *= np.sign(values)
-    return index.astype(np.int64)
+    return index
 
 
 def _value(key: int) -> float:
@@ -170,6 +183,17 @@ def _counted_integers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | Non
     return keys + low, counts
 
 
+def _counted_narrow(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The distinct values of an integer array and their counts; None if the range is not small."""
+    if len(values) == 0 or values.dtype.itemsize < 4:
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low >= _SPAN or max(abs(low), abs(high)) > 2**53:
+        return None
+    keys, counts = _counted(values)
+    return keys.astype(np.float64), counts
+
+
 def _counted(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct integers and their counts; the range is small, so no sorting is needed."""
     if len(index) == 0:
@@ -192,16 +216,31 @@ def _exact_sum(values: np.ndarray, counts: np.ndarray | None = None) -> Fraction
     bits = 62 - n.bit_length()  # n integers of so many bits have a sum below 2**63
     shift = bits - frexp(max(float(values.max()), -float(values.min())))[1]
     if 0 <= shift < 900:
-        remaining, total = values * 2.0**shift, 0
-        for _ in range(3):
-            whole = remaining.astype(np.int64)
-            total = (total << bits) + int((whole if counts is None else whole * counts).sum())
-            remaining -= whole
-            if not remaining.any():
-                return Fraction(total, 1 << shift)
-            remaining *= 2.0**bits
-            shift += bits
+        total = 0
+        for at in range(0, len(values), _BLOCK):
+            block = slice(at, at + _BLOCK)
+            scaled = _scaled_sum(
+                values[block], counts if counts is None else counts[block], shift, bits
+            )
+            if scaled is None:
+                break
+            total += scaled
+        else:
+            return Fraction(total, 1 << (shift + 2 * bits))
     return _sum_by_exponent(values if counts is None else np.repeat(values, counts))
+
+
+def _scaled_sum(values: np.ndarray, counts: np.ndarray | None, shift: int, bits: int) -> int | None:
+    """Sum of values times ``2 ** (shift + 2 * bits)``; None if some value has lower bits."""
+    remaining, total = values * 2.0**shift, 0
+    for depth in range(3):
+        whole = remaining.astype(np.int64)
+        total = (total << bits) + int((whole if counts is None else whole * counts).sum())
+        remaining -= whole
+        if not remaining.any():
+            return total << (bits * (2 - depth))
+        remaining *= 2.0**bits
+    return None
 
 
 def _sum_by_exponent(values: np.ndarray) -> Fraction:
