@@ -167,6 +167,10 @@ class BackendWarning(_Message, UserWarning):
     """A GPU is not used, or not at full speed; the message gives the reason."""
 
 
+class ClusterWarning(UserWarning):
+    """Tasks wait, because the cluster has no workers."""
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the calling line outside this package."""
     depth = 2

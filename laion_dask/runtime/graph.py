@@ -35,6 +35,7 @@ from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import (
     compute_without_client,
     lost_workers_named,
+    missing_workers_reported,
     slot_released,
     waiting_client,
 )
@@ -228,7 +229,8 @@ def compute(*collections, label: str):
         collections = (_fused(collections[0]),)
     with brief_interrupts(), lost_workers_named():
         if client is not None:
-            return _compute_on(client, collections, label)
+            with missing_workers_reported(client):
+                return _compute_on(client, collections, label)
         with cancellation.cancelled_on_error(), _shown(label):
             return compute_without_client(*collections)
 

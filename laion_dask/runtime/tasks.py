@@ -18,6 +18,7 @@ from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import (
     compute_without_client,
     lost_workers_named,
+    missing_workers_reported,
     slot_released,
     waiting_client,
 )
@@ -138,7 +139,7 @@ def run_each(
     bar = verb_bar(label, sum(sizes), progress, unit)
     with brief_interrupts(), bar, lost_workers_named():
         if client is not None:
-            with slot_released():
+            with slot_released(), missing_workers_reported(client):
                 return _on_client(client, task, items, sizes, bar, after)
         return _on_threads(task, items, bar, after)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -20,6 +22,7 @@ from laion_dask.backend import (
 )
 from laion_dask.cuda_errors import corrupting_error, is_out_of_device_memory
 from laion_dask.errors import (
+    ClusterWarning,
     DeviceLostError,
     DeviceMemoryError,
     MissingExtraError,
@@ -28,6 +31,8 @@ from laion_dask.errors import (
     parameter,
 )
 
+#: Seconds without workers before the user is told.
+_PATIENCE_S = 10.0
 #: The topic under which a worker that lost its GPU reports why, for ``client.get_events``.
 LOST = "laion-dask-lost-gpus"
 
@@ -103,6 +108,32 @@ def slot_released() -> Iterator[None]:
     finally:
         if has_seceded:
             rejoin()
+
+
+@contextmanager
+def missing_workers_reported(client) -> Iterator[None]:
+    """Warn if tasks wait because the cluster has no workers, of which Dask says nothing."""
+    done = threading.Event()
+    threading.Thread(target=_report_missing_workers, args=(client, done), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _report_missing_workers(client, done: threading.Event) -> None:
+    while not done.wait(_PATIENCE_S):
+        with suppress(Exception):  # the client was closed, or its scheduler is gone
+            if not client.nthreads() and not done.is_set():
+                warnings.warn(
+                    "The cluster has no workers, so its tasks wait. An adaptive cluster or a "
+                    "queue may still start some. If a notebook's interrupt has ended the workers "
+                    "of a LocalCluster, interrupt this cell, close the client and the cluster, and "
+                    "start another with ld.start_cluster(), whose workers survive interrupts.",
+                    ClusterWarning,
+                    stacklevel=2,
+                )
+                return
 
 
 #: The form of an error in distributed whose type cannot be unpickled in this process.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from types import SimpleNamespace
 
 import dask
@@ -15,7 +16,7 @@ import pytest
 
 import laion_dask as ld
 from laion_dask.cluster import dask_config
-from laion_dask.errors import MissingExtraError, OptionError
+from laion_dask.errors import ClusterWarning, MissingExtraError, OptionError
 from laion_dask.runtime import graph, workers
 from laion_dask.runtime.tasks import run_each
 
@@ -128,6 +129,23 @@ def test_a_cluster_that_adapts_from_no_worker_starts_one(laion_shards):
         cluster.adapt(minimum=0, maximum=1, interval="50ms")
         with distributed.Client(cluster), ld.set_options(backend="auto"):
             assert ld.read_shards(paths).laion.rows().kept == 4
+
+
+def test_a_cluster_without_workers_is_reported(laion_shards, monkeypatch):
+    monkeypatch.setattr(workers, "_PATIENCE_S", 0.05)
+    with distributed.LocalCluster(n_workers=0, processes=False, **HERE) as cluster:
+        seen = []
+
+        def report(message, category, *_, **__):
+            seen.append((str(message), category))
+            cluster.scale(1)
+
+        with distributed.Client(cluster), warnings.catch_warnings(action="always"):
+            monkeypatch.setattr(warnings, "showwarning", report)
+            frame = ld.read_shards(laion_shards(4), backend="pandas")
+            assert frame.laion.rows().kept == 4
+    (message, category), *more = seen
+    assert "has no workers" in message and category is ClusterWarning and not more
 
 
 @pytest.mark.parametrize(
