@@ -15,7 +15,7 @@ from laion_dask.io.parquet.footer_layout import footer_layout, is_compiled
 from laion_dask.io.parquet.shard import Piece
 from laion_dask.io.parquet.thrift import NotThrift
 
-#: Bytes of footers that are worth loading the compiled reader, which takes half a second.
+#: Bytes of footers that are worth loading the compiled reader.
 _WORTH_COMPILING = 1 << 17
 #: Files up to this size are read as a whole.
 _SMALL_FILE = 1 << 16

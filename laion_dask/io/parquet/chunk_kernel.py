@@ -8,6 +8,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from laion_dask.io.parquet.footer_columns import (
+    CODEC,
+    HIGH_AT,
+    IN_OTHER_FILE,
+    LOW_AT,
+    N_NULLS,
+    N_VALUES,
+    PATH_AT,
+    PATH_END,
+    SIZE,
+    START,
+)
 from laion_dask.io.parquet.thrift_kernel import (
     BINARY,
     BYTE,
@@ -25,12 +37,8 @@ from laion_dask.io.parquet.thrift_kernel import (
     whole,
 )
 
-#: Columns of a table of chunks.
-GROUP, FIRST_ROW, LEAF, PATH, CODEC, N_VALUES, START, N_NULLS, SIZE = range(9)
-IN_OTHER_FILE, PATH_AT, PATH_END, LOW_AT, LOW_SIZE, HIGH_AT, HIGH_SIZE = range(9, 16)
 #: Values that are only used while a chunk is read.
 _DICTIONARY, _SEEN, _WRONG = 16, 17, 18
-WIDTH = 19
 
 #: Fields of ColumnMetaData that each reader requires, as bits.
 _READ = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 9

@@ -8,14 +8,30 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from laion_dask.io.parquet.chunk_kernel import (
+from laion_dask.io.parquet.chunk_kernel import read_chunk
+from laion_dask.io.parquet.footer_columns import (
+    ACCEPTED,
+    BEFORE,
+    CHUNKS,
+    FIRST_GROUP,
     FIRST_ROW,
     GROUP,
+    GROUPS,
+    GROUPS_END,
     LEAF,
+    N_BEFORE,
+    N_CHUNKS,
+    N_GROUPS,
+    N_ROWS,
     PATH,
     PATH_AT,
     PATH_END,
-    read_chunk,
+    PATHS,
+    PLAIN,
+    ROWS,
+    SCHEMA_END,
+    STATE,
+    SUMMARY,
 )
 from laion_dask.io.parquet.thrift_kernel import (
     BYTE,
@@ -23,7 +39,6 @@ from laion_dask.io.parquet.thrift_kernel import (
     I64,
     LIST,
     SET,
-    STACK,
     STRUCT,
     TRUE,
     is_odd,
@@ -33,21 +48,14 @@ from laion_dask.io.parquet.thrift_kernel import (
     whole,
 )
 
-#: Columns of the summary of a footer. ``ACCEPTED`` is 0 if it was refused, ``PLAIN`` is 1 if every
-#: reader of Parquet accepts its row groups. ``N_ROWS`` is the number that it claims.
-ACCEPTED, PLAIN, N_ROWS, SCHEMA_END, GROUPS_END, N_GROUPS, N_CHUNKS = range(7)
-SUMMARY = 7
-#: Counts while footers are walked: what is stored so far, the chunks of the last row group.
-_GROUPS, _CHUNKS, _PATHS, _FIRST_GROUP, _ROWS, _BEFORE, _N_BEFORE = range(7)
-_STATE = 7
 _MOST_ROWS = 1 << 62
 
 
 @njit(nogil=True)
 def _number_path(content, chunks, chunk, leaf, state):
     """Give a path the number that it has in the last row group, if its bytes are the same."""
-    if leaf < state[_N_BEFORE] and state[_CHUNKS] < len(chunks) - 1:
-        other = chunks[state[_BEFORE] + leaf]
+    if leaf < state[N_BEFORE] and state[CHUNKS] < len(chunks) - 1:
+        other = chunks[state[BEFORE] + leaf]
         a, b = chunk[PATH_AT], other[PATH_AT]
         size = chunk[PATH_END] - a
         is_same = other[PATH_END] - b == size
@@ -58,8 +66,8 @@ def _number_path(content, chunks, chunk, leaf, state):
         if is_same:
             chunk[PATH] = other[PATH]
             return
-    chunk[PATH] = state[_PATHS]
-    state[_PATHS] += 1
+    chunk[PATH] = state[PATHS]
+    state[PATHS] += 1
 
 
 @njit(nogil=True)
@@ -73,21 +81,21 @@ def _columns(content, at, end, stack, chunks, state):
         if kind != STRUCT:
             at = skip(content, at, end, kind, np.int64(3), stack)
             continue
-        chunk = chunks[min(state[_CHUNKS], len(chunks) - 1)]
+        chunk = chunks[min(state[CHUNKS], len(chunks) - 1)]
         at, is_chunk, is_plain_chunk = read_chunk(content, at, end, stack, chunk)
         is_accepted, is_plain = is_accepted and is_chunk, is_plain and is_plain_chunk
         if is_accepted and at >= 0:
-            chunk[GROUP], chunk[FIRST_ROW] = state[_GROUPS] - state[_FIRST_GROUP], state[_ROWS]
+            chunk[GROUP], chunk[FIRST_ROW] = state[GROUPS] - state[FIRST_GROUP], state[ROWS]
             chunk[LEAF] = leaf
             _number_path(content, chunks, chunk, leaf, state)
-            state[_CHUNKS] += 1
+            state[CHUNKS] += 1
     return at, is_accepted, is_plain
 
 
 @njit(nogil=True)
 def _group(content, at, end, stack, chunks, state):
     """RowGroup. The number of rows, or -1; and whether every reader accepts it."""
-    start, paths, number, n_rows = state[_CHUNKS], state[_PATHS], 0, -1
+    start, paths, number, n_rows = state[CHUNKS], state[PATHS], 0, -1
     has_columns, has_size, is_plain = False, False, True
     while True:
         kind, next_number, at = read_field(content, at, end, number, stack)
@@ -97,7 +105,7 @@ def _group(content, at, end, stack, chunks, state):
         number = next_number
         if number == 1:
             has_columns = False
-            state[_CHUNKS], state[_PATHS] = start, paths
+            state[CHUNKS], state[PATHS] = start, paths
             if kind in (LIST, SET):
                 at, has_columns, are_plain = _columns(content, at, end, stack, chunks, state)
                 is_plain = is_plain and are_plain and kind == LIST
@@ -115,9 +123,9 @@ def _group(content, at, end, stack, chunks, state):
     if n_rows > 0 and not has_columns:
         n_rows = -1
     if n_rows == 0:
-        state[_CHUNKS], state[_PATHS] = start, paths
-    elif state[_CHUNKS] > start:
-        state[_BEFORE], state[_N_BEFORE] = start, state[_CHUNKS] - start
+        state[CHUNKS], state[PATHS] = start, paths
+    elif state[CHUNKS] > start:
+        state[BEFORE], state[N_BEFORE] = start, state[CHUNKS] - start
     return at, n_rows, is_plain and has_columns and has_size
 
 
@@ -130,20 +138,20 @@ def _groups(content, at, end, stack, group_rows, chunks, state):
     is_plain = kind == STRUCT
     for _ in range(length):
         at, n_rows, is_plain_too = _group(content, at, end, stack, chunks, state)
-        if at < 0 or n_rows < 0 or n_rows > _MOST_ROWS - state[_ROWS]:
+        if at < 0 or n_rows < 0 or n_rows > _MOST_ROWS - state[ROWS]:
             return -1, False
-        if state[_GROUPS] < len(group_rows):
-            group_rows[state[_GROUPS]] = n_rows
-        state[_GROUPS] += 1
-        state[_ROWS] += n_rows
+        if state[GROUPS] < len(group_rows):
+            group_rows[state[GROUPS]] = n_rows
+        state[GROUPS] += 1
+        state[ROWS] += n_rows
         is_plain = is_plain and is_plain_too
     return at, is_plain
 
 
 @njit(nogil=True)
-def _restore(state, before):
-    for i in range(_STATE):  # numba compiles this much sooner than an assignment of arrays
-        state[i] = before[i]
+def _copy(state, source):
+    for i in range(STATE):  # numba compiles this much sooner than an assignment of arrays
+        state[i] = source[i]
 
 
 @njit(nogil=True)
@@ -154,9 +162,9 @@ def _clear(summary):
 
 
 @njit(nogil=True)
-def _file(content, at, end, stack, group_rows, chunks, state, summary):
+def _file(content, at, end, stack, group_rows, chunks, state, before, summary):
     """FileMetaData; fills a row of the summary. Whether it was accepted."""
-    before = state.copy()
+    _copy(before, state)
     number, has_groups, is_plain = 0, False, True
     _clear(summary)
     while True:
@@ -167,7 +175,7 @@ def _file(content, at, end, stack, group_rows, chunks, state, summary):
         is_plain = is_plain and next_number == number + 1 if is_first else is_plain
         number = next_number
         if number == 4:
-            _restore(state, before)
+            _copy(state, before)
             has_groups = kind in (LIST, SET)
             is_plain = is_plain and kind == LIST
         if number == 4 and has_groups:
@@ -182,13 +190,13 @@ def _file(content, at, end, stack, group_rows, chunks, state, summary):
                 summary[SCHEMA_END] = at
     is_plain = not is_odd(stack) and is_plain and summary[N_ROWS] >= 0
     summary[PLAIN] = is_plain and at <= end - 8
-    summary[N_GROUPS] = state[_GROUPS] - before[_GROUPS]
-    summary[N_CHUNKS] = state[_CHUNKS] - before[_CHUNKS]
+    summary[N_GROUPS] = state[GROUPS] - before[GROUPS]
+    summary[N_CHUNKS] = state[CHUNKS] - before[CHUNKS]
     return has_groups and at >= 0
 
 
-def walk(content, starts, summary, group_rows, chunks):
-    """Walk many footers. The number of row groups, of chunks, and of paths.
+def walk(content, starts, summary, group_rows, chunks, stack, states):
+    """Walk many footers. The number of row groups.
 
     What does not fit the arrays is only counted.
 
@@ -202,17 +210,29 @@ def walk(content, starts, summary, group_rows, chunks):
         The number of rows of each row group.
     chunks : (n_chunks + 1, WIDTH) int64
         The last row is scratch.
+    stack : `STACK` int64
+        Scratch; zeros.
+    states : (3, STATE) int64
+        Zeros; the first row becomes the final counts, the others are scratch.
     """
-    stack, state = np.zeros(STACK, np.int64), np.zeros(_STATE, np.int64)
+    state, before = states[0], states[1]
     for i in range(len(summary)):
-        before = state.copy()
-        state[_FIRST_GROUP], state[_ROWS] = state[_GROUPS], 0
+        _copy(before, state)
+        state[FIRST_GROUP], state[ROWS] = state[GROUPS], 0
         is_accepted = _file(
-            content, starts[i], starts[i + 1], stack, group_rows, chunks, state, summary[i]
+            content,
+            starts[i],
+            starts[i + 1],
+            stack,
+            group_rows,
+            chunks,
+            state,
+            states[2],
+            summary[i],
         )
         if is_accepted:
             summary[i, ACCEPTED] = 1
         else:
             _clear(summary[i])
-            _restore(state, before)
-    return state[_GROUPS], state[_CHUNKS], state[_PATHS]
+            _copy(state, before)
+    return state[GROUPS]

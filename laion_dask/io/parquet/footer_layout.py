@@ -1,24 +1,26 @@
 """The row groups and column chunks of many Parquet footers as arrays, read by compiled code.
 
-This takes 0.2 microseconds per chunk where `column_chunks` takes 60, but imports numba first, which
-takes half a second: it is for many footers, or large ones.
+This takes 0.2 microseconds per chunk where `column_chunks` takes 60, but loads LLVM first, which
+takes 0.03 s: it is for many footers, or large ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 
 import numpy as np
 
+from laion_dask.io.parquet import footer_columns as columns
 from laion_dask.io.parquet.thrift import NotThrift, read_list
-from laion_dask.runtime.numba_cache import compiled
+from laion_dask.runtime.native_code import native
 
-_SOURCES = ("footer_kernel", "chunk_kernel", "thrift_kernel", "thrift")
+_SOURCES = [
+    f"laion_dask.io.parquet.{name}"
+    for name in ("footer_kernel", "chunk_kernel", "footer_columns", "thrift_kernel", "thrift")
+]
 _compiling = threading.Lock()
 _ready: list[Callable] = []
 #: The rows of each row group, and where the schema and the row groups end in a footer.
@@ -111,40 +113,38 @@ class FooterLayout:
 
 
 def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
-    """The row groups and column chunks of footers. Imports numba. Releases the GIL.
+    """The row groups and column chunks of footers. Releases the GIL.
 
     Parameters
     ----------
     footers : sequence of bytes
         Footers with their length and the closing magic bytes.
     """
-    from laion_dask.io.parquet import chunk_kernel as c
-    from laion_dask.io.parquet import footer_kernel as k
 
     content = footers[0] if len(footers) == 1 else b"".join(footers)
     starts, summary, groups, chunks = _walked(content, footers, len(content) // _PER_CHUNK + 16)
     return FooterLayout(
         content,
         starts,
-        accepted=summary[:, k.ACCEPTED] > 0,
-        plain=summary[:, k.PLAIN] > 0,
-        n_rows=summary[:, k.N_ROWS],
-        schema_end=summary[:, k.SCHEMA_END],
-        groups_end=summary[:, k.GROUPS_END],
-        first_group=np.cumsum([0, *summary[:, k.N_GROUPS]], dtype=np.int64),
-        first_chunk=np.cumsum([0, *summary[:, k.N_CHUNKS]], dtype=np.int64),
+        accepted=summary[:, columns.ACCEPTED] > 0,
+        plain=summary[:, columns.PLAIN] > 0,
+        n_rows=summary[:, columns.N_ROWS],
+        schema_end=summary[:, columns.SCHEMA_END],
+        groups_end=summary[:, columns.GROUPS_END],
+        first_group=np.cumsum([0, *summary[:, columns.N_GROUPS]], dtype=np.int64),
+        first_chunk=np.cumsum([0, *summary[:, columns.N_CHUNKS]], dtype=np.int64),
         group_rows=groups,
-        group=chunks[:, c.GROUP],
-        first_row=chunks[:, c.FIRST_ROW],
-        leaf=chunks[:, c.LEAF],
-        path=chunks[:, c.PATH],
-        codec=chunks[:, c.CODEC],
-        n_values=chunks[:, c.N_VALUES],
-        start=chunks[:, c.START],
-        n_nulls=chunks[:, c.N_NULLS],
-        size=chunks[:, c.SIZE],
-        in_other_file=chunks[:, c.IN_OTHER_FILE] > 0,
-        _positions=chunks[:, c.PATH_AT : c.HIGH_SIZE + 1],
+        group=chunks[:, columns.GROUP],
+        first_row=chunks[:, columns.FIRST_ROW],
+        leaf=chunks[:, columns.LEAF],
+        path=chunks[:, columns.PATH],
+        codec=chunks[:, columns.CODEC],
+        n_values=chunks[:, columns.N_VALUES],
+        start=chunks[:, columns.START],
+        n_nulls=chunks[:, columns.N_NULLS],
+        size=chunks[:, columns.SIZE],
+        in_other_file=chunks[:, columns.IN_OTHER_FILE] > 0,
+        _positions=chunks[:, columns.PATH_AT : columns.HIGH_SIZE + 1],
     )
 
 
@@ -157,19 +157,20 @@ def row_groups(footers: Sequence[bytes]) -> list[Walked | None]:
     """The rows of each row group, and where the schema and the row groups end in each footer.
 
     None for a footer that is not plain, see `FooterLayout`, or claims another number of rows.
-    Imports numba. Releases the GIL.
+    Releases the GIL.
     """
-    from laion_dask.io.parquet import footer_kernel as k
 
     content = b"".join(footers)
     starts, summary, groups, _ = _walked(content, footers, 0)
     rows, at = groups.tolist(), 0
     found: list[Walked | None] = []
     for start, numbers in zip(starts.tolist(), summary.tolist(), strict=False):
-        of_file = tuple(rows[at : at + numbers[k.N_GROUPS]])
+        of_file = tuple(rows[at : at + numbers[columns.N_GROUPS]])
         at += len(of_file)
-        if numbers[k.PLAIN] and sum(of_file) == numbers[k.N_ROWS]:
-            found.append((of_file, numbers[k.SCHEMA_END] - start, numbers[k.GROUPS_END] - start))
+        if numbers[columns.PLAIN] and sum(of_file) == numbers[columns.N_ROWS]:
+            found.append(
+                (of_file, numbers[columns.SCHEMA_END] - start, numbers[columns.GROUPS_END] - start)
+            )
         else:
             found.append(None)
     return found
@@ -179,17 +180,17 @@ def _walked(
     content: bytes, footers: Sequence[bytes], n_chunks: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Starts, summary, row groups, and the chunks; none if ``n_chunks`` is 0."""
-    from laion_dask.io.parquet import chunk_kernel as c
-    from laion_dask.io.parquet import footer_kernel as k
 
     starts = np.cumsum([0, *map(len, footers)], dtype=np.int64)
     array = np.frombuffer(content, np.uint8)
-    summary = np.zeros((len(footers), k.SUMMARY), np.int64)
+    summary = np.zeros((len(footers), columns.SUMMARY), np.int64)
     n_groups, stored = len(content) // _PER_GROUP + 16, n_chunks
     while True:
         groups = np.empty(n_groups, np.int64)
-        chunks = np.empty((stored + 1, c.WIDTH), np.int64)
-        used_groups, used_chunks, _ = _walk()(array, starts, summary, groups, chunks)
+        chunks = np.empty((stored + 1, columns.WIDTH), np.int64)
+        states = np.zeros((3, columns.STATE), np.int64)
+        _walk()(array, starts, summary, groups, chunks, np.zeros(columns.STACK, np.int64), states)
+        used_groups, used_chunks = states[0, [columns.GROUPS, columns.CHUNKS]].tolist()
         if n_chunks == 0:
             used_chunks = 0
         if used_groups <= n_groups and used_chunks <= stored:
@@ -221,17 +222,14 @@ def _walk() -> Callable:
 
 
 def _compiled() -> Callable:
-    """Compile the function by calling it on no footer.
+    """Load ``walk`` of `laion_dask.io.parquet.footer_kernel`, or compile it."""
+    numbers, summary = np.zeros(1, np.int64), np.zeros((0, columns.SUMMARY), np.int64)
+    chunks, states = np.zeros((1, columns.WIDTH), np.int64), np.zeros((3, columns.STATE), np.int64)
+    tables = (summary, numbers, chunks, np.zeros(columns.STACK, np.int64), states)
+    return native("walk", _source, _SOURCES, np.frombuffer(b"", np.uint8), numbers, *tables)
 
-    numba's cache detects changes to the file of a function, but not to those of the functions that
-    it calls, so the entry is named after a digest of all of them.
-    """
-    from laion_dask.io.parquet import chunk_kernel as c
-    from laion_dask.io.parquet import footer_kernel as k
 
-    folder = files("laion_dask.io.parquet")
-    sources = b"\0".join(folder.joinpath(f"{name}.py").read_bytes() for name in _SOURCES)
-    k.walk.__qualname__ = f"walk_{hashlib.sha256(sources).hexdigest()[:8]}"
-    nothing, numbers = np.frombuffer(b"", np.uint8), np.zeros(1, np.int64)
-    summary, chunks = np.zeros((0, k.SUMMARY), np.int64), np.zeros((1, c.WIDTH), np.int64)
-    return compiled(k.walk, nothing, numbers, summary, numbers, chunks)[0]
+def _source() -> Callable:
+    from laion_dask.io.parquet.footer_kernel import walk  # imports numba
+
+    return walk

@@ -14,8 +14,6 @@ from laion_dask.io.parquet.thrift import MAX_DEPTH
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE = 1, 2, 3, 4, 5, 6, 7
 BINARY, LIST, SET, STRUCT = 8, 9, 10, 12
-#: The shape of the array with the open structs and lists; the last row is for `read_field`.
-STACK = (MAX_DEPTH + 8, 3)
 
 
 @njit(nogil=True)
