@@ -38,11 +38,21 @@ def compiles_int8() -> bool:
     AMX, which oneDNN uses, is several times as fast.
     """
     import torch
+
+    return "+avx512vnni" in _features() and not torch.cpu.get_capabilities().get("amx_int8")
+
+
+@cache
+def widens_float16() -> bool:
+    """Whether numba can compile the conversion of float16 to float32 for this CPU."""
+    return "+f16c" in _features()
+
+
+def _features() -> list[str]:
+    """The CPU features for which numba compiles."""
     from numba.core.registry import cpu_target
 
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    has_amx = torch.cpu.get_capabilities().get("amx_int8")
-    return "+avx512vnni" in features.split(",") and not has_amx
+    return cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 
 
 def product(left, right, out) -> None:

@@ -3,7 +3,7 @@
 Vectors are first rotated, so that no element is much larger than the others: CLIP's embeddings have
 elements that are ten times as large as most (for ViT-L-14, 413 and 644), and a step that fits these
 would leave few digits for the rest. The rotation consists of random signs, and of rounds of sums
-and differences of neighbors, as in a fast Walsh-Hadamard transform. It is orthogonal, so it keeps
+and differences, as in a fast Walsh-Hadamard transform. It is orthogonal, so it keeps
 cosines (Ashkboos et al. 2024, QuaRot, section 4).
 """
 
@@ -17,13 +17,14 @@ from importlib import import_module
 import numpy as np
 
 from laion_dask.numerics.dot_products import are_near_one
+from laion_dask.numerics.int8 import widens_float16
 from laion_dask.retrieval.exact.shared_state import ScratchPool
 from laion_dask.runtime.numba_cache import compiled
 
 #: Those of `int8_tiles`, which is imported only where it is used, as it imports numba.
 TILE_ROWS, TILE_QUERIES = 32, 12
-#: Rounds of the rotation divided by 4: an element becomes a sum of at least 256 elements.
-_PAIRS = 2
+#: Rounds of the rotation: an element becomes a sum of at least 256 elements.
+_ROUNDS = 8
 #: A row is coarse if rounding moves it further than most by this many parts of ``dim**-0.5``, which
 #: is almost seven standard deviations: one of its elements is too large for a code.
 _UNUSUAL = 3.0
@@ -31,7 +32,9 @@ _UNUSUAL = 3.0
 _MOST_COARSE = 0.01
 #: An upper bound of the distance by which float32 arithmetic moves a rotated unit vector: one
 #: rounding in each of 8 rounds, two for its factors (Higham 2002, section 2.2), and 2 % more.
-ROTATION_ERROR = 1.02 * (4 * _PAIRS + 2) * 2.0**-24
+ROTATION_ERROR = 1.02 * (_ROUNDS + 2) * 2.0**-24
+#: Two rounds of sums and differences of four numbers.
+_SUMS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float64)
 _compiling = threading.Lock()
 _ready: dict[str, Callable] = {}
 
@@ -51,12 +54,14 @@ def kernel(module: str, name: str, *arguments):
 
 
 class EncodedRows:
-    """A block of rows as unit vectors in float32, and rotated and rounded to int8.
+    """A block of rows, and the same as unit vectors, rotated and rounded to int8.
 
     Attributes
     ----------
-    rows : (n, dim) float32 array
-        NaN for rows without direction. Rows whose length is near one are not scaled.
+    rows : (n, dim) float32 array, or uint16 array of the bits of float16
+        Read-only.
+    scale : (n,) float32 array
+        1 for all if the length of each is near one; NaN for rows without direction.
     codes : (n, dim) int8 array
         0 for rows without direction.
     step : float
@@ -70,15 +75,14 @@ class EncodedRows:
 
     def __init__(self, x: np.ndarray, scale: np.ndarray | None, scratch: ScratchPool) -> None:
         n, dim = x.shape
-        self.rows = _unit_rows(x, scale, scratch)
         self.undefined = np.flatnonzero(np.isnan(scale) if scale is not None else ())
-        self.rows[self.undefined] = 0
+        self.rows, self.scale = _rows_and_scale(x, scale, scratch)
         self.codes = scratch.array("codes", n * dim, np.int8).reshape(n, dim)
         self.step = scratch.reach / dim**0.5 / 127
-        factors = np.full(n, 2.0 ** (-2 * _PAIRS) / self.step, np.float32)
+        factors = (2.0 ** (-_ROUNDS / 2) / self.step * self.scale).astype(np.float32)
+        factors[self.undefined] = 0
         distances = encode(self.rows, factors, self.codes, scratch) * self.step
         is_coarse = distances > self.step * (dim / 12) ** 0.5 * (1 + _UNUSUAL / dim**0.5)
-        self.rows[self.undefined] = np.nan
         self.coarse = np.flatnonzero(is_coarse)
         if len(self.coarse) > _MOST_COARSE * n:
             scratch.reach *= 1.25
@@ -103,7 +107,7 @@ def encode(rows: np.ndarray, factors: np.ndarray, codes: np.ndarray, scratch) ->
     n, dim = rows.shape
     lost = scratch.array("lost", n)
     buffers = scratch.array("rotated", 2 * dim).reshape(2, dim)
-    kernel("int8_kernels", "encode", rows, _signs(dim), _PAIRS, factors, codes, lost, buffers)
+    kernel("int8_kernels", "encode", rows, _signs(dim), factors, codes, lost, buffers)
     # Squares are summed in float32, with an error of up to dim / 2 roundings in the length.
     return lost.astype(np.float64) * (1 + dim * 2.0**-24)
 
@@ -151,33 +155,52 @@ class EncodedQueries:
 
 def rotate(vectors: np.ndarray) -> np.ndarray:
     """The rotation of `int8_kernels.encode`, in float64; (m, dim) for (m, dim)."""
-    rotated = vectors * _signs(vectors.shape[1])
-    for _ in range(4 * _PAIRS):
-        one, other = rotated[:, ::2], rotated[:, 1::2]
-        rotated = np.concatenate([one + other, one - other], axis=1)
-    return rotated * 2.0 ** (-2 * _PAIRS)
+    m, dim = vectors.shape
+    x = vectors * _signs(dim)[0]
+    if dim % 16:
+        x = _sums_of_neighbors(_sums_of_neighbors(x))
+    else:
+        x = np.einsum("rc,mcj->mrj", _SUMS, x.reshape(m, 4, -1))
+        x = np.einsum("rc,mqcj->mqrj", _SUMS, x.reshape(m, 4, 4, -1)).reshape(m, dim)
+    return _sums_of_neighbors(_sums_of_neighbors(x)) * 2.0 ** (-_ROUNDS / 2)
 
 
-def _unit_rows(x: np.ndarray, scale: np.ndarray | None, scratch: ScratchPool) -> np.ndarray:
-    """The rows in float32, scaled to length one unless they already are near it.
+def _sums_of_neighbors(x: np.ndarray) -> np.ndarray:
+    return np.einsum("rc,mjc->mrj", _SUMS, x.reshape(len(x), -1, 4)).reshape(x.shape)
 
-    Rows without direction are arbitrary.
-    """
-    import torch
 
+def _rows_and_scale(
+    x: np.ndarray, scale: np.ndarray | None, scratch: ScratchPool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows as the compiled loops read them, and their scales; see `EncodedRows`."""
+    ones = np.ones(len(x), np.float32)
+    if scale is not None and are_near_one(scale):
+        scale = None
+    if x.dtype == np.float16 and widens_float16():
+        bits = np.require(x, requirements=["C", "A"]).view(np.uint16)
+        return _read_only(bits), ones if scale is None else scale.astype(np.float32)
     rows = scratch.array("unit rows", x.size).reshape(x.shape)
-    torch.from_numpy(rows).copy_(torch.from_dlpack(x))
-    if scale is None or are_near_one(scale):
-        return rows
-    with np.errstate(over="ignore", invalid="ignore"):
-        rows *= scale.astype(np.float32)[:, None]
-    # Scaling by a tiny or a large factor would overflow or lose digits in float32.
-    for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
-        rows[i] = np.asarray(x[i], np.float64) * scale[i]
+    rows[:] = x
+    if scale is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows *= scale.astype(np.float32)[:, None]
+        # Scaling by a tiny or a large factor would overflow or lose digits in float32.
+        for i in np.flatnonzero((scale < 1e-35) | (scale > 1e30)):
+            rows[i] = np.asarray(x[i], np.float64) * scale[i]
+        ones[np.isnan(scale)] = np.nan
+    return _read_only(rows), ones
+
+
+def _read_only(rows: np.ndarray) -> np.ndarray:
+    """The same array, of the one type for which loops are compiled, even if it can be written."""
+    rows = rows.view()
+    rows.flags.writeable = False
     return rows
 
 
 @cache
 def _signs(dim: int) -> np.ndarray:
-    """Random signs, always the same for a dimension; (dim,) float32."""
-    return np.random.default_rng(dim).choice(np.array([-1, 1], np.float32), dim)
+    """Random signs, always the same for a dimension, and ones; (2, dim) float32."""
+    signs = np.ones((2, dim), np.float32)
+    signs[0] = np.random.default_rng(dim).choice(np.array([-1, 1], np.float32), dim)
+    return signs

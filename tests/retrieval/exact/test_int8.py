@@ -43,7 +43,7 @@ def rows_of(dim, dtype="float32", n=300):
     return x.astype(dtype)
 
 
-@pytest.mark.parametrize("dim", [4, 64, 512, 768])
+@pytest.mark.parametrize("dim", [4, 64, 264, 272, 512, 640, 768, 1024, 1280])
 def test_the_rotation_keeps_products_and_spreads_elements(dim):
     rotation = rotate(np.eye(dim))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(dim), atol=1e-12)
@@ -68,7 +68,7 @@ def test_codes_are_as_near_as_they_say(dim, dtype):
     scale = scales(x)
     encoded = EncodedRows(x, scale, ScratchPool())
     assert encoded.undefined.tolist() == [40, 41, 42]
-    assert np.isnan(encoded.rows[40:43]).all() and not encoded.codes[40:43].any()
+    assert np.isnan(encoded.scale[40:43]).all() and not encoded.codes[40:43].any()
     fine = np.setdiff1d(np.arange(len(x)), [*encoded.undefined, *encoded.coarse])
     assert len(fine) > 0.8 * len(x)
     exact = rotate(unit_rows(x[fine].astype(np.float64)))
@@ -81,8 +81,9 @@ def test_codes_are_as_near_as_they_say(dim, dtype):
 
 
 def test_a_larger_step_follows_a_block_with_large_elements():
-    x = np.zeros((200, 768), np.float32)
-    x[:, :256] = unit_rows(np.random.default_rng(0).normal(size=(200, 256)))
+    rotated = np.zeros((200, 768))
+    rotated[:, :256] = unit_rows(np.random.default_rng(0).normal(size=(200, 256)))
+    x = (rotated @ rotate(np.eye(768)).T).astype(np.float32)
     scratch, shares = ScratchPool(), []
     for _ in range(4):
         encoded = EncodedRows(x, None, scratch)
