@@ -85,7 +85,8 @@ def _select_on_cpu(
         arguments = number, k, embeddings, floor[queries]
         if is_int8:
             encoded = state.once(("encoded", at), partial(EncodedQueries, vectors[queries]))
-            batches.append(Int8QueryBatch(encoded, *arguments, scratch))
+            exchange = partial(state.exchange, number, at)
+            batches.append(Int8QueryBatch(encoded, *arguments, scratch, exchange))
         else:
             cosines = _bounded_cosines(vectors[queries], embeddings.dtype, scratch)
             batches.append(CpuQueryBatch(vectors[queries], *arguments, cosines, scratch))

@@ -8,6 +8,7 @@ products are compared in registers (`int8_tiles`); with AMX, oneDNN writes them 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +63,15 @@ class Int8QueryBatch(QueryBatch):
     Let q and y be a rotated query and row, and p and c their codes times the steps. Then ``q y - p
     c = (q - p) c + q (y - c)``, so by Cauchy-Schwarz the product of codes differs from the cosine
     by at most ``|q - p| (1 + |y - c|) + |y - c|``, and by `NEAR` if the row is not scaled.
+
+    Parameters
+    ----------
+    queries, number, k, embeddings, floor, scratch
+        As for `QueryBatch`.
+    exchange : callable
+        Takes lower bounds of the k best cosines so far, (queries, k) float32, and returns lower
+        bounds of each query's k-th best cosine. Only used if some floors are unknown: then most
+        pairs are found in the first blocks, and partitions that run together find half as many.
     """
 
     def __init__(
@@ -72,12 +82,15 @@ class Int8QueryBatch(QueryBatch):
         embeddings: Embeddings,
         floor: np.ndarray,
         scratch: ScratchPool,
+        exchange: Callable[[np.ndarray], np.ndarray],
     ) -> None:
         vectors, bounded = queries.vectors, Float32Cosines(*queries.vectors.shape)
         super().__init__(vectors, number, k, embeddings, floor, bounded, scratch)
         #: (m,) float64: a lower bound of each query's k-th best cosine.
         self._low = floor.astype(np.float64)
         self._queries = queries
+        self._exchange = exchange if np.isneginf(floor).any() else None
+        self._n_blocks = 0
 
     def add(self, x: np.ndarray, scale, shard: int | np.ndarray, rows: np.ndarray | range) -> None:
         """Add a block of rows and their scales, as `GemmCosines.compute` accepts them."""
@@ -98,8 +111,14 @@ class Int8QueryBatch(QueryBatch):
         cuts = np.floor((self._low - error) / unit - 1)
         marks = self._marks(encoded, cuts, products)
         self._scan(marks, encoded, shard, rows)
-        lower = self._cosines.bound.lower(self._best[:, :1])[:, 0]  # the heaps' least values
-        self._low = np.maximum(self._low, lower)
+        bound = self._cosines.bound
+        self._raise_low(bound.lower(self._best[:, :1])[:, 0])  # the heaps' least values
+        self._n_blocks += 1
+        if self._exchange is not None and self._n_blocks.bit_count() == 1:  # as they double
+            self._raise_low(self._exchange(bound.lower(self._best)))
+
+    def _raise_low(self, floor: np.ndarray) -> None:
+        self._low = np.maximum(self._low, floor)
         self._raise_least()
 
     def _raise_least(self) -> None:

@@ -71,6 +71,7 @@ class SearchState:
         self._free: deque[ScratchPool] = deque()
         self._seen: set[int] = set()
         self._lower: np.ndarray | None = None
+        self._running: dict[tuple[int, int], np.ndarray] = {}
         self._making = threading.Lock()
         self._made: dict[Hashable, Any] = {}
 
@@ -108,6 +109,32 @@ class SearchState:
                 return np.full(m, -np.inf, np.float32)
             return self._lower.min(axis=1)
 
+    def exchange(self, number: int, first: int, lower: np.ndarray) -> np.ndarray:
+        """Add bounds of a partition so far; lower bounds that follow from those of all others.
+
+        Parameters
+        ----------
+        number : int
+            Number of the partition.
+        first : int
+            The first of the queries that the bounds belong to.
+        lower : (m, k) float32 array
+            Lower bounds of the cosines of k of its rows.
+
+        Returns
+        -------
+        (m,) float32
+            Lower bounds of each query's k-th best cosine.
+        """
+        with self._guard:
+            if number in self._seen:
+                return lower.min(axis=1)
+            self._running[number, first] = lower
+            known = [bounds for (_, at), bounds in self._running.items() if at == first]
+            if self._lower is not None:
+                known.append(self._lower[first : first + len(lower)])
+        return k_greatest(np.concatenate(known, axis=1), lower.shape[1]).min(axis=1)
+
     def add_bounds(self, number: int, lower: np.ndarray) -> None:
         """Add lower bounds of the cosines of k rows of a partition, (m, k) float32.
 
@@ -118,5 +145,6 @@ class SearchState:
             if number in self._seen:
                 return
             self._seen.add(number)
+            self._running = {key: b for key, b in self._running.items() if key[0] != number}
             bounds = lower if self._lower is None else np.concatenate([self._lower, lower], axis=1)
             self._lower = k_greatest(bounds, lower.shape[1])
