@@ -237,7 +237,7 @@ def _nearest(
     counts = [partition for count in accounting.collections for partition in graph.parts(count)]
     lazy: object = Hits.join([])
     if parts:
-        shared = graph.share((embeddings, vectors, k, SearchState()))
+        shared = _shared(embeddings, vectors, k)
         by_part = graph.tasks(_select, parts, shared)
         if len(parts) <= _FEW_PARTS and len(vectors) <= _QUERIES_PER_TASK:
             lazy = graph.gathered(by_part, _merge_and_rank, shared)
@@ -249,6 +249,12 @@ def _nearest(
     rows = accounting.balance(hits.searched, counts)
     assert rows is not None  # `accounting.read` is a number
     return hits, rows
+
+
+def _shared(embeddings: Embeddings, vectors: np.ndarray, k: int):
+    """What all tasks of a search need, as a lazy value."""
+    state = SearchState()
+    return graph.share((embeddings, vectors, k, state), f"search-{state.search}")
 
 
 def _select(part, number: int, shared: tuple) -> Candidates:
@@ -285,5 +291,5 @@ def _best_of_pairs(pairs: Pairs, embeddings: Embeddings, vectors: np.ndarray, k:
     m = len(vectors)
     upper, lower = np.full(len(pairs), np.inf, np.float32), np.full((m, k), -np.inf, np.float32)
     candidates = graph.share(Candidates(pairs, upper, lower, 0, 0))
-    hits = _rank(candidates, embeddings, m, graph.share((embeddings, vectors, k, SearchState())))
+    hits = _rank(candidates, embeddings, m, _shared(embeddings, vectors, k))
     return graph.compute(hits, label="score")[0]

@@ -9,6 +9,7 @@ from dask._expr import (
 )
 from dask._task_spec import (
     Alias,
+    DataNode,
     List,
     Task,
     TaskRef,
@@ -144,6 +145,7 @@ __all__ = [
     "Concat",
     "CumulativeAggregations",
     "CustomReduction",
+    "DataNode",
     "Diff",
     "Drop",
     "DropDuplicates",

@@ -5,7 +5,7 @@ Kernels are functions of one partition; verbs specify their inputs and build the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Protocol
 from uuid import uuid4
@@ -22,10 +22,11 @@ from tqdm.dask import TqdmCallback
 
 from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
-from laion_dask.runtime import cancellation
+from laion_dask.runtime import cancellation, plain_graph
 from laion_dask.runtime.dask_expressions import (
     Blockwise,
     CustomReduction,
+    DataNode,
     Task,
     _DelayedExpr,
     new_collection,
@@ -95,8 +96,13 @@ def read_after(frame: dd.DataFrame, exchanged: dd.DataFrame) -> dd.DataFrame:
     return new_collection(ReadAfter(frame.expr, AlignedPartitions(exchanged.expr)))
 
 
-def share(value: object) -> Delayed:
-    """Wrap a large argument of a kernel, so that it is sent once instead of in every task."""
+def share(value: object, name: str | None = None) -> Delayed:
+    """Wrap a large argument of a kernel, so that it is sent once instead of in every task.
+
+    With a name, which no other value may have, Dask does not read it all to make one.
+    """
+    if name is not None:
+        return Delayed(name, plain_graph.PlainGraph({name: DataNode(name, value)}))
     return delayed(value, traverse=False, pure=True)
 
 
@@ -195,7 +201,9 @@ def _layer(
                 dependencies += unpacked[id(value)][1]
             arguments.append(unpacked[id(value)][0])
         layer[f"{name}-{number}"] = Task(f"{name}-{number}", function, *arguments)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
+    graph: Mapping = plain_graph.joined(layer, dependencies) or HighLevelGraph.from_collections(
+        name, layer, dependencies=dependencies
+    )
     return [Delayed(key, graph, layer=name) for key in layer]
 
 

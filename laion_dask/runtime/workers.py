@@ -30,9 +30,12 @@ from laion_dask.errors import (
     argument,
     parameter,
 )
+from laion_dask.runtime import plain_graph
 
 #: Seconds without workers before the user is told.
 _PATIENCE_S = 10.0
+#: Dask's schedulers that run a graph as it is.
+_IN_THREADS = (named_schedulers["threads"], named_schedulers["sync"])
 #: The topic under which a worker that lost its GPU reports why, for ``client.get_events``.
 LOST = "laion-dask-lost-gpus"
 
@@ -86,6 +89,8 @@ def compute_without_client(*collections) -> tuple:
     chosen = dask.config.get("scheduler", None) or "threads"
     # By name, Dask would look for a client; an executor or a function is passed on as it is.
     scheduler = named_schedulers.get(chosen.lower(), chosen) if isinstance(chosen, str) else chosen
+    if scheduler in _IN_THREADS and all(map(plain_graph.is_plain, collections)):
+        return plain_graph.run(collections, scheduler)
     return dask.compute(*collections, scheduler=scheduler)
 
 
