@@ -29,21 +29,33 @@ def read_struct(content: bytes, at: int = 0, depth: int = 0) -> tuple[dict, int]
         raise NotThrift("structs are nested too deeply")
     fields: dict = {}
     number = 0
-    while True:
-        if at >= len(content):
-            raise NotThrift("a struct is truncated")
-        kind, step = content[at] & 15, content[at] >> 4
-        at += 1
-        if kind == 0:
-            return fields, at
-        if step:
-            number += step
-        else:
-            number, at = _whole_number(content, at)
-        if kind in (_TRUE, _FALSE):
-            fields[number] = kind == _TRUE
-        else:
-            fields[number], at = _value(content, at, kind, depth)
+    try:
+        while True:
+            head = content[at]
+            at += 1
+            kind = head & 15
+            if kind == 0:
+                return fields, at
+            if head > 15:
+                number += head >> 4
+            else:
+                number, at = _whole_number(content, at)
+            if kind in _WHOLE_NUMBERS:
+                byte = content[at]
+                if byte < 0x80:  # most numbers
+                    fields[number] = (byte >> 1) ^ -(byte & 1)
+                    at += 1
+                else:
+                    fields[number], at = _whole_number(content, at)
+            elif kind == _BINARY:
+                length, at = _varint(content, at)
+                fields[number], at = _take(content, at, length)
+            elif kind in (_TRUE, _FALSE):
+                fields[number] = kind == _TRUE
+            else:
+                fields[number], at = _value(content, at, kind, depth)
+    except IndexError:
+        raise NotThrift("a struct is truncated") from None
 
 
 def read_list(content: bytes, at: int) -> list:
@@ -89,15 +101,24 @@ def _value(content: bytes, at: int, kind: int, depth: int):
 def _sequence(content: bytes, at: int, depth: int) -> tuple[list, int]:
     if depth > MAX_DEPTH:
         raise NotThrift("lists are nested too deeply")
-    head, at = _take(content, at, 1)
-    length, kind = head[0] >> 4, head[0] & 15
+    if at >= len(content):
+        raise NotThrift("a list is truncated")
+    length, kind = content[at] >> 4, content[at] & 15
+    at += 1
     if length == 15:
         length, at = _varint(content, at)
     if kind > _STRUCT:
         raise NotThrift(f"unknown type {kind}")
     if length > len(content) - at:
         raise NotThrift("a list is truncated")
-    values = []
+    values: list = []
+    if kind == _STRUCT:
+        for _ in range(length):
+            fields, at = read_struct(content, at, depth + 2)
+            values.append(fields)
+        return values, at
+    if kind in _WHOLE_NUMBERS and (numbers := content[at : at + length]).isascii():
+        return [(byte >> 1) ^ -(byte & 1) for byte in numbers], at + length
     for _ in range(length):
         value, at = _value(content, at, kind, depth + 1)
         values.append(value)
@@ -111,18 +132,22 @@ def _take(content: bytes, at: int, length: int) -> tuple[bytes, int]:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(content):
-            break
-        byte = content[at]
+    try:
+        value = byte = content[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if value >> 64:
-            raise NotThrift("a number has more than 64 bits")
-        if byte < 0x80:
-            return value, at
-    raise NotThrift("a number is truncated")
+        if byte >= 0x80:
+            value &= 0x7F
+            for shift in range(7, 70, 7):
+                byte = content[at]
+                at += 1
+                value |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+    except IndexError:
+        raise NotThrift("a number is truncated") from None
+    if value >> 64 or byte >= 0x80:
+        raise NotThrift("a number has more than 64 bits")
+    return value, at
 
 
 def _whole_number(content: bytes, at: int) -> tuple[int, int]:
