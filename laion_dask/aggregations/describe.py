@@ -166,26 +166,24 @@ class Describe(Statistic):
 
     def _describe_numbers(self, described: Description, partition: Partition) -> None:
         """Add the quantiles, the shares above thresholds and the sizes of a partition."""
-        numbers = {
-            name: _numbers(partition.table[name])
-            for name in dict.fromkeys((*DESCRIBED, *THRESHOLDS))
-            if self._has(partition, name)
-        }
+        has = {n for n in (*DESCRIBED, *THRESHOLDS) if self._has(partition, n)}
         for name in DESCRIBED:
-            if name in numbers:
-                described.quantiles[name] = Quantiles.of(numbers[name])
+            if name in has:
+                described.quantiles[name] = Quantiles.of(_numbers(partition.table[name]))
         if self._has(partition, "text"):
             lengths = partition.accumulated("text", Lengths)
             described.quantiles["text_length"] = Quantiles.of(lengths.values())
         for name, threshold in THRESHOLDS.items():
-            if name in numbers:
+            if name in has:
                 if arrow_column_type(partition.type_of(name)) == "float32":  # as in a filter
                     threshold = float(np.float32(threshold))
-                above = int(np.count_nonzero(numbers[name] > threshold))
+                above = int(np.count_nonzero(_numbers(partition.table[name]) > threshold))
                 described.over[name] = (above, len(partition) - described.nulls[name])
-        if "width" in numbers and "height" in numbers:
-            smaller = np.minimum(numbers["width"], numbers["height"])  # NaN if either is
-            described.sides = {side: int(np.count_nonzero(smaller >= side)) for side in SIDES}
+        if {"width", "height"} <= has:
+            smaller = np.minimum(*(_numbers(partition.table[n]) for n in ("width", "height")))
+            described.sides = {  # NaN if either is
+                side: int(np.count_nonzero(smaller >= side)) for side in SIDES
+            }
 
     def combine(self, states: Sequence[Description]) -> Description:
         return reduce(Description.merge, states)

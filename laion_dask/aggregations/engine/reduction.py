@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.memory_pool import POOL
+
 
 class Accumulator(Protocol):
     """What a statistic needs of a column, found batch by batch."""
@@ -101,7 +103,7 @@ class Lengths:
 
     def add(self, column: pa.ChunkedArray) -> None:
         for chunk in column.chunks:
-            lengths = pc.utf8_length(chunk)
+            lengths = pc.utf8_length(chunk, memory_pool=POOL)
             if lengths.null_count:
                 lengths = lengths.drop_null()
             self._parts.append(lengths.to_numpy())

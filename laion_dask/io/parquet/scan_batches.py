@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from laion_dask.memory_pool import POOL
+
 #: Turns a batch of rows with the types of the frame into what is kept of it.
 Each = Callable[[pa.Table], pa.Table]
 #: Rows of a batch: some 100 KB of a column of text.
@@ -21,6 +23,8 @@ class NotInBatches(Exception):
 
 def copied(table: pa.Table) -> pa.Table:
     """A copy of what is kept of a batch: one column alone would keep the memory of all."""
-    manager = pa.default_cpu_memory_manager()
-    batches = [batch.copy_to(manager) for batch in table.to_batches()]
-    return pa.Table.from_batches(batches, table.schema)
+    columns = []
+    for column in table.columns:
+        nothing = pa.nulls(0, column.type)
+        columns.append(pa.concat_arrays([*column.chunks, nothing, nothing], memory_pool=POOL))
+    return pa.Table.from_arrays(columns, schema=table.schema)

@@ -94,11 +94,11 @@ class Quantiles:
         if counted is not None:
             keys, counts = counted
             return cls(keys, counts, _exact_sum(keys, counts), capacity)._fitting()
-        values = values + 0.0  # turns -0.0 into 0.0
         total = _exact_sum(values)
-        if len(np.unique(values[: 2 * capacity])) > capacity:  # certainly too many
-            return cls(*_counted(_bins(values)), total, capacity)
-        return cls(*np.unique(values, return_counts=True), total, capacity)._fitting()
+        if len(np.unique(values[: 2 * capacity] + 0.0)) > capacity:  # certainly too many
+            return cls(*_counted_bins(values), total, capacity)
+        # Adding 0.0 turns -0.0 into 0.0.
+        return cls(*np.unique(values + 0.0, return_counts=True), total, capacity)._fitting()
 
     def merge(self, other: Quantiles) -> Quantiles:
         """Sketch of both sets of values."""
@@ -143,6 +143,20 @@ def _bins(values: np.ndarray) -> np.ndarray:
     for at in range(0, len(values), _BLOCK):
         bins[at : at + _BLOCK] = _bins_of_block(values[at : at + _BLOCK])
     return bins
+
+
+def _counted_bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct bins of at least one value, and their counts."""
+    low, high = _bins(np.array([values.min(), values.max()])).tolist()
+    if high - low >= _BLOCK:
+        return _counted(_bins(values))
+    counts = np.zeros(high - low + 1, np.int64)
+    for at in range(0, len(values), _BLOCK):
+        bins = _bins(values[at : at + _BLOCK])
+        bins -= low
+        counts += np.bincount(bins, minlength=len(counts))
+    keys = np.flatnonzero(counts)
+    return keys + low, counts[keys]
 
 
 def _bins_of_block(values: np.ndarray) -> np.ndarray:
