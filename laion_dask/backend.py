@@ -67,7 +67,7 @@ def resolve_backend(backend: str) -> str:
     """Resolve the requested backend to ``"pandas"`` or ``"cudf"`` for this process.
 
     ``"auto"`` selects cuDF if a CUDA device is visible and cuDF is installed, else pandas.
-    `laion_dask.runtime.workers.choose_backend` also queries the workers of a cluster.
+    `laion_dask.runtime.worker_backends.choose_backend` also queries the workers of a cluster.
 
     Raises
     ------

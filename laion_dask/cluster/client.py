@@ -14,7 +14,7 @@ from dask.utils import format_bytes
 from laion_dask.cluster import dask_config as held
 from laion_dask.cluster.worker_recovery import NAME, ReplaceLostGpuWorker
 from laion_dask.errors import MissingExtraError
-from laion_dask.runtime.workers import is_import_error
+from laion_dask.runtime.worker_backends import is_import_error
 
 #: Timeout for closing a client that could not be created, in seconds.
 _ABANDONED = 5

@@ -53,6 +53,7 @@ from dask.dataframe.dask_expr._expr import (
     Fillna,
     Filter,
     Head,
+    Index,
     Invert,
     Isin,
     IsNa,
@@ -104,6 +105,7 @@ from dask.dataframe.dask_expr._merge import (
 from dask.dataframe.dask_expr._reductions import (
     CustomReduction,
     DropDuplicates,
+    Len,
     NLargest,
     NSmallest,
 )
@@ -119,6 +121,7 @@ from dask.dataframe.dask_expr._shuffle import (
 from dask.dataframe.dask_expr.io.io import (
     BlockwiseIO,
     FromMap,
+    FromMapProjectable,
 )
 
 __all__ = [
@@ -156,14 +159,17 @@ __all__ = [
     "Fillna",
     "Filter",
     "FromMap",
+    "FromMapProjectable",
     "GroupByApplyConcatApply",
     "GroupByCumulative",
     "GroupByReduction",
     "GroupByShift",
     "Head",
+    "Index",
     "Invert",
     "IsNa",
     "Isin",
+    "Len",
     "List",
     "Loc",
     "LocBase",

@@ -33,6 +33,7 @@ from laion_dask.runtime.dask_expressions import (
 )
 from laion_dask.runtime.disk_shuffle import AlignedPartitions, Exchange, ReadAfter
 from laion_dask.runtime.progress import ProgressBar
+from laion_dask.runtime.read_expression import ReadPartitions
 from laion_dask.runtime.workers import (
     compute_without_client,
     lost_workers_named,
@@ -56,7 +57,8 @@ def read(scan: Reader, partitions: Sequence) -> dd.DataFrame:
     """A frame of partitions, each read by one call of ``scan``. Lazy."""
     _users_own.register()
     with dask.config.set({"dataframe.convert-string": False}):
-        return dd.from_map(scan, list(partitions), meta=scan.meta(), label="read-shards")
+        frame = dd.from_map(scan, list(partitions), meta=scan.meta(), label="read-shards")
+    return new_collection(ReadPartitions(*frame.expr.operands))
 
 
 def map_columns(frame: dd.DataFrame, kernel: Callable, *args, reads: Sequence[str], meta):

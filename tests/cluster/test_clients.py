@@ -17,7 +17,7 @@ import pytest
 import laion_dask as ld
 from laion_dask.cluster import dask_config
 from laion_dask.errors import ClusterWarning, MissingExtraError, OptionError
-from laion_dask.runtime import graph, workers
+from laion_dask.runtime import graph, worker_backends, workers
 from laion_dask.runtime.tasks import run_each
 
 HERE = {"host": "127.0.0.1", "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
@@ -161,8 +161,8 @@ def test_a_worker_without_the_package_is_named(error):
             return {"tcp://10.0.0.7:4000": error}
 
     with pytest.raises(MissingExtraError, match=r"at tcp://10\.0\.0\.7:4000 cannot import"):
-        workers.ask_workers(Client())
-    assert not workers.is_import_error(Exception("something else: ImportError("))
+        worker_backends.ask_workers(Client())
+    assert not worker_backends.is_import_error(Exception("something else: ImportError("))
 
 
 def test_a_client_may_be_collected_while_another_closes(monkeypatch):

@@ -51,7 +51,7 @@ def test_start_cluster_on_processors():
         import psutil
         import pyarrow as pa
         import laion_dask as ld
-        from laion_dask.runtime import workers as runtime_workers
+        from laion_dask.runtime import worker_backends
 
         def set_here():
             names = ("dataframe.convert-string", "dataframe.shuffle.method")
@@ -65,11 +65,11 @@ def test_start_cluster_on_processors():
             assert set_here() == (False, "p2p")
             there = client.run(set_here)
             assert len(there) == 2 and all(off is False for off, _ in there.values())
-            answers = runtime_workers.ask_workers(client)
+            answers = worker_backends.ask_workers(client)
             assert set(answers) == set(there) and all(answers.values()), answers
             pools = client.run(lambda: pa.default_memory_pool().backend_name)
             assert set(pools.values()) == {"system"}
-            return runtime_workers.choose_backend("auto") == "pandas"
+            return worker_backends.choose_backend("auto") == "pandas"
 
         def listening():
             me = psutil.Process()

@@ -26,7 +26,7 @@ SCRIPT = """
 
     import dask
     import laion_dask as ld
-    from laion_dask.runtime import graph, workers
+    from laion_dask.runtime import graph, worker_backends
     from laion_dask.errors import DeviceLostError
     from laion_dask.runtime.tasks import run_each
 
@@ -79,7 +79,7 @@ SCRIPT = """
             else:
                 raise AssertionError("no error")
             # The next job succeeds, starting with the choice of backend.
-            assert workers.choose_backend("auto") == "pandas"
+            assert worker_backends.choose_backend("auto") == "pandas"
             assert [value for value, _ in tasks(fail_once, str(here / "one"))] == [0, 10, 20, 30]
         finally:
             client.shutdown()

@@ -63,7 +63,7 @@ def test_rows_are_not_in_arrows_default_pool(tmp_path):
     shuffled, staging = table.take(list(range(9998, -1, -1))), StagingFolder(str(tmp_path))
     default = pa.default_memory_pool()
     before = default.bytes_allocated()
-    written = write_fragment(shuffled, 0, staging, table.schema)["fragment"]
+    [written] = write_fragment(shuffled, 0, staging, table.schema)
     got = read_slices([Slice(written.name, 0, 9999)], staging, table.schema)
     if default.backend_name != "system":
         assert default.bytes_allocated() - before < 1000

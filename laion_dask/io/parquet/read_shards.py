@@ -27,7 +27,7 @@ from laion_dask.io.storage.paths import expand
 from laion_dask.options import get_option
 from laion_dask.predicate import parse
 from laion_dask.predicate.clauses import named_columns
-from laion_dask.runtime import garbage_collection, graph, workers
+from laion_dask.runtime import garbage_collection, graph, worker_backends
 from laion_dask.schema import PROVENANCE
 from laion_dask.validation import whole_number
 
@@ -120,7 +120,9 @@ def read_shards(
     )
     if columns is not None:
         columns = _names(columns)
-    backend = workers.choose_backend(get_option("backend") if backend == "auto" else backend)
+    backend = worker_backends.choose_backend(
+        get_option("backend") if backend == "auto" else backend
+    )
     searched: list[str] = []
     naming = Naming(dialect, swap_width_height, _renames(rename), hive_partitioning)
     filtered = named_columns(where) if isinstance(where, str) else set()

@@ -30,7 +30,7 @@ from laion_dask.io.parquet.read_shards import _check_backend_types as check_back
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.options import set_options
-from laion_dask.runtime import workers
+from laion_dask.runtime import worker_backends
 
 pytestmark = both
 
@@ -54,7 +54,9 @@ def test_the_session_says_what_auto_means(laion_shards, frames, monkeypatch):
     paths = laion_shards(2)
     assert Provenance.of(read_shards(paths)).as_read[0].backend == frames
     requested = []
-    monkeypatch.setattr(workers, "choose_backend", lambda name: requested.append(name) or "pandas")
+    monkeypatch.setattr(
+        worker_backends, "choose_backend", lambda name: requested.append(name) or "pandas"
+    )
     for backend in ("auto", "pandas", "cudf"):
         with set_options(backend=backend):
             read_shards(paths)
@@ -326,3 +328,22 @@ def test_columns_that_cudf_does_not_hold(write):
     for columns in (None, ["url", "blob"]):
         with pytest.raises(SchemaError, match=r"'blob' is binary.*columns=.*backend='pandas'"):
             check_backend_types(types, "cudf", columns)
+
+
+def test_rows_are_counted_without_reading_columns(laion_shards, monkeypatch):
+    paths = laion_shards(7, 5, 4)
+    call, read = Scan.__call__, []
+
+    def spy(self, partition, columns):
+        read.append(list(columns))
+        return call(self, partition, columns)
+
+    monkeypatch.setattr(Scan, "__call__", spy)
+    frame, wide = read_shards(paths), read_shards(paths, where="width >= 5")
+    kept = [n for path in paths for n in pq.read_table(path)["WIDTH"].to_pylist() if n >= 5]
+    assert len(frame) == len(frame[["url"]]) == len(frame["url"]) == frame.shape[0].compute() == 16
+    assert len(wide) == len(wide["url"]) == len(wide.index.compute()) == len(kept) > 0
+    assert len(frame.partitions[1:]) == 9
+    assert set(map(len, read)) == {0}
+    assert len(frame[frame["width"] >= 5]) == len(kept)
+    assert [] in read and ["width"] in read and max(map(len, read)) == 1

@@ -11,7 +11,7 @@ import laion_dask as ld
 from laion_dask import backend as backends
 from laion_dask.backend import GPU_WITHOUT_CUDF, NO_CUDF, NO_GPU, resolve_backend
 from laion_dask.errors import BackendWarning, MissingExtraError, OptionError
-from laion_dask.runtime import workers as asking
+from laion_dask.runtime import worker_backends as asking
 
 
 class Workers:
