@@ -87,19 +87,6 @@ class EncodedRows:
         if len(self.coarse) > _MOST_COARSE * n:
             scratch.reach *= 1.25
         self.lost = float(distances[~is_coarse].max(initial=0))
-        self._scratch = scratch
-        self._packed: np.ndarray | None = None
-
-    def packed(self) -> np.ndarray:
-        """The codes plus 128 as `int8_tiles.mark` reads them, (panels, dim / 4, any) uint8."""
-        if self._packed is None:
-            n, dim = self.codes.shape
-            shape = -(-n // TILE_ROWS), dim // 4, TILE_ROWS
-            packed = self._scratch.array("packed", shape[0] * shape[1] * shape[2], np.uint32)
-            packed = packed.reshape(shape)
-            kernel("int8_tiles", "pack", self.codes.view(np.uint32), packed)
-            self._packed = packed.view(np.uint8)
-        return self._packed
 
 
 def encode(rows: np.ndarray, factors: np.ndarray, codes: np.ndarray, scratch) -> np.ndarray:

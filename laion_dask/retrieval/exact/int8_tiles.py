@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 #: Rows and queries of a tile: 24 of the 32 registers of AVX-512 hold its sums, 16 in each. Larger
@@ -96,32 +96,43 @@ def _tile(_typing, rows, queries, cuts, marks, stride, steps):
     return types.void(*[types.intp] * 6), build
 
 
-def mark(rows, queries, cuts, marks):
+@njit(nogil=True)
+def _interleave(codes, panel):
+    """Copy up to 32 rows as `_tile` reads them: the same four columns of all rows together."""
+    for i in range(codes.shape[0]):
+        for j in range(codes.shape[1]):
+            panel[j, i] = codes[i, j] ^ np.uint32(0x80808080)
+
+
+def mark(codes, panel, queries, cuts, marks):
     """Mark the pairs of a row and a query whose product reaches the query's cut.
 
-    Requires AVX-512 VNNI, which multiplies unsigned by signed numbers.
+    Requires AVX-512 VNNI, which multiplies unsigned by signed numbers, so 128 is added to codes.
 
     Parameters
     ----------
-    rows : (panels, dim / 4, 4 * TILE_ROWS) uint8 array
-        From `pack`.
+    codes : (n, dim / 4) uint32 array
+        Four int8 codes each.
+    panel : (dim / 4, TILE_ROWS) uint32 array
+        Scratch. It stays in a core's first cache while it is multiplied by all queries.
     queries : (tiles, dim / 4, 4 * TILE_QUERIES) int8 array
     cuts : (tiles * TILE_QUERIES,) int32 array
         For products of codes plus 128.
     marks : (tiles * TILE_QUERIES, panels) uint32 array
-        Output: one bit per row, the lowest for the first.
+        Output: one bit per row, the lowest for the first. Bits beyond the last row are arbitrary.
     """
-    steps, stride = rows.shape[1], 4 * marks.shape[1]
-    for panel in range(rows.shape[0]):
+    stride = 4 * marks.shape[1]
+    for number in range(marks.shape[1]):
+        _interleave(codes[number * TILE_ROWS : (number + 1) * TILE_ROWS], panel)
         for tile in range(queries.shape[0]):
             first = tile * TILE_QUERIES
             _tile(
-                rows[panel].ctypes.data,
+                panel.ctypes.data,
                 queries[tile].ctypes.data,
                 cuts.ctypes.data + 4 * first,
-                marks.ctypes.data + stride * first + 4 * panel,
+                marks.ctypes.data + stride * first + 4 * number,
                 stride,
-                steps,
+                panel.shape[0],
             )
 
 
@@ -134,19 +145,3 @@ def mark_products(products, cuts, marks):
             for j in range(part.shape[0]):
                 bits |= np.uint32(part[j] >= cut) << np.uint32(j)
             marks[i, panel] = bits
-
-
-def pack(codes, packed):
-    """Interleave rows as `mark` reads them, and add 128.
-
-    Parameters
-    ----------
-    codes : (n, dim / 4) uint32 array
-        Four int8 codes each.
-    packed : (panels, dim / 4, TILE_ROWS) uint32 array
-        Output; what is beyond the last row is not changed.
-    """
-    for i in range(codes.shape[0]):
-        panel, lane = packed[i // TILE_ROWS], i % TILE_ROWS
-        for j in range(codes.shape[1]):
-            panel[j, lane] = codes[i, j] ^ np.uint32(0x80808080)

@@ -117,7 +117,9 @@ def test_marks_are_those_of_the_products(m, n):
     kernel("int8_tiles", "mark_products", products.astype(np.int32), limits, marks)
     np.testing.assert_array_equal(marked(marks, m, n), expected)
     limits[:m] += queries.raised.astype(np.int32)
-    kernel("int8_tiles", "mark", rows.packed(), queries.packed, limits, marks)
+    codes = rows.codes.view(np.uint32)
+    panel = np.empty((codes.shape[1], TILE_ROWS), np.uint32)
+    kernel("int8_tiles", "mark", codes, panel, queries.packed, limits, marks)
     np.testing.assert_array_equal(marked(marks, m, n), expected)
 
 

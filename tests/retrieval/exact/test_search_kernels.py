@@ -137,6 +137,20 @@ def test_what_is_known_of_the_kth_best_counts_a_partition_once():
     assert np.isneginf(pickle.loads(pickle.dumps(state)).floor(2)).all()
 
 
+def test_partitions_that_run_together_exchange_what_they_know():
+    state = SearchState()
+    lower = np.array([[0.3, 0.1], [-np.inf, 0.5]], np.float32)
+    for _ in range(2):  # the bounds of a partition count once
+        assert state.exchange(0, 0, lower).tolist() == lower.min(axis=1).tolist()
+    other = np.array([[0.2, 0.0], [0.4, 0.6]], np.float32)
+    np.testing.assert_array_equal(state.exchange(1, 0, other), np.float32([0.2, 0.5]))
+    assert np.isneginf(state.exchange(1, 1024, other[:, :1] * -np.inf)).all()  # other queries
+    state.add_bounds(0, lower)
+    np.testing.assert_array_equal(state.exchange(1, 0, other), np.float32([0.2, 0.5]))
+    # A finished partition that runs again learns nothing from its own bounds.
+    np.testing.assert_array_equal(state.exchange(0, 0, lower), lower.min(axis=1))
+
+
 @pytest.mark.parametrize("m", [1, 30])
 def test_a_task_that_runs_again_changes_nothing(small, m):
     frame, emb = opened(small)
