@@ -31,6 +31,10 @@ class ProcessCache:
                 self._values[key] = load()
             return self._values[key]
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a value has been loaded."""
+        return key in self._values
+
     def clear(self) -> None:
         """Drop all values; values in use stay alive with their users."""
         with self._guard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import ModuleType
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.runtime.native_code import native
+from laion_dask.runtime.process_cache import ProcessCache
 
 #: The codes of `laion_dask.text.host_scan`.
 NULL, OTHER = -1, -2
@@ -19,8 +19,7 @@ NULL, OTHER = -1, -2
 _UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
 _TEXT = pa.large_string()
 _MODULE = "laion_dask.text.host_scan"
-_compiling = threading.Lock()
-_ready: list[tuple[Callable, Callable]] = []
+_compiled = ProcessCache()
 
 
 class Authorities:
@@ -141,14 +140,11 @@ def _readable(array: np.ndarray) -> np.ndarray:
 
 def _functions() -> tuple[Callable, Callable]:
     """The compiled functions. One thread compiles or loads them; the others wait."""
-    if not _ready:
-        with _compiling:
-            if not _ready:
-                _ready.append(_compiled())
-    return _ready[0]
+    functions: tuple[Callable, Callable] = _compiled.get(_MODULE, _loaded)
+    return functions
 
 
-def _compiled() -> tuple[Callable, Callable]:
+def _loaded() -> tuple[Callable, Callable]:
     """Load ``scan`` and ``rehash`` of `laion_dask.text.host_scan`, or compile them."""
     nothing, numbers, slots = np.empty(0, np.uint8), np.zeros(2, np.int64), np.zeros(1, np.uint64)
     table = (nothing, numbers[:1])

@@ -23,6 +23,7 @@ from laion_dask.aggregations.grouping.base import members
 from laion_dask.aggregations.grouping.domains import domains, tlds
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.runtime import native_code
+from laion_dask.runtime.process_cache import ProcessCache
 from laion_dask.text import hosts as compiled
 from laion_dask.text.domains import LEVELS, hosts, labels_of, registered_domain
 
@@ -157,9 +158,9 @@ def test_a_table_of_names_that_grows():
 
 
 def test_threads_share_one_compiled_walk(monkeypatch):
-    builds, build = [], compiled._compiled
-    monkeypatch.setattr(compiled, "_ready", [])
-    monkeypatch.setattr(compiled, "_compiled", lambda: builds.append(1) or build())
+    builds, build = [], compiled._loaded
+    monkeypatch.setattr(compiled, "_compiled", ProcessCache())
+    monkeypatch.setattr(compiled, "_loaded", lambda: builds.append(1) or build())
     found, expected = [], read(URLS)
     work = [threading.Thread(target=lambda: found.append(read(URLS))) for _ in range(4)]
     for thread in work:
@@ -186,7 +187,7 @@ def test_it_works_where_nothing_can_be_kept(monkeypatch):
 
     monkeypatch.setattr(numba, "njit", without_a_folder)
     monkeypatch.setattr(native_code, "_file", cannot_be_written)
-    monkeypatch.setattr(compiled, "_ready", [])
+    monkeypatch.setattr(compiled, "_compiled", ProcessCache())
     with pytest.warns(RuntimeWarning, match=r"NUMBA_CACHE_DIR"):
         assert read(URLS) == expected
 

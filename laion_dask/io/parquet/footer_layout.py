@@ -6,7 +6,6 @@ takes 0.03 s: it is for many footers, or large ones.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +15,13 @@ import numpy as np
 from laion_dask.io.parquet import footer_columns as columns
 from laion_dask.io.parquet.thrift import NotThrift, read_list
 from laion_dask.runtime.native_code import native
+from laion_dask.runtime.process_cache import ProcessCache
 
 _SOURCES = [
     f"laion_dask.io.parquet.{name}"
     for name in ("footer_kernel", "chunk_kernel", "footer_columns", "thrift_kernel", "thrift")
 ]
-_compiling = threading.Lock()
-_ready: list[Callable] = []
+_compiled = ProcessCache()
 #: The rows of each row group, and where the schema and the row groups end in a footer.
 Walked = tuple[tuple[int, ...], int, int]
 #: Bytes of a footer for each chunk and row group that are first expected; few have less.
@@ -150,7 +149,7 @@ def footer_layout(footers: Sequence[bytes]) -> FooterLayout:
 
 def is_compiled() -> bool:
     """Whether the compiled code has been imported, so that using it costs nothing more."""
-    return bool(_ready)
+    return "walk" in _compiled
 
 
 def row_groups(footers: Sequence[bytes]) -> list[Walked | None]:
@@ -214,14 +213,11 @@ def layout_of(footer: bytes) -> FooterLayout:
 
 def _walk() -> Callable:
     """The compiled function. One thread compiles or loads it; the others wait."""
-    if not _ready:
-        with _compiling:
-            if not _ready:
-                _ready.append(_compiled())
-    return _ready[0]
+    function: Callable = _compiled.get("walk", _loaded)
+    return function
 
 
-def _compiled() -> Callable:
+def _loaded() -> Callable:
     """Load ``walk`` of `laion_dask.io.parquet.footer_kernel`, or compile it."""
     numbers, summary = np.zeros(1, np.int64), np.zeros((0, columns.SUMMARY), np.int64)
     chunks, states = np.zeros((1, columns.WIDTH), np.int64), np.zeros((3, columns.STATE), np.int64)
