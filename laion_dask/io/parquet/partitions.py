@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from laion_dask.io.parquet.shard import Piece, ScanPartition, Shard
 
 #: As long as they have `_WORTH_A_TASK` rows, there are at least so many partitions, so that a data
-#: set of medium size uses all cores.
-_MIN_PARTITIONS = 64
+#: set of medium size uses all cores, and a task takes little memory.
+_MIN_PARTITIONS = 128
 _WORTH_A_TASK = 10_000
 #: Bytes of files per partition of combined shards: a million LAION rows, or 2,000 images.
 _MAX_BYTES = 1 << 28

@@ -75,7 +75,7 @@ def read_shards(
     max_rows_per_partition : int
         The rows of a partition. A larger shard is split into partitions of consecutive whole row
         groups; consecutive smaller shards are read together as one partition, up to this number of
-        rows and 256 MB of files. Fewer shards are combined if there would be less than 64
+        rows and 256 MB of files. Fewer shards are combined if there would be less than 128
         partitions of 10,000 rows, so that all cores have work.
     swap_width_height : bool
         Whether to read the width column as height and vice versa, as LAION's own statistics script

@@ -43,15 +43,15 @@ def test_few_rows_are_one_partition():
     assert partitioned([]) == []
 
 
-def test_a_data_set_of_medium_size_has_64_partitions():
-    for shards, rows in ((640, 1_000), (640, 10_000), (6_400, 2_000), (64 * 50, 20_000)):
+def test_a_data_set_of_medium_size_has_128_partitions():
+    for shards, rows in ((1_280, 1_000), (1_280, 10_000), (6_400, 2_000), (128 * 50, 20_000)):
         made = partitioned([rows] * shards)
-        assert len(made) == 64 and {len(partition) for partition in made} == {shards // 64}
-    # With fewer than 64 partitions of 10,000 rows, a partition has 10,000.
+        assert len(made) == 128 and {len(partition) for partition in made} == {shards // 128}
+    # With fewer than 128 partitions of 10,000 rows, a partition has 10,000.
     assert len(partitioned([1_000] * 320)) == 32
-    # With more rows than 64 partitions of the maximum, a partition has the maximum.
-    assert len(partitioned([10_000] * 12_800)) == 128
-    assert len(partitioned([10_000] * 12_800, 500_000)) == 256
+    # With more rows than 128 partitions of the maximum, a partition has the maximum.
+    assert len(partitioned([10_000] * 25_600)) == 256
+    assert len(partitioned([10_000] * 25_600, 500_000)) == 512
 
 
 def test_the_maximum_of_rows_is_kept():
