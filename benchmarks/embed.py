@@ -59,9 +59,12 @@ def gpu_name() -> str:
     return names[0] if names else ""
 
 
-def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[str, list[dict]]:
-    """Run the contenders in turn."""
+def measure(
+    pythons: dict[str, str], files: dict, args, scratch: Path
+) -> tuple[dict[str, list[dict]], list[dict]]:
+    """Run the contenders in turn, and the single stages after each turn."""
     runs: dict[str, list[dict]] = {way: [] for way in pythons}
+    stages = []
     for repeat in range(1, args.repeats + 1):
         for way, python in pythons.items():
             out = scratch / way
@@ -71,7 +74,8 @@ def measure(pythons: dict[str, str], files: dict, args, scratch: Path) -> dict[s
             runs[way].append(result)
             shown = f"{args.n / result['wall_s']:.1f} images/s"
             print(f"{repeat}/{args.repeats} {way}: {shown}", file=sys.stderr)
-    return runs
+        stages.append(child(sys.executable, "embed_data.py", "stages", *inputs))
+    return runs, stages
 
 
 def targets(speed: dict[str, float], cosine: dict[str, float], stages: dict) -> list[dict]:
@@ -131,7 +135,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--images", required=True, help="folder with tars of photographs")
     parser.add_argument(
-        "--n", type=int, default=512, help="number of images; the given ones are repeated"
+        "--n", type=int, default=1024, help="number of images; the given ones are repeated"
     )
     parser.add_argument("--model", default="ViT-B-32", help="model name in open_clip")
     parser.add_argument("--repeats", type=int, default=3)
@@ -153,12 +157,10 @@ def main() -> int:
     inputs = (args.data, args.images, args.model, str(args.n))
     files = child(sys.executable, "embed_data.py", "prepare", *inputs)
     with tempfile.TemporaryDirectory(dir=args.data) as scratch:
-        runs = measure(ways, files, args, Path(scratch))
+        runs, of_stages = measure(ways, files, args, Path(scratch))
         outs = [str(Path(scratch) / way) for way in (LOOP, *ways)]
         cosine = child(sys.executable, "embed_data.py", "compare", *outs)
-    stages = child(
-        sys.executable, "embed_data.py", "stages", files["tars"], args.model, files["weights"]
-    )
+    stages = {name: statistics.median(one[name] for one in of_stages) for name in of_stages[0]}
     median = {
         way: {key: statistics.median(run[key] for run in results) for key in MEASURES}
         for way, results in runs.items()

@@ -8,6 +8,7 @@ raise, is left to `laion_dask.runtime.numba_cache`.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import importlib.util
 import json
@@ -55,11 +56,16 @@ def native(
         if stored != _LEFT_TO_NUMBA:
             with suppress(ValueError):
                 return _loaded(stored, arguments)
-            _write(file, _LEFT_TO_NUMBA)  # until the code is known to work
-            content = _content(imported(), arguments)  # imports numba
-            loaded = _loaded(content, arguments)
-            _write(file, content)
-            return loaded
+            _write(file, _LEFT_TO_NUMBA)  # it stays if this process crashes
+            try:
+                content = _content(imported(), arguments)  # imports numba
+                loaded = _loaded(content, arguments) if _can_be_called() else None
+            except KeyboardInterrupt:
+                file.unlink()
+                raise
+            if loaded is not None:
+                _write(file, content)
+                return loaded
     return compiled(imported(), *arguments)[0]
 
 
@@ -109,6 +115,24 @@ def _content(function: Callable, arguments: Sequence[np.ndarray]) -> bytes:
     head = json.dumps({"symbol": symbol}).encode() + b"\n"
     body = head + machine.emit_object(unit)
     return hashlib.sha256(body).digest() + body
+
+
+@functools.cache
+def _can_be_called() -> bool:
+    """Whether this version of numba takes arrays as `_loaded` passes them."""
+    matrix, vector = np.arange(6, dtype=np.int32).reshape(2, 3), np.full(3, 7)
+    function = _loaded(_content(_mixed, (matrix, vector)), (matrix, vector))
+    return function(matrix, vector) == _mixed(matrix, np.full(3, 7)) and vector.tolist() == [10] * 3
+
+
+def _mixed(matrix: np.ndarray, vector: np.ndarray) -> int:
+    mixed = 0
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            mixed = 31 * mixed + matrix[i, j] + vector[j]
+    for j in range(vector.shape[0]):
+        vector[j] += matrix.shape[1]
+    return mixed
 
 
 def _loaded(content: bytes, arguments: Sequence[np.ndarray]) -> Callable:

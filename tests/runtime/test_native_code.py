@@ -93,3 +93,20 @@ def test_a_folder_that_cannot_be_written_is_left_to_numba(kernels, monkeypatch):
     monkeypatch.setattr(native_code, "_write", refused)
     assert load("total")(*ROWS) == 30
     assert not stored(kernels)
+
+
+def test_an_interrupted_compilation_is_repeated(kernels, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(native_code, "_content", interrupt)
+        load("total")
+    assert load("total")(*ROWS) == 30
+    assert len(stored(kernels)) == 1
+
+
+def test_another_convention_of_calls_is_left_to_numba(kernels, monkeypatch):
+    monkeypatch.setattr(native_code, "_can_be_called", lambda: False)
+    assert load("total")(*ROWS) == 30
+    assert not stored(kernels)

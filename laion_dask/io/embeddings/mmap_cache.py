@@ -17,7 +17,7 @@ from laion_dask.numerics.dot_products import are_near_one, scales
 
 #: Bytes of vectors that are read into memory instead of being mapped.
 _SMALL = 1 << 18
-_MAX_MAPS = 256
+_MAX_MAPS = 128
 
 
 class MappedFile:
