@@ -1,4 +1,4 @@
-"""The Arrow memory pool of scans with filters and of exports."""
+"""The Arrow memory pool of filters, statistics and exports."""
 
 from __future__ import annotations
 

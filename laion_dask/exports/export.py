@@ -113,7 +113,7 @@ def export(
             combine=_in_order,
             label="export",
             must_account=True,
-            at_once=100,
+            fan_in=100,
         )
         assert rows is not None  # must_account
         schema = common_schema(schema, [fragment.schema for fragment in fragments])

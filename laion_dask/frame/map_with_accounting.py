@@ -29,7 +29,7 @@ def map_with_accounting(
     label: str,
     must_account: bool = False,
     share: bool = False,
-    at_once: int = 8,
+    fan_in: int = 8,
     reduction_of: Callable[..., Any] | None = None,
 ) -> tuple[V, Rows | None]:
     """The combined values of a kernel over every partition, and the row counts. Eager.
@@ -54,8 +54,8 @@ def map_with_accounting(
     share : bool
         Whether to send the arguments once, as a task of their own, instead of with every task;
         for large arguments. The partitions are then read like those of any frame.
-    at_once : int
-        The number of values that are combined at once; more for small values.
+    fan_in : int
+        The number of values that one task combines; more for small values.
     reduction_of : callable, optional
         ``reduction_of(*args)`` returns None, or an object whose ``add`` turns the next batch of
         rows into a smaller table; it is passed to the kernel as ``reduced``. Used if the frame is
@@ -84,7 +84,7 @@ def map_with_accounting(
         inputs = AccountingInputs(provenance.frame, sum(p.n_rows for p in partitions))
         on_scan = _OnScan(scan, tuple(columns), kernel, args, reduction_of)
         values, separate = graph.scan_to_values(on_scan, partitions), []
-    total = graph.reduce_values(values, _Combine(combine), at_once=at_once)
+    total = graph.reduce_values(values, _Combine(combine), fan_in=fan_in)
     result, *others = graph.compute(total, *separate, label=label)
     return result.value, inputs.balance(result.rows, [result.counts, *others])
 

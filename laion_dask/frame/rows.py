@@ -45,7 +45,7 @@ def rows_of(provenance: Provenance) -> Rows:
     if len(columns) and provenance.can_drop_columns:
         provenance = provenance.select(columns[-1:])
     _, account = map_with_accounting(
-        provenance, _nothing, combine=_none, label="count rows", must_account=True, at_once=100
+        provenance, _nothing, combine=_none, label="count rows", must_account=True, fan_in=100
     )
     assert account is not None  # must_account
     return account

@@ -1,4 +1,4 @@
-"""Whether int8 matrices are multiplied exactly, and twice as fast as bfloat16, and by what."""
+"""Exact products of int8 matrices: whether this CPU has them, and which library is fastest."""
 
 from __future__ import annotations
 

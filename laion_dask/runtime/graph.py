@@ -126,12 +126,12 @@ def scan_to_values(kernel: Callable, partitions: Sequence):
     return over_partitions(kernel, partitions, _ANY)
 
 
-def reduce_values(values, combine: Callable, *, at_once: int):
-    """A tree reduction: ``combine(at most at_once values, in order)`` returns one. Lazy.
+def reduce_values(values, combine: Callable, *, fan_in: int):
+    """A tree reduction: ``combine`` turns up to ``fan_in`` values, in order, into one. Lazy.
 
     Values must not be lists, tuples or arrays, which Dask would look into.
     """
-    return values.reduction(_itself, combine, combine=combine, meta=_ANY, split_every=at_once)
+    return values.reduction(_itself, combine, combine=combine, meta=_ANY, split_every=fan_in)
 
 
 def _itself(value):
@@ -233,6 +233,11 @@ def compute(*collections, label: str):
         When the client is asynchronous.
     DeviceLostError
         When the workers that ran a task were lost, or can no longer use their GPU.
+
+    Warns
+    -----
+    ClusterWarning
+        When the cluster has had no workers for ten seconds.
     """
     client = waiting_client()
     if len(collections) == 1 and isinstance(collections[0], (dd.DataFrame, dd.Series)):

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -26,8 +27,9 @@ from laion_dask.runtime.numba_cache import compiled
 
 #: LLVM owns the machine code of functions; they stay loaded.
 _engines: list[Any] = []
-#: The content of a file whose function is not loaded in this way.
-_LEFT_TO_NUMBA = b"numba"
+#: The content of a file whose function is not loaded in this way, or not yet.
+_LEFT_TO_NUMBA, _BEING_COMPILED = b"numba", b"compiling"
+_HOUR = 3600
 #: Frees an array that numba's runtime owns, of which there are none: the callers own all arrays.
 _NO_OWNER = "define void @NRT_MemInfo_call_dtor(ptr %0) { ret void }"
 
@@ -35,9 +37,7 @@ _NO_OWNER = "define void @NRT_MemInfo_call_dtor(ptr %0) { ret void }"
 def native(
     name: str, imported: Callable[[], Callable], sources: Sequence[str], *arguments: np.ndarray
 ) -> Callable:
-    """A compiled function of contiguous arrays that returns an int64.
-
-    It releases the GIL. It must not be called with arrays of other types.
+    """A compiled function of contiguous arrays that returns an int64. It releases the GIL.
 
     Parameters
     ----------
@@ -49,24 +49,42 @@ def native(
         Its module, and all others whose change requires compiling again.
     *arguments : arrays
         Examples without rows, with which the function is called to compile it.
+
+    Returns
+    -------
+    callable
+        Takes C-contiguous arrays of the dtypes and dimensions of the examples.
     """
     with suppress(Exception):  # no LLVM, a folder that is not writable, a need of numba's runtime
         file = _file(name, sources, arguments)
         stored = file.read_bytes() if file.exists() else b""
-        if stored != _LEFT_TO_NUMBA:
+        if stored != _LEFT_TO_NUMBA and not _is_being_compiled(file, stored):
             with suppress(ValueError):
                 return _loaded(stored, arguments)
-            _write(file, _LEFT_TO_NUMBA)  # it stays if this process crashes
-            try:
-                content = _content(imported(), arguments)  # imports numba
-                loaded = _loaded(content, arguments) if _can_be_called() else None
-            except KeyboardInterrupt:
-                file.unlink()
-                raise
-            if loaded is not None:
-                _write(file, content)
-                return loaded
+            _write(file, _BEING_COMPILED)  # it stays if this process crashes
+            content = _compiled(imported(), arguments, file)
+            _write(file, content)
+            if content != _LEFT_TO_NUMBA:
+                return _loaded(content, arguments)
     return compiled(imported(), *arguments)[0]
+
+
+def _is_being_compiled(file: Path, stored: bytes) -> bool:
+    """Whether a process has begun to compile the function within the last hour."""
+    return stored == _BEING_COMPILED and time.time() - file.stat().st_mtime < _HOUR
+
+
+def _compiled(function: Callable, arguments: Sequence[np.ndarray], file: Path) -> bytes:
+    """The content of a function's file. Imports numba."""
+    try:
+        content = _content(function, arguments)
+        _loaded(content, arguments)
+        return content if _can_be_called() else _LEFT_TO_NUMBA
+    except ValueError:
+        return _LEFT_TO_NUMBA
+    except KeyboardInterrupt:
+        file.unlink()
+        raise
 
 
 def _file(name: str, sources: Sequence[str], arguments: Sequence[np.ndarray]) -> Path:
@@ -81,8 +99,16 @@ def _file(name: str, sources: Sequence[str], arguments: Sequence[np.ndarray]) ->
     state = hashlib.sha256(repr((*about, sys.platform)).encode())
     for origin in [*origins, Path(__file__)]:
         state.update(origin.read_bytes())
-    folder = os.environ.get("NUMBA_CACHE_DIR") or origins[0].parent / "__pycache__"
-    return Path(folder) / f"{sources[0]}.{name}-{state.hexdigest()[:16]}.native"
+    return _folder(origins[0].parent) / f"{sources[0]}.{name}-{state.hexdigest()[:16]}.native"
+
+
+def _folder(package: Path) -> Path:
+    """Where numba keeps its code too: beside a package that is writable, else in the home."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    if os.access(package, os.W_OK):
+        return package / "__pycache__"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "laion_dask"
 
 
 def _content(function: Callable, arguments: Sequence[np.ndarray]) -> bytes:
@@ -136,7 +162,7 @@ def _mixed(matrix: np.ndarray, vector: np.ndarray) -> int:
 
 
 def _loaded(content: bytes, arguments: Sequence[np.ndarray]) -> Callable:
-    """The function in a file's content, called as numba does.
+    """The function in a file's content, called with numba's calling convention.
 
     Raises
     ------
@@ -152,7 +178,8 @@ def _loaded(content: bytes, arguments: Sequence[np.ndarray]) -> Callable:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(llvm))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = engine.get_function_address(json.loads(head)["symbol"])
+    symbol = json.loads(head)["symbol"]
+    address = engine.get_function_address(symbol)
     if not address:
         raise ValueError("damaged")
     _engines.append(engine)
@@ -162,14 +189,21 @@ def _loaded(content: bytes, arguments: Sequence[np.ndarray]) -> Callable:
         types += [pointer, pointer, number, number, pointer, *(2 * each.ndim * [number])]
     call = ctypes.CFUNCTYPE(ctypes.c_int32, *types)(address)
 
+    expected = [(each.dtype, each.ndim) for each in arguments]
+
     def function(*arrays: np.ndarray) -> int:
+        if [(each.dtype, each.ndim) for each in arrays] != expected or not all(
+            each.flags.c_contiguous for each in arrays
+        ):
+            raise TypeError(f"{symbol} takes contiguous arrays of {expected}")
         result, error = number(), pointer()
         flat: list[int | None] = []
         for each in arrays:
             flat += (None, None, each.size, each.itemsize, each.ctypes.data)
             flat += (*each.shape, *each.strides)
         status = call(ctypes.addressof(result), ctypes.addressof(error), *flat)
-        assert status == 0  # it does not raise: that needs numba's runtime
+        if status:
+            raise RuntimeError(f"{symbol} ended with status {status}")
         return result.value
 
     return function
@@ -193,5 +227,8 @@ def _machine(llvm: Any, opt: int = 2) -> Any:
 def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

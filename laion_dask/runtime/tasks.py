@@ -134,6 +134,11 @@ def run_each(
     ------
     DeviceLostError
         When the workers that ran a task were lost, or can no longer use their GPU.
+
+    Warns
+    -----
+    ClusterWarning
+        When the cluster has had no workers for ten seconds.
     """
     client = waiting_client()
     bar = verb_bar(label, sum(sizes), progress, unit)

@@ -1,4 +1,4 @@
-"""The backend of frames, pandas or cuDF, by what the workers of a cluster can make."""
+"""The backend of frames, pandas or cuDF, chosen by what the workers of a cluster support."""
 
 from __future__ import annotations
 

@@ -117,17 +117,20 @@ def missing_workers_reported(client) -> Iterator[None]:
 
 def _report_missing_workers(client, done: threading.Event) -> None:
     while not done.wait(_PATIENCE_S):
-        with suppress(Exception):  # the client was closed, or its scheduler is gone
-            if not client.nthreads() and not done.is_set():
-                warnings.warn(
-                    "The cluster has no workers, so its tasks wait. An adaptive cluster or a "
-                    "queue may still start some. If a notebook's interrupt has ended the workers "
-                    "of a LocalCluster, interrupt this cell, close the client and the cluster, and "
-                    "start another with ld.start_cluster(), whose workers survive interrupts.",
-                    ClusterWarning,
-                    stacklevel=2,
-                )
-                return
+        try:
+            has_workers = bool(client.nthreads())
+        except Exception:  # the client was closed, or its scheduler is gone
+            return
+        if not has_workers and not done.is_set():
+            warnings.warn(
+                "The cluster has no workers, so its tasks wait. An adaptive cluster or a queue may "
+                "still start some. If a notebook's interrupt has ended the workers of a "
+                "LocalCluster, interrupt this cell, close the client and the cluster, and start "
+                "another with ld.start_cluster(), whose workers survive interrupts.",
+                ClusterWarning,
+                stacklevel=2,
+            )
+            return
 
 
 @contextmanager

@@ -28,7 +28,7 @@ _PATH, _CODEC, _N_VALUES, _DATA, _DICTIONARY, _STATISTICS = (
 _N_NULLS, _LARGEST, _SMALLEST = 3, 5, 6  # fields of Statistics
 #: The codec of GZIP.
 GZIP = 2
-#: Bytes of a footer from which compiled code is faster, including its import, and without it.
+#: Bytes of a footer from which compiled code is faster: if it has to be loaded first, and if not.
 _LARGE, _LARGE_IF_COMPILED = 1 << 20, 1 << 14
 #: Maximum number of rows in a file.
 MOST_ROWS = 1 << 62

@@ -54,8 +54,10 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
         protocol = fsspec.utils.get_protocol(path) if "://" in path else "file"
         if protocol not in ("file", "local"):
             if (pid, protocol) not in _registered:
-                connection.register_filesystem(_file_system(protocol))
-                _registered.add((pid, protocol))
+                fs = _file_system(protocol)
+                connection.register_filesystem(fs)
+                names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+                _registered.update((pid, name) for name in (protocol, *names))
             cursor.execute(_PAGE_BY_PAGE.format(scope="SESSION", value=False))
         return cursor
 

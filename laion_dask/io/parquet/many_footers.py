@@ -34,7 +34,7 @@ _TRIAL = 64
 _SLOW = 2e-4
 #: Files from which footers are walked in compiled code; loading it takes 0.03 s and 64 MB.
 _MANY = 1000
-#: The same, once the code has been imported.
+#: The same, once the code has been loaded.
 _MANY_COMPILED = 100
 #: Schemas that are remembered while footers are read.
 _SCHEMAS = 1 << 12

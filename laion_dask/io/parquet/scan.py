@@ -54,8 +54,8 @@ class Scan(ScanSpec):
         """Read a partition as an Arrow table and count the rows that it omits, in a single scan.
 
         If ``each`` is given, it is called with batches of rows, in order, and its results are
-        concatenated. Raises the same errors as a call; but `NotInBatches` instead of the error of
-        a row if ``each`` is given.
+        concatenated; `NotInBatches` then replaces the errors of damaged files and of rows.
+        Otherwise raises the same errors as a call.
         """
         return self._read(partition.pieces, columns or ["row"], scan_duckdb.kept_and_unscored, each)
 

@@ -54,10 +54,10 @@ def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
 
 
 class SearchState:
-    """Scratch buffers, and known lower bounds of the k-th best cosines.
+    """Scratch buffers, values made once, and known lower bounds of the k-th best cosines.
 
-    Both only save time: a task that finds this state empty, because it runs first or in another
-    process, leads to the same answer.
+    All of them only save time: a task that finds this state empty, because it runs first or in
+    another process, leads to the same answer.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class SearchState:
 
     def __dask_tokenize__(self):
         # Two searches must never share one, although it arrives empty in another process.
-        return ("laion_dask.Together", self.search)
+        return ("laion_dask.SearchState", self.search)
 
     def once(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """A value that all tasks of this process share, made by the first to ask for it."""
@@ -110,7 +110,7 @@ class SearchState:
             return self._lower.min(axis=1)
 
     def exchange(self, number: int, first: int, lower: np.ndarray) -> np.ndarray:
-        """Add bounds of a partition so far; lower bounds that follow from those of all others.
+        """Record the bounds of a running partition; return the bounds that all partitions imply.
 
         Parameters
         ----------

@@ -10,6 +10,11 @@ from laion_dask.io.parquet import duckdb_connection
 _SQL = "SELECT sum(number) AS total FROM read_parquet($paths) WHERE number >= $least"
 
 
+def test_a_file_system_with_several_names_is_registered_once():
+    for path in ("http://127.0.0.1/a.parquet", "https://127.0.0.1/a.parquet"):
+        duckdb_connection._cursor(path).close()
+
+
 def test_memory_is_freed_while_queries_run(tmp_path, monkeypatch):
     path = str(tmp_path / "numbers.parquet")
     pq.write_table(pa.table({"number": range(50_000)}), path)

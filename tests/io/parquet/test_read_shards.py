@@ -347,3 +347,6 @@ def test_rows_are_counted_without_reading_columns(laion_shards, monkeypatch):
     assert set(map(len, read)) == {0}
     assert len(frame[frame["width"] >= 5]) == len(kept)
     assert [] in read and ["width"] in read and max(map(len, read)) == 1
+    read.clear()
+    assert len(frame.assign(at=frame.index).compute()) == 16
+    assert len(read) == 3  # not once for the index and once for the columns
