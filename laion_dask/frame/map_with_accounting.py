@@ -14,7 +14,7 @@ from laion_dask.backend import Frame, frame_to_arrow
 from laion_dask.frame.accounting import COUNTS, AccountingInputs, Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
-from laion_dask.io.parquet.scan_batches import NotInBatches
+from laion_dask.io.parquet.scan_batches import Each, NotInBatches
 from laion_dask.io.parquet.shard import Read, ScanPartition
 from laion_dask.runtime import graph
 
@@ -57,9 +57,9 @@ def map_with_accounting(
     fan_in : int
         The number of values that one task combines; more for small values.
     reduction_of : callable, optional
-        ``reduction_of(*args)`` returns None, or an object whose ``add`` turns the next batch of
-        rows into a smaller table; it is passed to the kernel as ``reduced``. Used if the frame is
-        a plain scan.
+        ``reduction_of(*args)`` returns None, or an object with the attributes ``add`` and
+        ``lengths``, which are those of `laion_dask.io.parquet.scan_batches.Each`; it is passed to
+        the kernel as ``reduced``. Used if the frame is a plain scan.
 
     Returns
     -------
@@ -142,7 +142,8 @@ class _OnScan(Generic[V]):
         reduced = self.reduction_of(*self.args) if self.reduction_of is not None else None
         if reduced is not None:
             with suppress(NotInBatches):
-                return self.scan.read(partition, list(self.columns), reduced.add), reduced
+                each = Each(reduced.add, reduced.lengths)
+                return self.scan.read(partition, list(self.columns), each), reduced
         return self.scan.read(partition, list(self.columns)), None
 
 

@@ -62,16 +62,29 @@ class Reduction:
             (name, factory): factory() for name, each in self._factories.items() for factory in each
         }
 
-    def add(self, batch: pa.Table) -> pa.Table:
-        """The next rows, with nulls without any memory in place of the reduced columns."""
+    @property
+    def lengths(self) -> frozenset[str]:
+        """Columns of which it needs no more than the lengths of their texts."""
+        return frozenset(n for n, each in self._factories.items() if {*each} <= {Lengths})
+
+    def add(self, batch: pa.Table, lengths: frozenset[str] = frozenset()) -> pa.Table:
+        """The next rows, with nulls without any memory in place of the reduced columns.
+
+        The columns in ``lengths``, which are among those of the attribute, have the length of each
+        text instead of large strings.
+        """
         for at, name in enumerate(batch.column_names):
             column = batch[name]
             if name not in self._factories or pa.types.is_floating(column.type):
                 continue
-            self.types[name] = column.type
+            self.types[name] = pa.large_string() if name in lengths else column.type
             self.missing[name] = self.missing.get(name, 0) + column.null_count
             for factory in self._factories[name]:
-                self.accumulators[name, factory].add(column)
+                accumulator = self.accumulators[name, factory]
+                if isinstance(accumulator, Lengths) and name in lengths:
+                    accumulator.add_lengths(column)
+                else:
+                    accumulator.add(column)
             batch = batch.set_column(at, name, pa.chunked_array([pa.nulls(len(batch))]))
         return batch
 
@@ -102,11 +115,13 @@ class Lengths:
         self._parts: list[np.ndarray] = []
 
     def add(self, column: pa.ChunkedArray) -> None:
+        self.add_lengths(pc.utf8_length(column, memory_pool=POOL))
+
+    def add_lengths(self, column: pa.ChunkedArray) -> None:
+        """Add the lengths of the next rows of the column, which are integers."""
         for chunk in column.chunks:
-            lengths = pc.utf8_length(chunk, memory_pool=POOL)
-            if lengths.null_count:
-                lengths = lengths.drop_null()
-            self._parts.append(lengths.to_numpy())
+            lengths = chunk.drop_null() if chunk.null_count else chunk
+            self._parts.append(lengths.to_numpy().copy())  # which keeps no memory of the batch
 
     def values(self) -> np.ndarray:
         """All lengths, in order."""

@@ -53,7 +53,7 @@ class Scan(ScanSpec):
     def read(self, partition: ScanPartition, columns: list[str], each: Each | None = None) -> Read:
         """Read a partition as an Arrow table and count the rows that it omits, in a single scan.
 
-        If ``each`` is given, it is called with batches of rows, in order, and its results are
+        If ``each`` is given, it is passed batches of rows, in order, and what it keeps of them is
         concatenated; `NotInBatches` then replaces the errors of damaged files and of rows.
         Otherwise raises the same errors as a call.
         """
@@ -82,7 +82,7 @@ class Scan(ScanSpec):
         if self.backend != "cudf":
             return read_pieces(self, pieces, names, query, each)
         result = joined([self._read_with_cudf(piece, names, query) for piece in pieces])
-        return result if each is None else replace(result, table=each(result.table))
+        return result if each is None else replace(result, table=each.keep(result.table))
 
     def _read_with_cudf(self, piece: Piece, names: list[str], query: Query) -> Read:
         result = read_on_gpu(self, piece, names, counted=True)

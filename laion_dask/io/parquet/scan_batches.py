@@ -6,15 +6,32 @@ A batch fits into the processor's cache, and its memory is used again for the ne
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from laion_dask.memory_pool import POOL
 
-#: Turns a batch of rows with the types of the frame into what is kept of it.
-Each = Callable[[pa.Table], pa.Table]
 #: Rows of a batch: some 100 KB of a column of text.
 BATCH_ROWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Each:
+    """What to keep of each batch of rows.
+
+    Attributes
+    ----------
+    keep : callable
+        ``keep(batch)`` turns a batch with the types of the frame into what is kept of it. In
+        ``keep(batch, lengths)``, some columns have the number of code points of each text instead,
+        as int32.
+    lengths : frozenset of str
+        Columns of text that may be passed in this way.
+    """
+
+    keep: Callable[..., pa.Table]
+    lengths: frozenset[str] = frozenset()
 
 
 class NotInBatches(Exception):

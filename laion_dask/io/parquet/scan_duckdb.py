@@ -6,7 +6,7 @@ A query reads one piece, or several whole shards with consecutive numbers and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import duckdb
@@ -17,7 +17,7 @@ from laion_dask.errors import SchemaError
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.io.parquet.common_types import family, frame_type, is_uuid
 from laion_dask.io.parquet.exact_cast import uuid_digits
-from laion_dask.io.parquet.scan_batches import BATCH_ROWS, Each, NotInBatches, copied
+from laion_dask.io.parquet.scan_batches import BATCH_ROWS, NotInBatches, copied
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.memory_pool import POOL
@@ -41,8 +41,16 @@ def kept(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     return Read(_query(pieces, _select(scan, pieces, names), condition, sql), 0, 0)
 
 
-def kept_in_batches(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], each: Each) -> Read:
-    """What ``each`` keeps of the rows that pass, and the number of undecided rows.
+def kept_in_batches(
+    scan: ScanSpec,
+    pieces: Sequence[Piece],
+    names: list[str],
+    keep: Callable[[pa.Table], pa.Table],
+    lengths: frozenset[str],
+) -> Read:
+    """What ``keep`` keeps of each batch of rows that pass, and the number of undecided rows.
+
+    The columns in ``lengths`` are read as the number of code points of each text, as int32.
 
     Raises
     ------
@@ -50,7 +58,7 @@ def kept_in_batches(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], e
         When a row cannot be read.
     """
     sql = _conditions(scan, pieces)
-    select = _select(scan, pieces, names)
+    select = _select(scan, pieces, names, lengths)
     if sql is not None:
         select = f"{select}, {sql.settled} AS {CERTAIN}"
     text, paths = _text(pieces, select, sql.possible if sql else None)
@@ -62,7 +70,7 @@ def kept_in_batches(scan: ScanSpec, pieces: Sequence[Piece], names: list[str], e
             cancellation.check()
             rows, unscored = (batch, 0) if sql is None else _certain(batch)
             n_unscored += unscored
-            tables.append(copied(each(rows)))
+            tables.append(copied(keep(rows)))
     except (duckdb.Error, pa.ArrowException, OSError, SchemaError) as error:
         raise NotInBatches(*error.args) from error
     return Read(pa.concat_tables(tables), n_unscored, 0)
@@ -98,8 +106,24 @@ def unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
     return Read(empty, n, 0)
 
 
-def _select(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> str:
+def texts_as_stored(scan: ScanSpec, pieces: Sequence[Piece]) -> frozenset[str]:
+    """The columns of text that the shards store as text, which is read without a conversion."""
+    types, texts = dict(scan.types), (pa.string(), pa.large_string())
+    return frozenset(
+        name
+        for _, name, stored in pieces[0].shard.columns
+        if stored in texts and types.get(name) == pa.large_string()
+    )
+
+
+def _select(
+    scan: ScanSpec,
+    pieces: Sequence[Piece],
+    names: list[str],
+    lengths: frozenset[str] = frozenset(),
+) -> str:
     expressions = _expressions(pieces)
+    expressions |= {n: f"length({expressions[n]})::INTEGER" for n in lengths}
     # The number of a single shard is constant and is added later.
     read = [n for n in names if n != "shard" or len(pieces) > 1] or ["row"]
     if _needs_row(scan, pieces[0].shard, names) and "row" not in read:

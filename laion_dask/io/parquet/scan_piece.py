@@ -71,8 +71,13 @@ def query_typed(
     if each is None:
         result = query(scan, pieces, names)
         return replace(result, table=typed(scan, result.table, pieces[0], names))
+    lengths = each.lengths & set(names) & scan_duckdb.texts_as_stored(scan, pieces)
     return scan_duckdb.kept_in_batches(
-        scan, pieces, names, lambda batch: each(typed(scan, batch, pieces[0], names))
+        scan,
+        pieces,
+        names,
+        lambda batch: each.keep(typed(scan, batch, pieces[0], names, lengths), lengths),
+        lengths,
     )
 
 
@@ -111,7 +116,7 @@ def read_on_cpu(
             raise damaged(piece.shard.path, error) from error
     result = _read_carefully(scan, piece, names)
     table = typed(scan, result.table, piece, names)
-    return replace(result, table=table if each is None else each(table))
+    return replace(result, table=table if each is None else each.keep(table))
 
 
 def must_be_careful(scan: ScanSpec, shard: Shard) -> bool:
@@ -187,14 +192,26 @@ def _read_carefully(scan: ScanSpec, piece: Piece, names: list[str]) -> Read:
         raise damaged(piece.shard.path, error) from error
 
 
-def typed(scan: ScanSpec, raw: pa.Table, piece: Piece, names: list[str]) -> pa.Table:
-    """The table with the types of the frame; a value that does not fit is an error."""
+def typed(
+    scan: ScanSpec,
+    raw: pa.Table,
+    piece: Piece,
+    names: list[str],
+    as_read: frozenset[str] = frozenset(),
+) -> pa.Table:
+    """The table with the types of the frame; a value that does not fit is an error.
+
+    The columns in ``as_read`` are left as they are.
+    """
     types, read = dict(scan.types), dict(zip(raw.column_names, raw.columns, strict=True))
     arrays = []
     for name in names:
         if name == "shard" and name not in read:
             number = pa.scalar(piece.shard.index, pa.int32())
             arrays.append(pa.repeat(number, len(raw), memory_pool=POOL))
+            continue
+        if name in as_read:
+            arrays.append(read[name])
             continue
         rows = read.get("row", read[name])
         arrays.append(

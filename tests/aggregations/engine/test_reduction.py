@@ -9,7 +9,7 @@ import pytest
 import laion_dask as ld
 from laion_dask.aggregations.engine.reduction import Lengths, Reduction, reduction_of
 from laion_dask.errors import ShardError
-from laion_dask.io.parquet import scan_duckdb
+from laion_dask.io.parquet import duckdb_connection, scan_duckdb
 from laion_dask.text.hosts import Authorities
 
 URLS = [
@@ -81,6 +81,21 @@ def test_what_is_kept_of_a_batch_is_small():
     assert kept["text"].nbytes == 0
     assert reduced.missing == {"text": 100}
     assert kept["score"].equals(batch["score"])  # NaN is counted in the whole column
+
+
+@pytest.mark.parametrize("where", [None, "text.contains('a') and text.len() < 9", "text is None"])
+def test_only_the_lengths_of_texts_are_read(tmp_path, where, monkeypatch):
+    table = pa.table({"TEXT": TEXTS * 3, "LICENSE": ["?", None, "é"] * 8})
+    pq.write_table(table, tmp_path / "part.parquet")
+    queries, query = [], duckdb_connection.query_in_batches
+    monkeypatch.setattr(
+        duckdb_connection, "query_in_batches", lambda *a: queries.append(a[0]) or query(*a)
+    )
+    frame = ld.read_shards(str(tmp_path), where=where, backend="pandas")
+    whole = frame.map_partitions(lambda part: part, meta=frame._meta)
+    found, expected = frame.laion.summary(), whole.laion.summary()
+    assert 'length("TEXT")' in queries[0] and 'length("LICENSE")' in queries[0]
+    assert found.nulls.equals(expected.nulls) and found.quantiles.equals(expected.quantiles)
 
 
 def test_text_that_is_not_utf8_is_reported_as_when_read_as_a_whole(tmp_path):
