@@ -78,11 +78,12 @@ class Concentration(Statistic):
         if self.of in LEVELS:
             coded_sites = sites(partition, self.column, self.of, self.private)
             labels, counts = coded_sites.labels, coded_sites.counts()
+            entries = coded_sites.entries
         else:
             values, _, codes = coded_column(partition, self.column)
             labels = pa.array(list(map(str, values.to_pylist())), pa.large_string())
-            counts = np.bincount(codes, minlength=len(values))
-        return HeavyHitters.of(labels, counts, self.capacity), len(partition)
+            counts, entries = np.bincount(codes, minlength=len(values)), None
+        return HeavyHitters.of(labels, counts, self.capacity, entries), len(partition)
 
     def combine(self, states: Sequence[State]) -> State:
         hitters, rows = zip(*states, strict=True)

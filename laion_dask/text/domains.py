@@ -5,16 +5,18 @@ A compiled scan and Arrow kernels split the URLs; Python code runs once per dist
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import ada_url
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.text.hosts import NULL, OTHER, Authorities
+from laion_dask.text.host_names import NULL, OTHER, TEXT, Names, labels_table
+from laion_dask.text.hosts import Authorities
 from laion_dask.text.public_suffixes import suffix_list
 
 #: The longest host name in bytes (RFC 1035, section 2.3.4).
@@ -39,11 +41,14 @@ class Coded:
         Position in ``labels`` of each host, -1 for none; the last entry is for rows without a host.
     host : (n,) int32 array
         Position of each row's host, -1 for none.
+    entries : tuple of (Names, int64 array)
+        A table that has the labels of other partitions too, and the position of each label there.
     """
 
     labels: pa.Array
     of_host: np.ndarray
     host: np.ndarray
+    entries: tuple[Names, np.ndarray]
 
     @property
     def codes(self) -> np.ndarray:
@@ -59,8 +64,8 @@ class Coded:
 
 
 @dataclass(frozen=True, eq=False)
-class Hosts:
-    """The hosts of a partition's rows.
+class Spelled:
+    """Names of hosts.
 
     Attributes
     ----------
@@ -68,12 +73,47 @@ class Hosts:
         Lower-case ASCII; null for none; may contain duplicates.
     plain : boolean array
         True for names that contain only letters, digits, hyphens and dots, without Punycode.
-    codes : (n,) int32 array
-        Position in ``names`` of each row's host, -1 for none.
     """
 
     names: pa.Array
     plain: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def slice(self, start: int) -> Spelled:
+        """The names from a position on."""
+        return Spelled(self.names.slice(start), self.plain.slice(start))
+
+    @staticmethod
+    def joined(*several: Spelled) -> Spelled:
+        """All names, one after the other."""
+        names, plain = ([getattr(each, what) for each in several] for what in ("names", "plain"))
+        return Spelled(pa.concat_arrays(names), pa.concat_arrays(plain))
+
+
+_NONE = Spelled(pa.array([], TEXT), pa.array([], pa.bool_()))
+
+
+@dataclass(frozen=True, eq=False)
+class Hosts:
+    """The hosts of a partition's rows.
+
+    Attributes
+    ----------
+    authorities : Names
+        The distinct authorities of most rows.
+    of_authorities : Spelled
+        The hosts of the authorities.
+    others : Spelled
+        More hosts, which do not follow from an authority.
+    codes : (n,) int32 array
+        Position of each row's host among those of the authorities and the others, -1 for none.
+    """
+
+    authorities: Names
+    of_authorities: Spelled
+    others: Spelled
     codes: np.ndarray
 
 
@@ -92,21 +132,31 @@ def hosts(urls: pa.ChunkedArray) -> Hosts:
 
 def hosts_of(found: Authorities) -> Hosts:
     """The `hosts` of URLs whose authorities have been found."""
-    written, codes, absolute_urls = found.names(), found.codes(), found.others()
+    codes, urls = found.codes(), found.others()
+    known: Spelled = found.names.known_of("hosts", partial(_more_hosts, found.names))
     rows = np.flatnonzero(codes == OTHER)
     codes[rows] = NULL
-    unparsed_urls = pa.array([], written.type)
+    others = _NONE
     if len(rows):
-        absolute = pc.match_substring_regex(absolute_urls, _SCHEME)
-        absolute_urls = absolute_urls.filter(absolute)
+        absolute = pc.match_substring_regex(urls, _SCHEME)
+        urls = urls.filter(absolute)
         rows = rows[absolute.to_numpy(zero_copy_only=False)]
-        cut = pc.struct_field(pc.extract_regex(absolute_urls, _URL), "authority")
-        cut = cut.cast(pa.large_string())
-        unparsed_urls = absolute_urls.filter(pc.is_null(cut))
-        names = pa.concat_arrays([cut.filter(pc.is_valid(cut))])
+        cut = pc.struct_field(pc.extract_regex(urls, _URL), "authority").cast(TEXT)
         order = np.argsort(pc.is_null(cut).to_numpy(zero_copy_only=False), kind="stable")
-        codes[rows[order]] = np.arange(len(written), len(written) + len(rows), dtype=np.int32)
-        written = pa.concat_arrays([written, names])
+        codes[rows[order]] = np.arange(len(known), len(known) + len(rows), dtype=np.int32)
+        unparsed_urls = urls.filter(pc.is_null(cut)).to_pylist()
+        parsed = pa.array([host_of(url) for url in unparsed_urls], TEXT)
+        not_plain = pa.repeat(pa.scalar(False), len(parsed))
+        others = Spelled.joined(_spelled(cut.drop_null()), Spelled(parsed, not_plain))
+    return Hosts(found.names, known, others, codes)
+
+
+def _more_hosts(authorities: Names, known: Spelled | None, n: int) -> Spelled:
+    return Spelled.joined(known or _NONE, _spelled(authorities.settled(n)))
+
+
+def _spelled(written: pa.Array) -> Spelled:
+    """The host of each authority."""
     names = pc.utf8_rtrim(pc.ascii_lower(written), ".")
     plain = pc.and_(
         pc.match_substring_regex(written, _PLAIN),
@@ -115,12 +165,7 @@ def hosts_of(found: Authorities) -> Hosts:
     if pc.any(pc.match_substring(names, "xn--")).as_py():
         plain = pc.and_(plain, pc.invert(pc.match_substring_regex(written, _PUNYCODE)))
     plain = pc.fill_null(plain, False)
-    names = _replace_where(names, pc.invert(plain), written, _host_of_authority)
-    if len(unparsed_urls):
-        parsed = pa.array([host_of(url) for url in unparsed_urls.to_pylist()], names.type)
-        names = pa.concat_arrays([names, parsed])
-        plain = pa.concat_arrays([plain, pa.repeat(pa.scalar(False), len(parsed))])
-    return Hosts(names, plain, codes)
+    return Spelled(_replace_where(names, pc.invert(plain), written, _host_of_authority), plain)
 
 
 def _replace_where(
@@ -153,26 +198,48 @@ LEVELS = ("host", "domain", "suffix", "tld")
 
 def labels_of(hosts_of_rows: Hosts, level: str, private: bool = False) -> Coded:
     """Label of each host at one of `LEVELS`, with or without the list's private suffixes."""
-    names = hosts_of_rows.names if level == "host" else _at_level(hosts_of_rows, level, private)
-    coded = names.dictionary_encode()
-    of_host = np.append(pc.fill_null(coded.indices, NULL).to_numpy(), np.int32(NULL))
-    return Coded(coded.dictionary, of_host, hosts_of_rows.codes)
+    label, authorities = partial(_labelled, level=level, private=private), hosts_of_rows.authorities
+    more = partial(_more_labels, authorities, label, (level, private))
+    table, of_host = authorities.known_of((level, private), more)
+    codes, n_known = hosts_of_rows.codes, len(hosts_of_rows.of_authorities)
+    others = table.encode(label(hosts_of_rows.others)) if len(hosts_of_rows.others) else ()
+    of_host = np.concatenate([of_host[:n_known], others, [NULL]]).astype(np.int32)
+    has_rows = np.bincount(codes + 1, minlength=len(of_host))[1:] > 0
+    occurs = np.zeros(len(table) + 1, bool)
+    occurs[of_host[:-1][has_rows]] = True
+    occurs[-1] = False
+    entries = np.flatnonzero(occurs)
+    positions = np.full(len(occurs), NULL, np.int32)
+    positions[entries] = np.arange(len(entries), dtype=np.int32)
+    return Coded(table.take(entries), positions[of_host], codes, (table, entries))
 
 
-def _at_level(hosts_of_rows: Hosts, level: str, private: bool) -> pa.Array:
-    names = pc.fill_null(hosts_of_rows.names, "")
+def _more_labels(
+    authorities: Names, label: Callable[[Spelled], pa.Array], key: Hashable, known: Any, n: int
+) -> tuple[Names, np.ndarray]:
+    """The table of labels, and the position there of the label of each authority."""
+    found: Spelled = authorities.known_of("hosts", partial(_more_hosts, authorities))
+    table, of_host = known or (labels_table(key), np.empty(0, np.int32))
+    return table, np.append(of_host, table.encode(label(found.slice(n))))
+
+
+def _labelled(found: Spelled, level: str, private: bool) -> pa.Array:
+    """The label of each host, null for none."""
+    if level == "host":
+        return found.names
+    names = pc.fill_null(found.names, "")
     pieces = pc.split_pattern(names, ".", max_splits=2, reverse=True)
     ends = pieces.offsets.to_numpy()[1:]
     last = pieces.values.take(pa.array(ends - 1))
     endings = last.dictionary_encode()
     deep = np.array([_is_deep(name, private) for name in endings.dictionary.to_pylist()], bool)
-    by_hand = deep[endings.indices.to_numpy()] | ~hosts_of_rows.plain.to_numpy(zero_copy_only=False)
+    by_hand = deep[endings.indices.to_numpy()] | ~found.plain.to_numpy(zero_copy_only=False)
     quick = last
     if level == "domain":
         before = pieces.values.take(pa.array(np.maximum(ends - 2, 0)))
         quick = pc.binary_join_element_wise(before, last, pa.scalar(".", last.type))
     return _replace_where(
-        quick, pa.array(by_hand), hosts_of_rows.names, partial(_BY_HAND[level], private=private)
+        quick, pa.array(by_hand), found.names, partial(_BY_HAND[level], private=private)
     )
 
 

@@ -246,7 +246,7 @@ def test_hostile_text(tmp_path):
 
 @pytest.mark.only_pandas
 def test_many_hosts_of_one_domain_are_all_counted(monkeypatch):
-    monkeypatch.setattr(HeavyHitters.__init__, "__defaults__", (5, None, None))
+    monkeypatch.setattr(HeavyHitters.__init__, "__defaults__", (5, None, None, None))
     urls = [f"http://h{i}.example.com/" for i in range(40)] + ["http://x.org"] * 3
     state = described(pa.table({"url": urls}))
     labels, least, most = state.domains.heavy()

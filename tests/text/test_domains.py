@@ -24,7 +24,7 @@ from laion_dask.aggregations.grouping.domains import domains, tlds
 from laion_dask.errors import ColumnError, OptionError
 from laion_dask.runtime import native_code
 from laion_dask.runtime.process_cache import ProcessCache
-from laion_dask.text import hosts as compiled
+from laion_dask.text import host_names as compiled
 from laion_dask.text.domains import LEVELS, hosts, labels_of, registered_domain
 
 SPLIT = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import e, exp
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,17 @@ _ODD = np.array(
 )  # fmt: skip
 
 
+class LabelTable(Protocol):
+    """Distinct labels of many states of one process."""
+
+    def take(self, codes: np.ndarray) -> pa.Array:
+        """The labels at some positions; large_string."""
+
+
+#: A table of labels, and the positions there of a state's labels, (n,) int64.
+Entries = tuple[LabelTable, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class HeavyHitters:
     """Counts of many labels.
@@ -59,6 +71,9 @@ class HeavyHitters:
     sketch : (DEPTH, WIDTH) int64 array, or None while counts are exact
     smallest : (at most 16,384,) uint64 array, or None
         The smallest label hashes, ascending.
+    entries : (LabelTable, int64 array), or None
+        Where the labels are in a table. States of the same table are merged without looking at
+        their labels. Not pickled.
 
     References
     ----------
@@ -75,9 +90,19 @@ class HeavyHitters:
     capacity: int = CAPACITY
     sketch: np.ndarray | None = None
     smallest: np.ndarray | None = None
+    entries: Entries | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "entries": None}
 
     @classmethod
-    def of(cls, labels: pa.Array, counts: np.ndarray, capacity: int = CAPACITY) -> HeavyHitters:
+    def of(
+        cls,
+        labels: pa.Array,
+        counts: np.ndarray,
+        capacity: int = CAPACITY,
+        entries: Entries | None = None,
+    ) -> HeavyHitters:
         """State of a set of rows.
 
         Parameters
@@ -87,13 +112,15 @@ class HeavyHitters:
         counts : (len(labels),) int64 array
             Non-negative.
         capacity : int
+        entries : (LabelTable, int64 array), optional
         """
         counts = np.asarray(counts, np.int64)
         positive = counts > 0
         labels = labels.cast(pa.large_string())
         if not positive.all():
             labels, counts = labels.filter(pa.array(positive)), counts[positive]
-        state = cls(labels, counts, int(counts.sum()), capacity)
+            entries = entries and (entries[0], entries[1][positive])
+        state = cls(labels, counts, int(counts.sum()), capacity, entries=entries)
         return state if len(labels) <= capacity else state._sketched([state])
 
     @classmethod
@@ -101,8 +128,9 @@ class HeavyHitters:
         """Merge one or more states of equal capacity."""
         if len(states) == 1:
             return states[0]
-        labels, counts = _summed(states)
-        merged_state = cls(labels, counts, sum(s.n for s in states), states[0].capacity)
+        labels, counts, entries = _summed_entries(states) or (*_summed(states), None)
+        n, capacity = sum(s.n for s in states), states[0].capacity
+        merged_state = cls(labels, counts, n, capacity, entries=entries)
         if all(s.is_exact for s in states) and len(labels) <= merged_state.capacity:
             return merged_state
         return merged_state._sketched(states)
@@ -200,6 +228,19 @@ class HeavyHitters:
         if k < _SMALLEST:  # fewer labels than hashes that can be kept, so all are present
             return float(k), 0.0
         return (k - 1) / (float(self.smallest[-1]) / 2.0**64), (k - 2) ** -0.5
+
+
+def _summed_entries(
+    states: Sequence[HeavyHitters],
+) -> tuple[pa.Array, np.ndarray, Entries] | None:
+    """As `_summed`, with the labels' entries; None if the states have no table in common."""
+    entries = [s.entries for s in states if s.entries is not None and s.is_exact]
+    if len(entries) < len(states) or len({id(table) for table, _ in entries}) > 1:
+        return None
+    table, weights = entries[0][0], np.concatenate([s.counts for s in states])
+    counts = np.bincount(np.concatenate([at for _, at in entries]), weights).astype(np.int64)
+    positions = np.flatnonzero(counts)
+    return table.take(positions), counts[positions], (table, positions)
 
 
 def _summed(states: Sequence[HeavyHitters]) -> tuple[pa.Array, np.ndarray]:
