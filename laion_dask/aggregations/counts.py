@@ -24,6 +24,9 @@ MAX_CELLS = 1 << 21
 #: Maximum number of counts that one statistic keeps (128 MB).
 MAX_NUMBERS = 1 << 24
 
+#: Rows counted at a time, so that intermediate arrays stay in the processor's cache.
+_BLOCK = 1 << 14
+
 #: Labels: all rows; (1, name) for a group; groups that are pooled; the rows in no group.
 ALL, OTHERS, NONE = (0, ""), (2, ""), (3, "")
 
@@ -119,7 +122,7 @@ def tally(
         by_shard, shards, shard_of = False, (0,), None
     _check_size(by, len(labels) * n_outcomes)
     width = len(shards) * n_outcomes
-    keys = outcomes.astype(np.int64) if shard_of is None else shard_of * n_outcomes + outcomes
+    keys = outcomes if shard_of is None else shard_of * n_outcomes + outcomes
     values = np.zeros((len(labels), width), np.int64)
     if memberships is not None:
         _count_groups(memberships, keys, values)
@@ -139,9 +142,14 @@ def _count_groups(memberships: Members, keys: np.ndarray, values: np.ndarray) ->
     """
     n_groups, width = len(memberships.labels), values.shape[1]
     is_complete = memberships.is_disjoint and len(memberships.rows) == len(keys)
-    placed = memberships.codes * np.int64(width)
-    placed += keys if is_complete else keys[memberships.rows]
-    values[1:-1] = np.bincount(placed, minlength=n_groups * width).reshape(n_groups, width)
+    counts = np.zeros(n_groups * width, np.int64)
+    step = max(_BLOCK, len(counts))
+    for at in range(0, len(memberships.codes), step):
+        block = slice(at, at + step)
+        placed = memberships.codes[block] * np.int64(width)
+        placed += keys[block] if is_complete else keys[memberships.rows[block]]
+        counts += np.bincount(placed, minlength=len(counts))
+    values[1:-1] = counts.reshape(n_groups, width)
     if not is_complete:
         values[-1] = np.bincount(keys[~memberships.in_any()], minlength=width)
 

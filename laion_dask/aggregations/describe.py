@@ -10,7 +10,6 @@ from typing import Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.engine.reduction import Factory, Lengths
@@ -152,7 +151,9 @@ class Describe(Statistic):
             described.languages = HeavyHitters.of(languages, counts)
         if self.everything and self._has(partition, "url"):
             domains = sites(partition, "url", "domain")
-            described.domains = HeavyHitters.of(domains.labels, domains.counts())
+            described.domains = HeavyHitters.of(
+                domains.labels, domains.counts(), entries=domains.entries
+            )
         return described
 
     def _has(self, partition: Partition, name: str) -> bool:
@@ -169,7 +170,7 @@ class Describe(Statistic):
         has = {n for n in (*DESCRIBED, *THRESHOLDS) if self._has(partition, n)}
         for name in DESCRIBED:
             if name in has:
-                described.quantiles[name] = Quantiles.of(_numbers(partition.table[name]))
+                described.quantiles[name] = Quantiles.of(_values(partition, name))
         if self._has(partition, "text"):
             lengths = partition.accumulated("text", Lengths)
             described.quantiles["text_length"] = Quantiles.of(lengths.values())
@@ -177,13 +178,11 @@ class Describe(Statistic):
             if name in has:
                 if arrow_column_type(partition.type_of(name)) == "float32":  # as in a filter
                     threshold = float(np.float32(threshold))
-                above = int(np.count_nonzero(_numbers(partition.table[name]) > threshold))
+                above = int(np.count_nonzero(_numbers(partition, name) > threshold))
                 described.over[name] = (above, len(partition) - described.nulls[name])
         if {"width", "height"} <= has:
-            smaller = np.minimum(*(_numbers(partition.table[n]) for n in ("width", "height")))
-            described.sides = {  # NaN if either is
-                side: int(np.count_nonzero(smaller >= side)) for side in SIDES
-            }
+            smaller = np.minimum(*(_pixels(partition, n) for n in ("width", "height")))
+            described.sides = {side: int(np.count_nonzero(smaller >= side)) for side in SIDES}
 
     def combine(self, states: Sequence[Description]) -> Description:
         return reduce(Description.merge, states)
@@ -264,24 +263,44 @@ def _share(k: int, n: int, options: ReportOptions) -> dict:
 
 def _missing(partition: Partition, name: str) -> int:
     """Number of nulls, including NaN in a float column."""
-    nulls = partition.null_count(name)
     if not pa.types.is_floating(partition.type_of(name)):
-        return nulls
-    return nulls + (pc.sum(pc.is_nan(partition.table[name])).as_py() or 0)
+        return partition.null_count(name)
+    return int(np.count_nonzero(np.isnan(_numbers(partition, name))))
 
 
 def _infinite(partition: Partition, name: str) -> int:
     """Number of infinite values, which only occur in float columns."""
     if not pa.types.is_floating(partition.type_of(name)):
         return 0
-    return pc.sum(pc.is_inf(partition.table[name])).as_py() or 0
+    return int(np.count_nonzero(np.isinf(_numbers(partition, name))))
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def _values(partition: Partition, name: str) -> np.ndarray:
+    """The values of a numeric column: integers without nulls, or floats with null as NaN."""
+    column = partition.table[name]
+    if pa.types.is_integer(column.type):
+        return column.drop_null().to_numpy()
+    return _numbers(partition, name)
+
+
+def _pixels(partition: Partition, name: str) -> np.ndarray:
+    """A numeric column in which null is not a size: 0 or NaN."""
+    column = partition.table[name]
+    if pa.types.is_integer(column.type):
+        return column.fill_null(0).to_numpy()
+    return _numbers(partition, name)
+
+
+def _numbers(partition: Partition, name: str) -> np.ndarray:
     """A numeric column with null as NaN: float64, or its own type if that has 32 bits.
 
     Integers beyond 2**53 are rounded.
     """
+    return partition.memo(_converted, name)
+
+
+def _converted(partition: Partition, name: str) -> np.ndarray:
+    column = partition.table[name]
     type_ = column.type
     if pa.types.is_float32(type_) or (type_.bit_width == 32 and not column.null_count):
         return column.to_numpy()

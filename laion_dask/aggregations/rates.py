@@ -100,10 +100,10 @@ class Rates(Statistic):
         return {n: f for each in axes_reduced for n, f in each.items() if n not in whole}
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
-        outcomes = np.full(len(partition), 2, np.int64)
+        outcomes = np.full(len(partition), 2, np.int8)
         if self.predicate is not None:
             true, known = partition.evaluate(self.predicate)
-            outcomes = known.astype(np.int64) + true
+            outcomes = known.astype(np.int8) + true.astype(np.int8)
         return tuple(tally(partition, axis, outcomes, _OUTCOMES, self.by_shard) for axis in self.by)
 
     def combine(self, states: Sequence[tuple[Tally, ...]]) -> tuple[Tally, ...]:

@@ -217,7 +217,7 @@ def coded(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    encoded = column.combine_chunks().dictionary_encode()
+    encoded = column.dictionary_encode().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     if not encoded.null_count:
