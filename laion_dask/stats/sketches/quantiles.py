@@ -84,6 +84,7 @@ class Quantiles:
     @classmethod
     def of(cls, values: np.ndarray, capacity: int = EXACT) -> Quantiles:
         """Sketch of the finite values of an array."""
+        values = np.asarray(values)
         counted = _counted_narrow(values) if values.dtype.kind in "iu" else None
         if counted is None:
             values = np.asarray(values, dtype=np.float64)
