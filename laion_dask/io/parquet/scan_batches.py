@@ -1,6 +1,6 @@
 """Read a scan in batches, each passed on before the next is read.
 
-A batch fits into the processor's cache, and its memory is used again for the next.
+A batch is a small part of a partition, and its memory is used again for the next.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from laion_dask.memory_pool import POOL
 
-#: Rows of a batch: some 100 KB of a column of text.
-BATCH_ROWS = 1 << 14
+#: Rows of a batch: a few MB of a column of text. Smaller ones take more time.
+BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
