@@ -97,7 +97,11 @@ class Rates(Statistic):
             name for axis in self.by if axis for name in axis.reads if name not in axis.reduces
         }
         whole.update(() if self.predicate is None else self.predicate.columns)
-        return {n: f for each in axes_reduced for n, f in each.items() if n not in whole}
+        factories: dict[str, tuple[Factory, ...]] = {}
+        for axis in axes_reduced:
+            for name in axis.keys() - whole:
+                factories[name] = tuple({*factories.get(name, ()), *axis[name]})
+        return factories
 
     def chunk(self, partition: Partition) -> tuple[Tally, ...]:
         outcomes = np.full(len(partition), 2, np.int8)

@@ -36,7 +36,9 @@ class Partition:
 
     Attributes
     ----------
-    table, statistics
+    table : pyarrow.Table
+        Without the columns that were reduced; those have `type_of`, `null_count` and `accumulated`.
+    statistics : tuple of Statistic
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class Partition:
         statistics: tuple[Statistic, ...] = (),
         reduced: Reduction | None = None,
     ):
-        self.table = decoded(table)
         self.statistics = statistics
         self._reduced = reduced or Reduction({})
+        self._n_rows = len(table)
+        self.table = decoded(table.drop_columns(list(self._reduced.types)))
         self._memo: dict[Any, Any] = {}
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._n_rows
 
     def memo(self, function: Callable[..., T], *args) -> T:
         """``function(self, *args)``, computed on the first call and reused by later ones.
@@ -70,9 +73,8 @@ class Partition:
 
     def accumulated(self, name: str, factory: Callable[[], A]) -> A:
         """What an accumulator found in a column; see `Statistic.reduces`."""
-        ready = self._reduced.accumulators.get((name, factory))
-        if ready is not None and name in self._reduced.types:
-            return cast(A, ready)
+        if name in self._reduced.types:
+            return cast(A, self._reduced.accumulators[name, factory])
         return self.memo(_accumulated, name, factory)
 
     def type_of(self, name: str) -> pa.DataType:

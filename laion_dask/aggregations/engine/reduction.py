@@ -27,7 +27,7 @@ Factory = Callable[[], Accumulator]
 
 
 class Reducing(Protocol):
-    """What of a statistic, or of a grouping, determines which columns are reduced."""
+    """The part of a statistic or a grouping that determines which columns are reduced."""
 
     @property
     def reads(self) -> tuple[str, ...]: ...

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
+from laion_dask.aggregations import Partition
 from laion_dask.aggregations.engine.reduction import Lengths, Reduction, reduction_of
 from laion_dask.errors import ShardError
 from laion_dask.io.parquet import duckdb_connection, scan_duckdb
@@ -41,6 +42,7 @@ def measures() -> list:
         ld.concentration("domain"),
         ld.rates("punsafe > 0.5", by=ld.domains()),
         ld.rates(None, by=ld.tlds()),
+        ld.rates(None, by=[ld.domains(), ld.tlds()]),
     ]
 
 
@@ -108,3 +110,13 @@ def test_text_that_is_not_utf8_is_reported_as_when_read_as_a_whole(tmp_path):
     with pytest.raises(ShardError) as reduced:
         ld.statistics(frame, ld.describe())
     assert str(reduced.value) == str(whole.value)
+
+
+def test_a_reduced_column_cannot_be_read():
+    table = pa.table({"text": ["a", None], "width": [1, 2]})
+    reduction = Reduction({"text": (Lengths,)})
+    partition = Partition(reduction.add(table), (), reduction)
+    assert len(partition) == 2 and partition.table.column_names == ["width"]
+    assert partition.accumulated("text", Lengths).values().tolist() == [1]
+    with pytest.raises(KeyError):
+        partition.accumulated("text", Authorities)
