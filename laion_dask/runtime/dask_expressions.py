@@ -86,7 +86,6 @@ from dask.dataframe.dask_expr._expr import (
     WhereAlign,
     _DeepCopy,
     _DelayedExpr,
-    determine_column_projection,
     no_default,
 )
 from dask.dataframe.dask_expr._groupby import (
@@ -215,7 +214,6 @@ __all__ = [
     "_DeepCopy",
     "_DelayedExpr",
     "convert_legacy_graph",
-    "determine_column_projection",
     "new_collection",
     "no_default",
 ]

@@ -9,7 +9,7 @@ from laion_dask.runtime.dask_expressions import (
     FromMapProjectable,
     Index,
     Len,
-    determine_column_projection,
+    Projection,
 )
 
 
@@ -25,9 +25,14 @@ class ReadPartitions(FromMapProjectable):
         if not isinstance(parent, Index):
             simplified: Expr | None = super()._simplify_up(parent, dependents)
             return simplified
-        needed: Any = determine_column_projection(self, parent, dependents)
-        names = {needed} if isinstance(needed, str) else set(needed)
-        columns = [name for name in self.columns if name in names]
+        needed: set[str] = set()
+        for reference in dependents.get(self._name, ()):
+            step = reference()
+            if isinstance(step, Projection):
+                needed.update(step.columns)
+            elif step is not None and not isinstance(step, (Index, Len)):
+                return None  # it needs every column, so the index is read with it
+        columns = [name for name in self.columns if name in needed]
         if len(columns) == len(self.columns):
             return None
         return Index(self.substitute_parameters({"columns": columns, "_series": False}))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cloudpickle
+import dask
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -350,3 +351,6 @@ def test_rows_are_counted_without_reading_columns(laion_shards, monkeypatch):
     read.clear()
     assert len(frame.assign(at=frame.index).compute()) == 16
     assert len(read) == 3  # not once for the index and once for the columns
+    read.clear()
+    rows, lengths = dask.compute(frame.shape[0], frame.map_partitions(len))
+    assert rows == sum(lengths) == 16 and len(read) == 3
