@@ -81,6 +81,7 @@ REACHED_FROM = {
     "scoring/score.py": {"score"},
     "retrieval/search.py": {"search"},
     "aggregations/engine/statistics.py": {"statistics", "audit", "datasheet"},
+    "runtime/worker_backends.py": READING,
     "runtime/workers.py": READING,
 }
 

@@ -66,7 +66,7 @@ def test_a_process_loads_it_without_numba(kernels, monkeypatch):
 
 def test_a_change_of_the_source_is_compiled(kernels, monkeypatch):
     assert load("total")(*ROWS) == 30
-    (kernels / "some_kernels.py").write_text(KERNELS.replace("sum_ = 0", "sum_ = 1"))
+    (kernels / "some_kernels.py").write_text(KERNELS.replace("sum_ = 0", "sum_ = 0 + 1"))
     monkeypatch.delitem(sys.modules, "some_kernels", raising=False)
     assert load("total")(*ROWS) == 31
     assert len(stored(kernels)) == 2
