@@ -30,7 +30,7 @@ _engines: list[Any] = []
 #: The content of a file whose function is not loaded in this way, or not yet.
 _LEFT_TO_NUMBA, _BEING_COMPILED = b"numba", b"compiling"
 _HOUR = 3600
-#: Frees an array that numba's runtime owns, of which there are none: the callers own all arrays.
+#: A destructor of arrays owned by numba, which is never called: callers own all arrays.
 _NO_OWNER = "define void @NRT_MemInfo_call_dtor(ptr %0) { ret void }"
 
 

@@ -21,7 +21,7 @@ from laion_dask.errors import (
 )
 from laion_dask.runtime import plain_graph
 
-#: Seconds without workers before the user is told.
+#: Seconds that a cluster may be without workers before a warning.
 _PATIENCE_S = 10.0
 #: Dask's schedulers that run a graph as it is.
 _IN_THREADS = (named_schedulers["threads"], named_schedulers["sync"])

@@ -55,6 +55,14 @@ def write_shard(path, table: pa.Table, row_group: int = 10) -> str:
     return str(path)
 
 
+def write_files(folder, n: int) -> list[str]:
+    """Write shards of 20, 21, … rows; return their names."""
+    names = [f"{i:02d}.parquet" for i in range(n)]
+    for i, name in enumerate(names):
+        write_shard(folder / name, laion_table(20 + i, i))
+    return names
+
+
 def space(folder, dim: int = 8, name: str = "space") -> ClipModel:
     """The spec of a CLIP model with embeddings of this width, without weights."""
     config = {

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.file_server import serving
-from support.shards import laion_table, write_shard
+from support.shards import laion_table, write_files, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ShardError
@@ -31,20 +31,13 @@ def server(tmp_path):
         yield found
 
 
-def write_files(folder, n: int = 12) -> list[str]:
-    names = [f"{i:02d}.parquet" for i in range(n)]
-    for i, name in enumerate(names):
-        write_shard(folder / name, laion_table(20 + i, i))
-    return names
-
-
 def local(footers, folder, url):
     """The same footers under local paths."""
     return [replace(f, path=f.path.replace(url, str(folder))) for f in footers]
 
 
 def test_two_requests_per_file(tmp_path, server):
-    names = write_files(tmp_path)
+    names = write_files(tmp_path, 12)
     footers = read_footers([f"{server.url}/{name}" for name in names])
     assert local(footers, tmp_path, server.url) == [read_footer(f"{tmp_path}/{n}") for n in names]
     server.requests["GET", f"/{names[0]}"] -= 1  # whether the server answers ranges
@@ -53,7 +46,7 @@ def test_two_requests_per_file(tmp_path, server):
 
 
 def test_requests_are_in_flight_together(tmp_path, server):
-    names = write_files(tmp_path)
+    names = write_files(tmp_path, 12)
     server.delay = 0.05
     read_footers([f"{server.url}/{name}" for name in names])
     assert server.most_at_once > 4

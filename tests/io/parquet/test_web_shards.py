@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from support.file_server import serving
-from support.shards import laion_table, write_shard
+from support.shards import laion_table, write_files, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ShardError
@@ -17,15 +17,8 @@ def server(tmp_path):
         yield found
 
 
-def write_files(folder, n: int = 5) -> list[str]:
-    names = [f"{i:02d}.parquet" for i in range(n)]
-    for i, name in enumerate(names):
-        write_shard(folder / name, laion_table(20 + i, i))
-    return names
-
-
 def test_rows_equal_those_of_the_local_files(tmp_path, server):
-    names = write_files(tmp_path)
+    names = write_files(tmp_path, 5)
     web = ld.read_shards([f"{server.url}/{name}" for name in names])
     local = ld.read_shards([str(tmp_path / name) for name in names])
     for where in (None, "width >= 256 and similarity > 0.3", "text is None"):
@@ -35,13 +28,13 @@ def test_rows_equal_those_of_the_local_files(tmp_path, server):
 
 
 def test_an_export(tmp_path, server):
-    names = write_files(tmp_path)
+    names = write_files(tmp_path, 5)
     done = ld.read_shards([f"{server.url}/{n}" for n in names]).laion.export(tmp_path / "out")
     assert done.rows.kept == sum(20 + i for i in range(len(names)))
 
 
 def test_a_file_that_is_replaced_after_opening(tmp_path, server):
-    names = write_files(tmp_path)
+    names = write_files(tmp_path, 5)
     frame = ld.read_shards([f"{server.url}/{name}" for name in names])
     write_shard(tmp_path / names[3], laion_table(23, 77))
     with pytest.raises(ShardError, match=names[3]):
