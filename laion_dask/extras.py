@@ -10,8 +10,10 @@ from laion_dask.errors import MissingExtraError
 #: The modules of each extra that this package imports.
 MODULES = {
     "clip": ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn"),
+    "dedup": ("datasketch", "imagehash"),
     "explore": ("holoviews", "bokeh", "panel"),
     "index": ("faiss",),
+    "lance": ("lance",),
     "multilingual": ("transformers",),
     "notebook": ("holoviews", "bokeh"),
     "s3": ("s3fs",),

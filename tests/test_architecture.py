@@ -65,12 +65,29 @@ ARROWS = {
         "models/heads numerics predicate stats stats/sketches text"
     ),
     "joins": "frame io/parquet predicate runtime",
-    "exports/formats": "io/storage runtime",
+    "curation": (
+        "aggregations aggregations/grouping frame io/embeddings io/images io/parquet io/storage "
+        "joins models numerics predicate runtime scoring stats text"
+    ),
+    "curation/clusters": (
+        "curation frame io/embeddings io/parquet io/storage numerics plots runtime stats"
+    ),
+    "curation/duplicates": (
+        "curation curation/clusters frame io/embeddings io/images io/parquet io/storage numerics "
+        "runtime text"
+    ),
+    "curation/balancing": "curation aggregations/grouping frame predicate runtime text",
+    "exports/formats": "io/images io/parquet io/storage runtime",
     "exports": (
         "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins "
         "runtime stats"
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
+    "curation/recipes": (
+        "curation curation/balancing curation/clusters curation/duplicates exports frame "
+        "io/embeddings io/parquet io/storage joins models models/heads models/weights planning "
+        "predicate runtime scoring stats text"
+    ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
         "io/storage plots stats text"

@@ -7,21 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import dask.dataframe as dd
-import numpy as np
 import pyarrow as pa
 
-from laion_dask.backend import column_like, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import OptionError, argument, one_of
 from laion_dask.frame.provenance import Provenance, arguments_of_type
-from laion_dask.frame.where_kernel import passes
+from laion_dask.frame.selection import mask_of_decisions
 from laion_dask.joins import buckets, key_lookup
 from laion_dask.joins.arguments import key_columns, plain_type, scores_table, value_columns
 from laion_dask.joins.key_lookup import JoinSpec
 from laion_dask.joins.keys import common_key_type
 from laion_dask.joins.size import bucket_count, size
-from laion_dask.predicate import Predicate
-from laion_dask.predicate.nodes import Name, Truth
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 
@@ -173,9 +170,7 @@ def _joined(requester: Provenance, scores: Provenance, spec: JoinSpec) -> dd.Dat
     joined = frame.assign(**{name: values[name] for name in gained.columns})
     if spec.how == "left":
         return joined
-    has_match = Predicate(spec.matched, Truth(Name(spec.matched, "boolean")), (spec.matched,))
-    meta = column_like(np.empty(0, bool), frame._meta)
-    mask = graph.map_columns(joined, passes, has_match, reads=[spec.matched], meta=meta)
+    mask = mask_of_decisions(joined, spec.matched, spec.matched)
     return joined[mask][[*frame.columns, *(new for _, new, _ in spec.values)]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
-from laion_dask.predicate.nodes import Predicate
+from laion_dask.predicate.nodes import Predicate, Truth
 from laion_dask.predicate.parser import parse
 
 
@@ -21,8 +21,11 @@ def clauses(predicate: Predicate, column_types: Mapping[str, str]) -> list[Predi
     Returns
     -------
     list of Predicate
-        A row passes the filter if it passes all of them, also in three-valued logic.
+        A row passes the filter if it passes all of them, also in three-valued logic. A predicate
+        whose text is not its expression, such as the rule of `select_rows`, is its only clause.
     """
+    if isinstance(predicate.root, Truth):
+        return [predicate]
     tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
     return [parse(ast.unparse(clause), column_types) for clause in _parts(tree.body)]
 

@@ -1,0 +1,1 @@
+"""Select the rows of a subset: samples, removal lists, duplicates, pruning, recipes."""

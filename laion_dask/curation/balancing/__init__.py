@@ -1,0 +1,1 @@
+"""Balance a data set by the concepts that captions mention."""

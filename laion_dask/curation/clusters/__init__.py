@@ -1,0 +1,1 @@
+"""Cluster embeddings, and prune clusters by the complexity of their concepts."""

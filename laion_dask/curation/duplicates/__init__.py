@@ -1,0 +1,1 @@
+"""Find duplicates: equal values, similar captions, similar images, close embeddings."""

@@ -1,0 +1,1 @@
+"""Recipes: how a subset is made, as data."""
