@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import dask.dataframe as dd
+import numpy as np
 import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
