@@ -26,6 +26,7 @@ from laion_dask.stats.intervals import (
 )
 from laion_dask.stats.joint import npmi_gap_interval, npmi_interval, observed_over_expected
 from laion_dask.stats.overlap import overlap_difference, overlap_test
+from laion_dask.stats.quotas import cluster_quotas
 from laion_dask.stats.representation import max_skew, min_skew, ndkl, skew
 from laion_dask.stats.significance import benjamini_hochberg, two_proportions, welch
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
@@ -41,6 +42,7 @@ __all__ = [
     "Quantiles",
     "Table",
     "benjamini_hochberg",
+    "cluster_quotas",
     "compare_hate",
     "effective_number",
     "entropy",
