@@ -28,6 +28,12 @@ from laion_dask.runtime.workers import waiting_client
 _P2P_BARRIER = "shuffle-barrier-"
 
 
+def spill_folder() -> spill.SpillFolder:
+    """A new folder for spilled rows, in Dask's ``temporary_directory``."""
+    parent = dask.config.get("temporary_directory", None) or tempfile.gettempdir()
+    return spill.SpillFolder(parent)
+
+
 class Exchange(Expr):
     """Move each row to the partition numbered in a column, and drop the column.
 
@@ -107,8 +113,7 @@ class _Written(Expr):
         return (None, None)
 
     def _layer(self) -> dict:
-        parent = dask.config.get("temporary_directory", None) or tempfile.gettempdir()
-        folder = spill.SpillFolder(parent)
+        folder = spill_folder()
         schema, n = _schema(self._meta), self.npartitions_out
         layer = {}
         for i, part in enumerate(self.frame.__dask_keys__()):

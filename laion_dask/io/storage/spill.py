@@ -96,14 +96,20 @@ def _spill_error(path: str, error: OSError) -> SpillError:
 
 def write(part: pd.DataFrame, number: int, folder: SpillFolder, column: str, n: int, schema) -> int:
     """Write a partition; ``column`` contains the number of each row's destination, out of ``n``."""
-    destinations = part[column].to_numpy()
+    table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+    return write_table(table, part[column].to_numpy(), n, number, folder)
+
+
+def write_table(
+    table: pa.Table, destinations: np.ndarray, n: int, number: int, folder: SpillFolder
+) -> int:
+    """Write a table with the number of each row's destination, out of ``n``; return its number."""
     order = np.argsort(destinations.astype(np.min_scalar_type(n)), kind="stable")
     ends = np.cumsum(np.bincount(destinations, minlength=n))
-    table = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
     table = table.take(pa.array(order)).combine_chunks()
-    with folder.file(number, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with folder.file(number, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            for batch in _batches(table.slice(start, end - start), schema):
+            for batch in _batches(table.slice(start, end - start), table.schema):
                 writer.write_batch(batch)
     return number
 
@@ -125,8 +131,16 @@ class SpilledFiles:
 
 def read(files: SpilledFiles, destination: int, schema: pa.Schema) -> pd.DataFrame:
     """The rows of one destination from all partitions, in order."""
-    batches = []
-    for number in files.numbers:
-        with files.folder.file(number, "rb") as file:
-            batches.append(pa.ipc.open_file(file).get_batch(destination))
-    return frame_from_arrow(pa.Table.from_batches(batches, schema).combine_chunks(), "pandas")
+    return frame_from_arrow(read_table(files, destination, schema).combine_chunks(), "pandas")
+
+
+def read_table(files: SpilledFiles, destination: int, schema: pa.Schema) -> pa.Table:
+    """The rows of one destination from all files, in order, as an Arrow table."""
+    batches = [read_batch(files.folder, number, destination) for number in files.numbers]
+    return pa.Table.from_batches(batches, schema)
+
+
+def read_batch(folder: SpillFolder, number: int, destination: int) -> pa.RecordBatch:
+    """The rows of one destination in one file."""
+    with folder.file(number, "rb") as file:
+        return pa.ipc.open_file(file).get_batch(destination)

@@ -1,0 +1,154 @@
+"""Values of rows that were computed in another pass, on disk, and looked up by shard and row.
+
+A decision that depends on other rows, such as which of several duplicates is kept, is computed
+once. Its results go to files by block of rows, so that neither a writer nor a lookup holds more
+than about a million rows of them, and each partition looks up its own. A row that the pass did not
+see has no values: they are null.
+
+`laion_dask.curation.row_writer` writes such tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.errors import ProvenanceError
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.shard import shards_of
+from laion_dask.io.storage.spill import SpillFolder
+from laion_dask.schema import PROVENANCE
+
+#: The column that identifies a row in tables of this module, int64: see `row_keys`.
+KEY = "row_key"
+#: Bits for the row number in a key; shards have fewer than 2**40 rows, and there are fewer than
+#: 2**23 of them.
+_ROW_BITS = 40
+#: Rows of one shard in a block, as a power of two.
+_BLOCK_BITS = 20
+
+
+def row_keys(part: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """The keys of a partition's rows, (n,) int64, and a mask of the rows that have one.
+
+    A row without a shard or row, as from an outer merge, has none.
+    """
+    table = frame_to_arrow(part[list(PROVENANCE)].reset_index(drop=True))
+    shard, row = (table[name].cast(pa.int64()) for name in PROVENANCE)
+    valid = pc.and_(shard.is_valid(), row.is_valid()).to_numpy()
+    shard, row = (pc.fill_null(column, -1).to_numpy() for column in (shard, row))
+    valid &= (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
+    return keys_of(np.where(valid, shard, 0), np.where(valid, row, 0)), valid
+
+
+def keys_of(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """The keys of rows, (n,) int64; they sort like (shard, row)."""
+    return (np.asarray(shard, np.int64) << _ROW_BITS) | np.asarray(row, np.int64)
+
+
+def shard_and_row(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The shards and rows of keys, both (n,) int64."""
+    return keys >> _ROW_BITS, keys & ((1 << _ROW_BITS) - 1)
+
+
+def shards_per_block(provenance: Provenance) -> int:
+    """How many consecutive shards share a block, so that a block has at most a million rows."""
+    try:
+        sizes = [shard.n_rows for shard in shards_of(provenance.partitions)]
+    except ProvenanceError:  # not read from shards
+        return 1
+    return max(1, (1 << _BLOCK_BITS) // max(1, *sizes, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class RowTable:
+    """Values of rows on disk. Picklable; other processes need access to the same folder.
+
+    Attributes
+    ----------
+    folder : SpillFolder
+        Removed when no object of the creating process refers to it.
+    schema : Arrow schema
+        The columns of values.
+    shards_per_block : int
+    blocks : (n,) int64
+        The numbers of the blocks that have rows, in ascending order.
+    n_rows : int
+    """
+
+    folder: SpillFolder
+    schema: pa.Schema
+    shards_per_block: int
+    blocks: np.ndarray
+    n_rows: int
+
+    def lookup(self, keys: np.ndarray) -> pa.Table:
+        """The values of rows, in the order of the keys; null for rows that are not in the table.
+
+        Reads the blocks of the keys, one at a time.
+
+        Raises
+        ------
+        SpillError
+            When a file of the table cannot be read.
+        """
+        n, needed = len(keys), blocks_of(keys, self.shards_per_block)
+        found = [self.schema.empty_table()]
+        positions, start = np.full(n, -1), 0
+        for block in np.intersect1d(needed, self.blocks):
+            stored = read_block(self.folder, block)
+            at = np.flatnonzero(needed == block)
+            where = _position(stored[KEY].to_numpy(), keys[at])
+            at, where = at[where >= 0], where[where >= 0]
+            found.append(stored.select(self.schema.names).take(pa.array(where)))
+            positions[at] = np.arange(start, start + len(at))
+            start += len(at)
+        values = pa.concat_tables(found).combine_chunks()
+        return values.take(pa.array(positions, mask=positions < 0))
+
+
+def _position(stored: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """The position of each key among sorted ones; -1 if it is not there."""
+    if len(stored) and stored[-1] - stored[0] == len(stored) - 1:  # consecutive rows
+        positions = keys - stored[0]
+        return np.where((positions >= 0) & (positions < len(stored)), positions, -1)
+    positions = np.minimum(np.searchsorted(stored, keys), max(len(stored) - 1, 0))
+    return np.where(stored[positions] == keys, positions, -1) if len(stored) else positions - 1
+
+
+def blocks_of(keys: np.ndarray, n_shards: int) -> np.ndarray:
+    """The number of the block of each row."""
+    shard, row = shard_and_row(keys)
+    return ((shard // n_shards) << (_ROW_BITS - _BLOCK_BITS)) | (row >> _BLOCK_BITS)
+
+
+def read_block(folder: SpillFolder, block: int) -> pa.Table:
+    """The rows of one block, sorted by key."""
+    with folder.file(int(block), "rb") as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def look_up(part: Frame, table: RowTable, names: Sequence[str]) -> Frame:
+    """The values of a partition's rows, with its index: a kernel for `graph.map_columns`.
+
+    Reads ``shard`` and ``row``. Integers and booleans are nullable, floats of rows that are not in
+    the table are NaN.
+    """
+    keys, valid = row_keys(part)
+    values = table.lookup(np.where(valid, keys, -1)).select(list(names))
+    result = frame_from_arrow(values, "cudf" if is_cudf(part) else "pandas")
+    result.index = part.index
+    return result
+
+
+def look_up_meta(frame: Frame, schema: pa.Schema, names: Sequence[str]) -> Frame:
+    """The meta of `look_up` on a frame of zero rows."""
+    empty = pa.schema([schema.field(name) for name in names]).empty_table()
+    result = frame_from_arrow(empty, "cudf" if is_cudf(frame) else "pandas")
+    result.index = frame.index[:0]
+    return result
