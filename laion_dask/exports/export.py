@@ -56,9 +56,11 @@ def export(
         A frame from `read_shards`.
     path : str or path
         A folder or an fsspec address: new, empty, or an earlier export, which is replaced. On a
-        local file system the replacement is atomic. In an object store, or if an earlier release
-        left its parts beside the manifest, a pattern such as ``**/*.parquet`` briefly matches the
-        parts of both exports; `read_shards` uses the manifest, which lists the parts of one.
+        local file system the replacement is atomic. In an object store, parts are written once, in
+        their place, and one conditional request replaces the manifest: while an export runs, a
+        pattern such as ``**/*.parquet`` also matches the parts written so far; `read_shards` uses
+        the manifest, which lists the parts of one. The same holds briefly if an earlier release
+        left its parts beside the manifest.
     format : {"parquet"}
         The name of an export format, a module in ``laion_dask.exports.formats``.
     rows_per_part : int, optional
@@ -78,6 +80,8 @@ def export(
         When the folder contains other files, or the frame's own shards.
     ProvenanceError
         When the frame does not come from `read_shards`. All of the above are raised immediately.
+    ExportConflictError
+        When another export has changed the folder since this one began; nothing is visible then.
     ShardError, SchemaError
         When a shard is found to be damaged while it is read, or a column has values of several
         types; no part of the export is visible then.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from laion_dask.io.storage.export_manifest import (
     NEXT_MANIFEST,
     PARTS,
     UNFINISHED,
+    is_attempt_name,
     is_part_name,
 )
 from laion_dask.io.storage.folder_lock import LOCK_FILE
@@ -38,13 +39,18 @@ class ExportState:
     manifests : dict of str to bytes
         Contents by file name.
     parts : tuple of str
-        Names of the files in the folder of parts.
+        Names of the files in the folder of parts; in an object store, where other exports may be
+        writing theirs, of those that a manifest lists.
+    versions : tuple of object
+        What identifies each manifest apart from its content, where the file system tells: another
+        export of the same rows writes the same manifest.
     flat : tuple of str
         Names of files that an earlier release wrote beside that folder: parts, then manifest.
     """
 
     manifests: dict[str, bytes]
     parts: tuple[str, ...]
+    versions: tuple[object, ...]
     flat: tuple[str, ...]
 
 
@@ -86,14 +92,42 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     # Without a manifest of that release, files with such names belong to the user.
     flat = flat_parts if FLAT_MANIFEST in manifests or UNFINISHED in names else []
     flat += [n for n in (FLAT_MANIFEST,) if n in manifests]
-    return ExportState(manifests, tuple(parts), tuple(flat))
+    versions = tuple(_version(fs, f"{folder}/{n}") for n in sorted(manifests))
+    if not isinstance(fs, LocalFileSystem):
+        parts = sorted(name for content in manifests.values() for name in _listed(content))
+    return ExportState(manifests, tuple(parts), versions, tuple(flat))
+
+
+def _version(fs: fsspec.AbstractFileSystem, path: str) -> object:
+    """Differs between two files that were written one after the other under one name."""
+    if isinstance(fs, LocalFileSystem):
+        status = os.stat(path)
+        return status.st_ino, status.st_mtime_ns
+    info = fs.info(path)
+    return tuple(info.get(key) for key in ("ETag", "VersionId", "generation", "created"))
+
+
+def listed_names(fs: fsspec.AbstractFileSystem, folder: str) -> set[str]:
+    """The names of the files that any manifest of export in a folder lists."""
+    fs.invalidate_cache()
+    contents = [_own_manifest(fs, f"{folder}/{name}") for name in MANIFESTS]
+    return {name for content in contents if content is not None for name in _listed(content)}
+
+
+def _listed(manifest: bytes) -> Iterator[str]:
+    """The names of the files that a manifest of export lists."""
+    parsed = json.loads(manifest)
+    entries = [*parsed["parts"], *parsed.get("index", ())]
+    for entry in entries:
+        for file in (entry, *entry.get("companions", ())):
+            yield file["file"]
 
 
 def _is_interrupted(names: Sequence[str], flat_parts: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether a folder without a manifest contains only files of an interrupted export."""
     if UNFINISHED in names:
         return not set(names) - {UNFINISHED, PARTS, *flat_parts}
-    return names == [PARTS] and not parts
+    return names == [PARTS] and all(map(is_attempt_name, parts))
 
 
 def _own_manifest(fs: fsspec.AbstractFileSystem, path: str) -> bytes | None:

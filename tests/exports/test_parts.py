@@ -61,6 +61,12 @@ def listed(manifest: dict) -> tuple:
     return manifest["rows_per_part"], manifest["schema"], manifest["parts"]
 
 
+def unnamed(manifest: dict) -> tuple:
+    """`listed` without the names of parts, which contain an attempt's number in a store."""
+    rows_per_part, schema, parts = listed(manifest)
+    return rows_per_part, schema, [{**part, "file": None} for part in parts]
+
+
 @pytest.mark.parametrize("rows_per_part", [None, 700, N - 1, N, 10**12])
 def test_bytes_do_not_depend_on_partitions(rich, tmp_path, rows_per_part):
     expected = None
@@ -183,9 +189,9 @@ def test_a_shuffled_frame_is_cut_by_rows_and_sorted_within_parts(source, tmp_pat
 def test_a_store_holds_the_same_parts(source, out):
     fs = fsspec.filesystem("memory")
     try:
-        expected = listed(carve(source).laion.export(out, rows_per_part=7).manifest)
+        expected = unnamed(carve(source).laion.export(out, rows_per_part=7).manifest)
         exported = carve(source).laion.export("memory://test_parts/out", rows_per_part=7)
-        assert listed(exported.manifest) == expected
+        assert unnamed(exported.manifest) == expected
         assert ld.verify("memory://test_parts/out").rows == len(kept_by_hand(source))
     finally:
         if fs.exists("/test_parts"):

@@ -121,7 +121,7 @@ def remove_lock_file(where: str) -> None:
         fs.rm_file(f"{inner}/{folder_lock.LOCK_FILE}")
 
 
-@pytest.mark.parametrize("name", ["exists", "makedirs", "pipe_file", "cp_file"])
+@pytest.mark.parametrize("name", ["exists", "makedirs", "pipe_file", "cat_file"])
 def test_a_store_with_errors_of_its_own_is_told_in_one_line(store, monkeypatch, name):
     def fails(*args, **options):
         raise RuntimeError("Name or service not known\nsecond line")

@@ -77,13 +77,13 @@ def test_the_lock_of_a_process_that_ended_is_taken_over(store, monkeypatch):
 
 def test_a_lock_that_was_lost_stops_a_commit(store, monkeypatch):
     write(store, OLD)
-    copy = MemoryFileSystem.cp_file
+    check = ExportTransaction._check_unchanged
 
-    def lose(self, *args, **options):
-        self.pipe_file(f"/test_transaction/out/{folder_lock.LOCK_FILE}", b"{}")
-        return copy(self, *args, **options)
+    def lose(self):
+        check(self)
+        self.fs.pipe_file(f"/test_transaction/out/{folder_lock.LOCK_FILE}", b"{}")
 
-    monkeypatch.setattr(MemoryFileSystem, "cp_file", lose)
+    monkeypatch.setattr(ExportTransaction, "_check_unchanged", lose)
     with pytest.raises(ExportConflictError):
         write(store, NEW)
     assert by_recipe(store) == by_glob(store) == OLD

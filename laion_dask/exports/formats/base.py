@@ -9,13 +9,15 @@ A part is a table in memory, whose rows and bytes `export` limits. Its files mus
 alone: neither on the chunks of the table nor on who writes it.
 
 A format writes only through its `StagingFolder`. The staged files become visible all at once, and
-the manifest lists each with its size and digest.
+the manifest lists each with its size and digest. Each call writes an attempt under a name of its
+own, so that a task that runs twice never writes to a file that is already counted on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,8 +27,10 @@ from typing import IO, TypeAlias
 import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from laion_dask.io.storage.atomic_file import write_error
+from laion_dask.io.storage.export_manifest import is_attempt_name
 from laion_dask.io.storage.local_file import failures, file_system, write_durable
 from laion_dask.runtime import cancellation
 
@@ -54,8 +58,11 @@ class StagedFile:
         """The name of the file once it is visible.
 
         The name contains the file's digest, so it never overwrites a file of another export. The
-        suffix is everything after the first dot of the staged name.
+        suffix is everything after the first dot of the staged name. In an object store, where the
+        file is staged in its place, this is its staged name.
         """
+        if is_attempt_name(self.staged):
+            return self.staged
         return f"{stem}-{self.sha256[:8]}.{self.staged.partition('.')[2]}"
 
 
@@ -67,9 +74,28 @@ class StagingFolder:
     ----------
     url : str
         A local path or an fsspec address.
+    parts : str, optional
+        The folder of parts, if parts are staged there: in object stores, which cannot rename.
+    export_id : str
+        Eight hexadecimal digits that the names of all attempts of this export contain.
     """
 
     url: str
+    parts: str | None = None
+    export_id: str = ""
+
+    def locate(self, staged: str) -> str:
+        """The path or address of a staged file."""
+        return f"{self.parts if self.parts and is_attempt_name(staged) else self.url}/{staged}"
+
+    def _attempt(self, name: str) -> str:
+        """A name for one attempt to write a file."""
+        stem, _, suffix = name.partition(".")
+        attempt = uuid.uuid4().hex[:8]
+        if self.parts is None:
+            return f"{stem}-{attempt}.{suffix}"
+        stem = f"part-{int(stem):05d}" if stem.isdigit() else stem
+        return f"{stem}-{self.export_id}{attempt}.{suffix}"
 
     def write(self, name: str, content: bytes) -> StagedFile:
         """Write one file.
@@ -86,14 +112,15 @@ class StagingFolder:
         ExportError
             When the file cannot be written.
         """
-        fs, folder = file_system(self.url)
+        name = self._attempt(name)
+        fs, path = file_system(self.locate(name))
         try:
             if isinstance(fs, LocalFileSystem):
-                write_durable(f"{folder}/{name}", content)
+                write_durable(path, content)
             else:
-                fs.pipe_file(f"{folder}/{name}", content)
+                fs.pipe_file(path, content)
         except failures(fs) as error:
-            raise write_error(f"{self.url}/{name}", error) from error
+            raise write_error(self.locate(name), error) from error
         return StagedFile(name, len(content), hashlib.sha256(content).hexdigest())
 
     @contextmanager
@@ -110,9 +137,9 @@ class StagingFolder:
         ExportError
             When the file cannot be written.
         """
-        fs, folder = file_system(self.url)
-        sink = StagedSink(name, f"{self.url}/{name}", failures(fs))
-        path = f"{folder}/{name}"
+        name = self._attempt(name)
+        fs, path = file_system(self.locate(name))
+        sink = StagedSink(name, self.locate(name), failures(fs))
         with sink.writing():
             sink.file = _created(fs, path)
         try:
@@ -124,8 +151,17 @@ class StagingFolder:
                 sink.file.close()
         except BaseException:
             with suppress(failures(fs)):
-                sink.file.close()
+                _abandon(sink.file)
             raise
+
+
+def _abandon(file: IO[bytes]) -> None:
+    """Close an incomplete file; a store then keeps nothing of it."""
+    if isinstance(file, AbstractBufferedFile):
+        file.discard()
+        file.closed = True
+    else:
+        file.close()
 
 
 def _created(fs: fsspec.AbstractFileSystem, path: str) -> IO[bytes]:

@@ -40,7 +40,7 @@ KIND = "laion_dask export, version 1"
 #: Maximum bytes of a manifest; one of two million parts is smaller.
 MAX_BYTES = 1 << 29
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
-_PART_NAME = re.compile(r"(part-\d{5,}|index)-[0-9a-f]{8}(\.\w+)+")
+_PART_NAME = re.compile(r"(part-\d{5,}|index)-([0-9a-f]{8})([0-9a-f]{8})?(\.\w+)+")
 
 
 @dataclass(frozen=True)
@@ -253,6 +253,17 @@ def _printable(path: str) -> str:
 def is_part_name(name: str) -> bool:
     """Whether a name is one that export gives to files in the folder of parts."""
     return _PART_NAME.fullmatch(name) is not None
+
+
+def is_attempt_name(name: str) -> bool:
+    """Whether a name is that of an attempt of one export, as object stores have them."""
+    return export_of(name) is not None
+
+
+def export_of(name: str) -> str | None:
+    """The export that an attempt belongs to, as in its name; None for other names."""
+    match = _PART_NAME.fullmatch(name)
+    return match[2] if match and match[3] else None
 
 
 def listed_parts(folder: str) -> dict[str, tuple[Part, Manifest]]:

@@ -1,0 +1,100 @@
+"""Switch to a new export on a local file system: its folder of parts replaces the old one.
+
+The replacement is atomic, so a reader never sees a mixture, neither through the manifest nor
+through ``*.parquet``. Before it, the new manifest is written beside the old one under another name;
+after it, the new manifest is renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from fsspec.implementations.local import LocalFileSystem
+
+from laion_dask.errors import ExportError
+from laion_dask.exports.state import names_in
+from laion_dask.io.storage.export_manifest import MANIFEST, NEXT_MANIFEST, PARTS
+from laion_dask.io.storage.folder_lock import locked
+from laion_dask.io.storage.local_file import write_durable
+from laion_dask.io.storage.swap_folders import replace_folder, sync_folder
+
+#: Number of attempts at the step that cannot be undone.
+_ATTEMPTS = 3
+#: The name, in the staging folder, of an old folder of parts that could not be exchanged.
+ASIDE = "replaced"
+
+
+def switch_folder(
+    folder: str,
+    path: str,
+    staging: str,
+    staged: Mapping[str, str],
+    content: bytes,
+    check_unchanged: Callable[[], None],
+    remove_flat: Callable[[], None],
+) -> None:
+    """Replace the folder of parts, then the manifest.
+
+    Parameters
+    ----------
+    folder, path : str
+        The export's folder, and how the user named it.
+    staging : str
+        Its staging folder.
+    staged : mapping of str to str
+        The staged name of each file, by its name in the folder of parts.
+    content : bytes
+        The new manifest.
+    check_unchanged : callable
+        Raises if the folder no longer has the state that it had when the export began.
+    remove_flat : callable
+        Removes what an earlier release wrote beside the folder of parts.
+
+    Raises
+    ------
+    ExportConflictError
+        When another export changed the folder.
+    """
+    new, parts, next_manifest = (
+        f"{staging}/{PARTS}",
+        f"{folder}/{PARTS}",
+        f"{folder}/{NEXT_MANIFEST}",
+    )
+    fs = LocalFileSystem()
+    os.mkdir(new)
+    for name, written in staged.items():
+        os.rename(f"{staging}/{written}", f"{new}/{name}")
+    sync_folder(new)
+    write_durable(f"{staging}/{MANIFEST}", content)
+    with locked(fs, folder):
+        check_unchanged()
+        os.replace(f"{staging}/{MANIFEST}", next_manifest)
+        sync_folder(folder)
+        try:
+            replace_folder(new, parts, f"{staging}/{ASIDE}")
+            sync_folder(folder)
+        finally:
+            if names_in(fs, parts) == sorted(staged):
+                _name_manifest(folder, path)
+            else:
+                os.unlink(next_manifest)
+        sync_folder(folder)
+        with suppress(OSError):  # the new state is visible; the next export cleans up
+            remove_flat()
+
+
+def _name_manifest(folder: str, path: str) -> None:
+    """Rename the manifest of the new parts, with retries."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            os.replace(f"{folder}/{NEXT_MANIFEST}", f"{folder}/{MANIFEST}")
+            return
+        except OSError as error:
+            if attempt == _ATTEMPTS - 1:
+                raise ExportError(
+                    f"{path} holds the new rows, but their manifest could not be renamed from "
+                    f"{NEXT_MANIFEST} to {MANIFEST} ({error}). Rename it, or export there again; "
+                    "until then it is read under its current name."
+                ) from error
