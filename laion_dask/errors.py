@@ -133,6 +133,10 @@ class ExportConflictError(ExportError):
     """Another export changed the target folder since this export began, or is changing it now."""
 
 
+class RecipeError(LaionDaskError, ValueError):
+    """A recipe is not valid, lacks an input, or no longer gives the rows that it gave."""
+
+
 class IndexFileError(LaionDaskError, OSError):
     """A file of an approximate index is missing, truncated or altered."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import dask.dataframe as dd
 
@@ -19,6 +20,7 @@ from laion_dask.exports.part_schema import common_schema, part_schema
 from laion_dask.exports.parts import cut, default_rows_per_part, write_parts
 from laion_dask.exports.result import Export
 from laion_dask.exports.transaction import ExportTransaction
+from laion_dask.frame.accounting import Rows
 from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.frame.provenance import Provenance
@@ -94,6 +96,25 @@ def export(
     >>> done.rows.kept == len(ld.read_shards("wide"))
     True
     """
+    return export_with_notes(frame, path, None, format, rows_per_part=rows_per_part, seed=seed)
+
+
+def export_with_notes(
+    frame: dd.DataFrame,
+    path: str | os.PathLike[str],
+    notes: Callable[[Rows], Mapping[str, Any]] | None,
+    format: str = "parquet",
+    *,
+    rows_per_part: int | None = None,
+    seed: int | None = None,
+) -> Export:
+    """Export as `export` does, with more entries in the manifest. Eager.
+
+    Parameters
+    ----------
+    notes : callable, optional
+        ``notes(rows)`` returns the entries; called once the parts are written, before the commit.
+    """
     if format not in formats.names():
         raise one_of("format", format, formats.names())
     must_be("path", path, (str, os.PathLike), "a folder or an address")
@@ -125,6 +146,7 @@ def export(
         duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut(fragments, n), writer, staging, schema)
         manifest = build_manifest(provenance, schema, rows, n, seed)
+        manifest |= {} if notes is None else notes(rows)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
 

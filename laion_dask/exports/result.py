@@ -53,7 +53,7 @@ class Export:
         parts = len(self.manifest["parts"])
         size = sum(part["bytes"] for part in self.manifest["parts"])
         lines = [str(self.rows), *map(_join_line, self.manifest["joins"])]
-        if "funnel" in self.manifest:
+        if "funnel" in self.manifest and not self.rows.kept:
             lines.append(_funnel_lines(self.manifest["funnel"]))
         pandas_steps = (filter_text.MASK, filter_text.STEP)
         unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]

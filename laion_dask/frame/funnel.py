@@ -179,6 +179,17 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
 
 
+def clause_texts(frame: dd.DataFrame) -> tuple[str, ...]:
+    """The clauses of a frame's filters, in order; the rows of its funnel. Lazy.
+
+    Raises
+    ------
+    ProvenanceError
+        As for `funnel`.
+    """
+    return _Filters.of(Provenance.of(frame)).texts
+
+
 def _code(part: Frame, parts: tuple[Predicate, ...], start: int) -> Column:
     """The first false and the first unknown clause of each row, packed into one number."""
     false = np.full(len(part), _NONE)

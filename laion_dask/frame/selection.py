@@ -41,7 +41,8 @@ def select_rows(frame: dd.DataFrame, decisions: dd.Series, rule: str) -> dd.Data
     """
     column = _unused_name(rule, frame.columns)
     decided = frame.assign(**{column: decisions})
-    return decided[mask_of_decisions(decided, column, rule)][list(frame.columns)]
+    kept: dd.DataFrame = decided[mask_of_decisions(decided, column, rule)][list(frame.columns)]
+    return kept
 
 
 def mask_of_decisions(frame: dd.DataFrame, column: str, rule: str) -> dd.Series:

@@ -1,0 +1,194 @@
+"""Apply the steps of a recipe to a frame, cheap filters before embeddings are touched.
+
+A step that only adds scores from embeddings gives a row the same value whatever other rows there
+are. A clause of a later ``where`` that reads none of its columns is therefore applied first. It
+never moves over a step that depends on which rows there are, such as ``dedup`` or ``top``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import dask.dataframe as dd
+
+from laion_dask.curation.recipes import inputs, needs
+from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.curation.recipes.steps import STEPS, StepKind
+from laion_dask.curation.recipes.validation import at_step
+from laion_dask.errors import LaionDaskError, ProvenanceError
+from laion_dask.frame.funnel import clause_texts
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.models import heads
+from laion_dask.predicate.clauses import named_columns
+from laion_dask.verbs import VERBS
+
+#: Applies a step to a frame: ``call(kind, frame, arguments)``.
+Call: TypeAlias = Callable[[StepKind, dd.DataFrame, Mapping[str, Any]], dd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken.
+
+    Attributes
+    ----------
+    number : int
+        Its position in the recipe, from 0; -1 for a removal list.
+    kind : StepKind
+    arguments : dict
+        As in the recipe: embeddings by name.
+    """
+
+    number: int
+    kind: StepKind
+    arguments: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The step in one line."""
+        if set(self.arguments) == {self.kind.main}:
+            return f"{self.kind.name}: {self.arguments[self.kind.main]}"
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.kind.name}: {shown}"
+
+
+@dataclass
+class Application:
+    """A frame that goes through the steps of a recipe.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        With its parameters replaced.
+    frame : dask DataFrame
+    vectors : dict of str to Embeddings
+    call : callable
+        Applies one step; `call_verb`, unless steps are only planned.
+    taken : list of Taken
+        In the order in which they run.
+    clauses : list of int
+        For each step that was taken, the number of clauses in the funnel up to it.
+    clauses_before : int
+        The number of clauses before the first step.
+    """
+
+    recipe: Recipe
+    frame: dd.DataFrame
+    vectors: Mapping[str, Embeddings]
+    call: Call
+    taken: list[Taken] = field(default_factory=list)
+    clauses: list[int] = field(default_factory=list)
+    clauses_before: int = 0
+    _scores: list[Taken] = field(default_factory=list)
+
+    def run(self) -> Application:
+        """Apply every step.
+
+        Raises
+        ------
+        RecipeError
+            Names the step.
+        """
+        self.clauses_before = _clause_count(self.frame)
+        removals = [{"exclude": _exclusion(one)} for one in self.recipe.removal_lists]
+        numbered = list(enumerate(self.recipe.steps))
+        for number, step in [
+            *((-1, one) for one in removals),
+            *numbered,
+            *((-1, one) for one in removals),
+        ]:
+            self._step(number, step)
+        self._apply_scores()
+        return self
+
+    def _step(self, number: int, step: Mapping[str, Any]) -> None:
+        (name,) = (key for key in step if key in STEPS)
+        kind, arguments = STEPS[name], step[name]
+        if len(step) > 1:
+            self._apply_scores()  # a condition may concern their columns
+        if not is_taken(step, self.frame):
+            return
+        if kind.adds == "column" and kind.needs_embeddings:
+            self._scores.append(Taken(number, kind, arguments))
+        elif name == "where" and self._scores:
+            self._where(number, kind, arguments)
+        else:
+            self._apply_scores()
+            self._apply(Taken(number, kind, arguments))
+
+    def _where(self, number: int, kind: StepKind, arguments: Mapping[str, Any]) -> None:
+        parts = [Taken(number, kind, {"expression": e}) for e in _clauses(arguments["expression"])]
+        known = set(self.frame.columns)
+        first = [p for p in parts if named_columns(p.arguments["expression"]) <= known]
+        for part in first:
+            self._apply(part)
+        if len(first) < len(parts):
+            self._apply_scores()
+        for part in parts:
+            if part not in first:
+                self._apply(part)
+
+    def _apply_scores(self) -> None:
+        scores, self._scores = self._scores, []
+        for one in scores:
+            self._apply(one)
+
+    def _apply(self, step: Taken) -> None:
+        arguments = dict(step.arguments)
+        try:
+            for argument, role in needs.roles_of(step.kind, arguments).items():
+                arguments[argument] = inputs.named(self.vectors, role, step.kind.name)
+            if "seed" in step.kind.parameters:
+                arguments.setdefault("seed", self.recipe.seed)
+            self.frame = self.call(step.kind, self.frame, arguments)
+        except LaionDaskError as error:
+            raise at_step(self.recipe.document, step.number, error) from error
+        self.taken.append(step)
+        self.clauses.append(_clause_count(self.frame))
+
+
+def call_verb(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:
+    """Call the verb of a step."""
+    function, arguments = VERBS[kind.name].load(), dict(arguments)
+    names = arguments.pop("heads", None) if kind.name == "score" else None
+    if names is not None:
+        embeddings = arguments["embeddings"]
+        names = [names] if isinstance(names, str) else names
+        chosen = [heads.by_name(one, embeddings.model) for one in names]
+        scored: dd.DataFrame = function(frame, embeddings, *chosen)
+        return scored
+    result: dd.DataFrame = function(frame, **arguments)
+    return result
+
+
+def is_taken(step: Mapping[str, Any], frame: dd.DataFrame) -> bool:
+    """Whether the conditions of a step hold for the columns of a frame."""
+    missing, present = step.get("if_missing"), step.get("if_present")
+    return (missing is None or missing not in frame.columns) and (
+        present is None or present in frame.columns
+    )
+
+
+def _clause_count(frame: dd.DataFrame) -> int:
+    try:
+        return len(clause_texts(frame))
+    except ProvenanceError:  # a step of the user's own: there will be no funnel
+        return 0
+
+
+def _exclusion(entry: str | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(entry) if isinstance(entry, Mapping) else {"list": entry}
+
+
+def _clauses(expression: str) -> list[str]:
+    """The operands of ``and`` at the top level of an expression."""
+    try:
+        body = ast.parse(f"({expression.strip()}\n)", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # `where` reports these
+        return [expression]
+    if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
+        return [ast.unparse(part) for part in body.values]
+    return [expression]

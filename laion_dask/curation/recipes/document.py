@@ -1,0 +1,134 @@
+"""Read the YAML of a recipe as plain values, and remember the line of each.
+
+Recipes come from the open web. A document has at most a million characters, no aliases (which can
+multiply a small file into gigabytes), no tags, and no key twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+from laion_dask.errors import RecipeError
+
+_MAX_CHARACTERS = 1_000_000
+_MAX_DEPTH = 20
+#: Where a value is in the tree: keys of mappings and positions in lists.
+Path: TypeAlias = tuple[str | int, ...]
+_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A tree of plain values, and where each is written.
+
+    Attributes
+    ----------
+    tree : dict, list, str, number, bool or None
+    origin : str
+        The file, or another name, for messages.
+    lines : dict of Path to int
+    """
+
+    tree: Any
+    origin: str
+    lines: dict[Path, int]
+
+    def error(self, path: Path, message: str) -> RecipeError:
+        """An error at a value: the message with the file and the line in front."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        line = self.lines.get(path)
+        return RecipeError(f"{self.origin}{'' if line is None else f', line {line}'}: {message}")
+
+
+def read_document(text: str, origin: str) -> Document:
+    """Parse one YAML document.
+
+    Raises
+    ------
+    RecipeError
+        When the text is not YAML, or has what recipes may not have; names the line.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        raise RecipeError(
+            f"{origin} has {len(text):,} characters. Expected a recipe of at most "
+            f"{_MAX_CHARACTERS:,}; put long lists in files of their own."
+        )
+    lines: dict[Path, int] = {}
+    try:
+        node = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = "" if mark is None else f", line {mark.line + 1}"
+        raise RecipeError(
+            f"{origin}{at}: {error.problem or error.context}. Expected YAML; see the recipes "
+            "that ld.recipes() lists."
+        ) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RecipeError(f"{origin} is not a recipe: {reason}.") from None
+    if node is None:
+        raise RecipeError(f"{origin} is empty. Expected a recipe with 'name' and 'steps'.")
+    tree = _plain(node, (), lines, origin)
+    return Document(tree, origin, lines)
+
+
+class _Loader(yaml.BaseLoader):
+    """Leaves scalars as text, and refuses aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, "recipes have no aliases (*name); write the value again", mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _plain(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> Any:
+    lines[path] = node.start_mark.line + 1
+    at = Document(None, origin, lines)
+    if len(path) > _MAX_DEPTH:
+        raise at.error(path, f"nested deeper than {_MAX_DEPTH} levels.")
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, n), lines, origin) for n, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return dict(_items(node, path, lines, origin))
+    if node.tag != "tag:yaml.org,2002:str" or not isinstance(node, yaml.ScalarNode):
+        raise at.error(path, f"the tag {node.tag!r} is not allowed. Write a plain value.")
+    return _scalar(node.value) if node.style is None else node.value
+
+
+def _scalar(text: str) -> str | int | float | bool | None:
+    """The value of a scalar without quotes, as in YAML 1.2: ``no`` is text, and so is a date."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 20 else text
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _items(
+    node: yaml.MappingNode, path: Path, lines: dict[Path, int], origin: str
+) -> Iterator[tuple[str, Any]]:
+    seen = set()
+    at = Document(None, origin, lines)
+    for key_node, value_node in node.value:
+        key = key_node.value
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            lines[(*path, "")] = line
+            raise at.error((*path, ""), "a key is not text. Expected a name and a colon.")
+        value = _plain(value_node, (*path, key), lines, origin)
+        lines[(*path, key)] = line
+        if key in seen:
+            raise at.error((*path, key), f"the key {key!r} occurs twice. Remove one of them.")
+        seen.add(key)
+        yield key, value

@@ -1,0 +1,111 @@
+"""The steps that a recipe may have: the verbs that select rows or add columns.
+
+The arguments of a step are those of the verb. A table says what YAML cannot: which argument a
+plain value is (``where: "width > 256"``), and which ones are embeddings or files.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from laion_dask.verbs import VERBS
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """A kind of step.
+
+    Attributes
+    ----------
+    name : str
+        The name of the verb.
+    main : str
+        The argument that a value stands for, if the step has no mapping of arguments.
+    embeddings : tuple of str
+        Arguments that name embeddings given to `Recipe.run`, such as ``image``.
+    role : str
+        The embeddings of the first such argument, unless the step names others.
+    files : tuple of str
+        Arguments that are paths.
+    adds : str
+        What the step does: ``"column"``: adds a column to each row, from that row alone;
+        ``"rows"``: only drops rows.
+    needs_embeddings : bool
+        Whether the step cannot do without the first of ``embeddings``.
+    """
+
+    name: str
+    main: str = ""
+    embeddings: tuple[str, ...] = ()
+    role: str = "image"
+    files: tuple[str, ...] = ()
+    adds: str = "rows"
+    needs_embeddings: bool = False
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of the verb, without the frame."""
+        return _parameters(self.name)
+
+    @property
+    def parameter_names(self) -> list[str]:
+        return ["heads" if name == "*heads" else name for name in self.parameters]
+
+    @property
+    def required(self) -> list[str]:
+        """The arguments that a step must have; embeddings have a default role."""
+        empty = inspect.Parameter.empty
+        return [
+            name
+            for name, one in self.parameters.items()
+            if one.default is empty and name not in self.embeddings and name != "*heads"
+        ]
+
+
+@cache
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    listed = list(inspect.signature(VERBS[name].load()).parameters.values())[1:]
+    by_name = {}
+    for one in listed:
+        star = "*" if one.kind is inspect.Parameter.VAR_POSITIONAL else ""
+        by_name[star + one.name] = one
+    return by_name
+
+
+_KINDS = (
+    StepKind("where", main="expression"),
+    StepKind("join", main="scores", files=("scores",), adds="column"),
+    StepKind("language", main="to", adds="column"),
+    StepKind(
+        "similarity",
+        main="query",
+        embeddings=("embeddings", "query"),
+        adds="column",
+        needs_embeddings=True,
+    ),
+    StepKind(
+        "score", main="heads", embeddings=("embeddings",), adds="column", needs_embeddings=True
+    ),
+    StepKind("top", main="fraction"),
+    StepKind("sample", main="fraction"),
+    StepKind("dedup", main="by", embeddings=("by",), files=()),
+    StepKind("prune", main="keep", embeddings=("emb",), needs_embeddings=True),
+    StepKind("balance", main="entries", files=("entries",)),
+    StepKind("exclude", main="list", files=("list",)),
+    StepKind("decontaminate", main="against", files=("against",)),
+    StepKind("against_relaion", main="ref", files=("ref",)),
+    StepKind("soft_cap", main="column"),
+)
+#: The kinds of steps by name.
+STEPS: Mapping[str, StepKind] = {kind.name: kind for kind in _KINDS if kind.name in VERBS}
+
+
+def arguments_of(kind: StepKind, value: Any) -> dict[str, Any]:
+    """The arguments of a step: its mapping, or the main argument."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {} if value is None else {kind.main: value}
