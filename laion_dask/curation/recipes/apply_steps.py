@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import dask.dataframe as dd
 
 from laion_dask.curation.recipes import inputs, needs
-from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.steps import STEPS, StepKind
 from laion_dask.curation.recipes.validation import at_step
 from laion_dask.errors import LaionDaskError, ProvenanceError
@@ -75,7 +75,7 @@ class Application:
         The number of clauses before the first step.
     """
 
-    recipe: Recipe
+    recipe: Definition
     frame: dd.DataFrame
     vectors: Mapping[str, Embeddings]
     call: Call
@@ -111,7 +111,7 @@ class Application:
             self._apply_scores()  # a condition may concern their columns
         if not is_taken(step, self.frame):
             return
-        if kind.adds == "column" and kind.needs_embeddings:
+        if kind.adds_columns and kind.needs_embeddings:
             self._scores.append(Taken(number, kind, arguments))
         elif name == "where" and self._scores:
             self._where(number, kind, arguments)

@@ -14,7 +14,7 @@ from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, call_verb
 from laion_dask.curation.recipes.carve_result import Carve, funnel_by_step
-from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.curation.recipes.definition import Definition
 from laion_dask.exports.export import export_with_notes
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.provenance import Provenance
@@ -22,7 +22,7 @@ from laion_dask.stats.table import Table
 
 
 def carve(
-    recipe: Recipe,
+    recipe: Definition,
     source: inputs.Source,
     out: str | os.PathLike[str],
     embeddings: inputs.EmbeddingsArgument,
@@ -70,7 +70,7 @@ def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def applied(
-    recipe: Recipe, frame: dd.DataFrame, embeddings: inputs.EmbeddingsArgument
+    recipe: Definition, frame: dd.DataFrame, embeddings: inputs.EmbeddingsArgument
 ) -> dd.DataFrame:
     """See `Recipe.apply`."""
     resolved = recipe.resolved()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from laion_dask.curation.recipes.apply_steps import Application
-from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.curation.recipes.definition import Definition
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.result import Export
 from laion_dask.frame.accounting import Rows
@@ -46,7 +46,7 @@ class Carve:
     True
     """
 
-    recipe: Recipe
+    recipe: Definition
     export: Export
     funnel: pd.DataFrame
     audit: Table | None

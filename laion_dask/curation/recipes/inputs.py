@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import dask.dataframe as dd
 
-from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.curation.recipes.definition import Definition
 from laion_dask.errors import RecipeError, did_you_mean, parameter
 from laion_dask.frame.embeddings import open_embeddings
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -19,7 +19,7 @@ OneEmbeddings: TypeAlias = Embeddings | str | os.PathLike[str]
 EmbeddingsArgument: TypeAlias = OneEmbeddings | Mapping[str, OneEmbeddings] | None
 
 
-def open_source(recipe: Recipe, source: Source | None) -> dd.DataFrame:
+def open_source(recipe: Definition, source: Source | None) -> dd.DataFrame:
     """The frame that a recipe works on.
 
     Raises

@@ -68,12 +68,12 @@ def recipes() -> pd.DataFrame:
     """
     import pandas as pd
 
+    from laion_dask.curation.recipes.definition import Definition
     from laion_dask.curation.recipes.needs import needs_text
-    from laion_dask.curation.recipes.recipe import Recipe
 
     rows = []
     for name in names():
-        one = Recipe.load(name)
+        one = Definition.load(name)
         shown = (f"{key}={value.get('default')!r}" for key, value in one.parameters.items())
         rows.append((name, one.title, one.paper, needs_text(one), ", ".join(shown)))
     return pd.DataFrame(rows, columns=["name", "title", "paper", "needs", "parameters"])

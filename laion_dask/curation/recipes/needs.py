@@ -10,13 +10,13 @@ from laion_dask.curation.recipes.steps import STEPS, StepKind, arguments_of
 from laion_dask.predicate.clauses import named_columns
 
 if TYPE_CHECKING:
-    from laion_dask.curation.recipes.recipe import Recipe
+    from laion_dask.curation.recipes.definition import Definition
 
 #: Arguments of steps that name columns of the frame.
 _COLUMN_ARGUMENTS = ("by", "column", "columns", "weights", "on")
 
 
-def calls(recipe: Recipe) -> Iterator[tuple[int, StepKind, dict[str, Any], Mapping[str, Any]]]:
+def calls(recipe: Definition) -> Iterator[tuple[int, StepKind, dict[str, Any], Mapping[str, Any]]]:
     """Each step's number, kind, arguments and conditions."""
     for number, step in enumerate(recipe.steps):
         (name,) = (key for key in step if key in STEPS)
@@ -48,7 +48,7 @@ def columns_of(kind: StepKind, arguments: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def needs_text(recipe: Recipe) -> str:
+def needs_text(recipe: Definition) -> str:
     """What a recipe needs, as one line."""
     defaults = {n: one.get("default") for n, one in recipe.parameters.items()}
     unset = [name for name, value in defaults.items() if value is None]

@@ -31,9 +31,10 @@ class StepKind:
         The embeddings of the first such argument, unless the step names others.
     files : tuple of str
         Arguments that are paths.
-    adds : str
-        What the step does: ``"column"``: adds a column to each row, from that row alone;
-        ``"rows"``: only drops rows.
+    adds_columns : bool
+        Whether the step adds columns to each row, from that row alone.
+    depends_on_rows : bool
+        Whether a row's fate depends on the other rows, which takes a pass over them.
     needs_embeddings : bool
         Whether the step cannot do without the first of ``embeddings``.
     """
@@ -43,7 +44,8 @@ class StepKind:
     embeddings: tuple[str, ...] = ()
     role: str = "image"
     files: tuple[str, ...] = ()
-    adds: str = "rows"
+    adds_columns: bool = False
+    depends_on_rows: bool = False
     needs_embeddings: bool = False
 
     @property
@@ -78,27 +80,29 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 _KINDS = (
     StepKind("where", main="expression"),
-    StepKind("join", main="scores", files=("scores",), adds="column"),
-    StepKind("language", main="to", adds="column"),
+    StepKind("join", main="scores", files=("scores",), adds_columns=True),
+    StepKind("language", main="to", adds_columns=True),
     StepKind(
         "similarity",
         main="query",
         embeddings=("embeddings", "query"),
-        adds="column",
+        adds_columns=True,
         needs_embeddings=True,
     ),
     StepKind(
-        "score", main="heads", embeddings=("embeddings",), adds="column", needs_embeddings=True
+        "score", main="heads", embeddings=("embeddings",), adds_columns=True, needs_embeddings=True
     ),
-    StepKind("top", main="fraction"),
-    StepKind("sample", main="fraction"),
-    StepKind("dedup", main="by", embeddings=("by",), files=()),
-    StepKind("prune", main="keep", embeddings=("emb",), needs_embeddings=True),
-    StepKind("balance", main="entries", files=("entries",)),
+    StepKind("top", main="fraction", depends_on_rows=True),
+    StepKind("sample", main="fraction", depends_on_rows=True),
+    StepKind("dedup", main="by", embeddings=("by",), depends_on_rows=True),
+    StepKind(
+        "prune", main="keep", embeddings=("emb",), needs_embeddings=True, depends_on_rows=True
+    ),
+    StepKind("balance", main="entries", files=("entries",), depends_on_rows=True),
     StepKind("exclude", main="list", files=("list",)),
     StepKind("decontaminate", main="against", files=("against",)),
     StepKind("against_relaion", main="ref", files=("ref",)),
-    StepKind("soft_cap", main="column"),
+    StepKind("soft_cap", main="column", depends_on_rows=True),
 )
 #: The kinds of steps by name.
 STEPS: Mapping[str, StepKind] = {kind.name: kind for kind in _KINDS if kind.name in VERBS}

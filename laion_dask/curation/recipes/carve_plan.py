@@ -1,0 +1,109 @@
+"""What a run of a recipe would read and compute, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.dataframe as dd
+import pandas as pd
+
+from laion_dask.curation.recipes import inputs
+from laion_dask.curation.recipes.apply_steps import Application, Taken, call_verb
+from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.needs import roles_of
+from laion_dask.curation.recipes.steps import StepKind
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.planning.plan import Plan, plan
+from laion_dask.verbs import VERBS
+
+
+@dataclass(frozen=True)
+class CarvePlan:
+    """An estimate of a run. Prints as two tables: the steps, and their costs.
+
+    Attributes
+    ----------
+    steps : pandas.DataFrame
+        The steps in the order in which they run: ``step`` (its number in the recipe, from 1; 0 for
+        a removal list), ``does`` (str), ``embeddings`` (str, the embeddings that it reads, by
+        name), ``passes`` (int, over the rows before the export).
+    cost : Plan
+        Rows, bytes, time and memory, by measured rates; see `laion_dask.plan`.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> plan = ld.recipe("laion-high-resolution").plan("demo-corpus/embedded/metadata")
+    >>> plan.rows, plan.needs_embeddings
+    (3980, False)
+    """
+
+    steps: pd.DataFrame
+    cost: Plan
+
+    @property
+    def rows(self) -> int:
+        """The rows of the source, before any step."""
+        return self.cost.rows
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read by all passes."""
+        return self.cost.bytes_read
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all passes; NaN if one has no measured rate."""
+        return self.cost.seconds
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether a step reads embeddings."""
+        return bool((self.steps["embeddings"] != "").any())
+
+    def __str__(self) -> str:
+        shown = self.steps.assign(does=self.steps["does"].str.slice(0, 70))
+        table = "No step." if shown.empty else shown.to_string(index=False)
+        return f"{table}\n\n{self.cost}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        table = self.steps.to_html(index=False)
+        return f"{table}{self.cost._repr_html_()}"
+
+
+def plan_of(
+    recipe: Definition,
+    source: inputs.Source | None,
+    embeddings: inputs.EmbeddingsArgument,
+    *,
+    model: Any,
+    **options: Any,
+) -> CarvePlan:
+    """See `Recipe.plan`."""
+    resolved = recipe.resolved()
+    frame = inputs.open_source(resolved, source)
+    vectors = inputs.open_all(embeddings, model, frame)
+    passes: list[Plan] = []
+
+    def call(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:
+        if kind.depends_on_rows:
+            chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
+            passes.append(plan(frame, kind.name, embeddings=chosen, **options))
+        is_lazy = VERBS[kind.name].is_lazy
+        return call_verb(kind, frame, arguments) if is_lazy else frame
+
+    application = Application(resolved, frame, vectors, call).run()
+    passes.append(plan(application.frame, "export", **options))
+    steps = [step for one in passes for step in one.steps]
+    rows = [_row(one) for one in application.taken]
+    table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
+    return CarvePlan(table, replace(passes[-1], steps=tuple(steps), data=passes[0].data))
+
+
+def _row(step: Taken) -> tuple[int, str, str, int]:
+    roles = ", ".join(roles_of(step.kind, step.arguments).values())
+    return step.number + 1, step.text, roles, int(step.kind.depends_on_rows)

@@ -1,0 +1,226 @@
+"""The tree of a recipe: read, written, built step by step, and its parameters replaced."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from laion_dask.curation.recipes import library
+from laion_dask.curation.recipes.document import Document, read_document
+from laion_dask.curation.recipes.parameters import bound, replaced
+from laion_dask.curation.recipes.steps import STEPS, arguments_of
+from laion_dask.curation.recipes.validation import KEYS, check_step, validate
+from laion_dask.errors import RecipeError, did_you_mean, must_be
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A recipe without the verbs that run it; see `laion_dask.Recipe`."""
+
+    name: str
+    steps: Sequence[Mapping[str, Any]] = ()
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    removal_lists: Sequence[str | Mapping[str, Any]] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    title: str = ""
+    paper: str = ""
+    url: str = ""
+    description: str = ""
+    not_reproduced: Sequence[str] = ()
+    not_applied: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    document: Document = field(default=Document(None, "the recipe", {}), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        must_be("name", self.name, str, "the name of the recipe")
+        for number, step in enumerate(self.steps):
+            check_step(self.document, ("steps", number), step)
+
+    # -- reading and writing -------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
+        """A shipped recipe by its name, or a recipe file. Eager.
+
+        Paths in a file are relative to its folder.
+
+        Raises
+        ------
+        RecipeError
+            When no recipe has the name, or the file is not a valid recipe; names the line.
+
+        Examples
+        --------
+        >>> import laion_dask as ld
+        >>> ld.Recipe.load("laion-high-resolution").steps
+        [{'where': 'width >= 1024 and height >= 1024'}]
+        """
+        text, origin = library.text_of(name_or_path)
+        return cls.parse(text, origin)
+
+    @classmethod
+    def parse(cls, text: str, origin: str = "the recipe") -> Self:
+        """A recipe from YAML text. Eager.
+
+        Raises
+        ------
+        RecipeError
+            Names ``origin`` and the line.
+        """
+        document = read_document(text, origin)
+        return cls(**validate(document), document=document)
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any], origin: str = "the recipe") -> Self:
+        """A recipe from its `tree`.
+
+        Raises
+        ------
+        RecipeError
+        """
+        values = dict(tree.get("values", {}))
+        known = {key: value for key, value in tree.items() if key != "values"}
+        document = Document(known, origin, {})
+        return cls(**validate(document), document=document).with_parameters(**values)
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The recipe as plain values, without what is empty; ``values`` are the set parameters."""
+        keys = [*KEYS, "values"]
+        found = {key: deepcopy(getattr(self, key)) for key in keys}
+        return {key: _plain(one) for key, one in found.items() if one or key == "name"}
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, which `load` reads; parameters that were set are its defaults."""
+        tree = self.tree
+        for name, value in tree.pop("values", {}).items():
+            tree["parameters"][name]["default"] = value
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+
+    def __str__(self) -> str:
+        return self.to_yaml()
+
+    # -- building ------------------------------------------------------------------------------
+
+    def with_parameters(self, **values: Any) -> Self:
+        """The recipe with parameters set.
+
+        Raises
+        ------
+        RecipeError
+            When the recipe has no such parameter, or the value has the wrong type.
+        """
+        values = bound(self.parameters, {**self.values, **values}, self.name) if values else {}
+        declared = self.parameters
+        changed = {k: v for k, v in values.items() if v != declared[k].get("default")}
+        return replace(self, values=changed) if values else self
+
+    def step(self, name: str, value: Any = None, /, **arguments: Any) -> Self:
+        """The recipe with one more step.
+
+        Parameters
+        ----------
+        name : str
+            The name of the step, which is that of a verb.
+        value : optional
+            The step's main argument, such as the expression of ``where``.
+        **arguments
+            Arguments of the verb; ``if_missing`` and ``if_present`` make the step depend on a
+            column, ``why`` gives its reason.
+
+        Raises
+        ------
+        RecipeError
+            When there is no such step, or the verb does not take an argument.
+        """
+        if name not in STEPS:
+            raise RecipeError(f"There is no step {name!r}.{did_you_mean(name, STEPS)}")
+        extra = {k: arguments.pop(k) for k in ("if_missing", "if_present", "why") if k in arguments}
+        if value is not None:
+            arguments = {STEPS[name].main: value, **arguments}
+        is_main = set(arguments) == {STEPS[name].main}
+        content = arguments[STEPS[name].main] if is_main else arguments
+        step: dict[str, Any] = {name: _plain(content)}
+        return replace(self, steps=[*self.steps, step | extra])
+
+    def __getattr__(self, name: str) -> Any:
+        if name in STEPS:
+            return functools.partial(self.step, name)
+        raise AttributeError(f"A recipe has no attribute {name!r}.{did_you_mean(name, STEPS)}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *STEPS})
+
+    # -- resolving -----------------------------------------------------------------------------
+
+    def resolved(self) -> Self:
+        """The recipe with its parameters replaced by their values, and paths made absolute.
+
+        Raises
+        ------
+        RecipeError
+            When a parameter that a step uses has no value.
+        """
+        values = bound(self.parameters, self.values, self.name)
+        self._check_set(values)
+        steps = [self._resolved_step(step, values) for step in self.steps]
+        lists = [self._absolute(one) for one in replaced(list(self.removal_lists), values)]
+        return replace(
+            self,
+            steps=steps,
+            removal_lists=lists,
+            source=replaced(dict(self.source), values),
+            export=replaced(dict(self.export), values),
+            parameters={},
+            values={},
+        )
+
+    def _check_set(self, values: Mapping[str, Any]) -> None:
+        unset = [name for name, value in values.items() if value is None]
+        for name in unset:
+            if self.parameters[name].get("default", "") is None:
+                about = self.parameters[name].get("description", "")
+                raise RecipeError(
+                    f"The recipe {self.name!r} needs the parameter {name!r}: {about} Set it with "
+                    f"ld.recipe({self.name!r}, {name}=...), or --set {name}=VALUE."
+                )
+
+    def _resolved_step(self, step: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        (name,) = (key for key in step if key in STEPS)
+        kind = STEPS[name]
+        arguments = arguments_of(kind, step[name])
+        arguments = {
+            key: replaced(value, values, in_expression=(name, key) == ("where", "expression"))
+            for key, value in arguments.items()
+        }
+        for key in set(kind.files) & set(arguments):
+            arguments[key] = self._absolute(arguments[key])
+        others = {key: replaced(v, values) for key, v in step.items() if key != name}
+        return {name: arguments, **others}
+
+    def _absolute(self, path: Any) -> Any:
+        if isinstance(path, Mapping):
+            return {k: self._absolute(v) if k == "list" else v for k, v in path.items()}
+        if not isinstance(path, str) or "://" in path:
+            return path
+        folder = Path(self.document.origin).parent if Path(self.document.origin).is_file() else ""
+        return os.path.abspath(Path(folder) / path)
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML has it: tuples as lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
