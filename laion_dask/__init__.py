@@ -55,7 +55,7 @@ _OTHERS = {
     "read_shards": "laion_dask.io.parquet.read_shards",
     "scaling_plot": "laion_dask.planning.scaling_plot",
     "recipe": "laion_dask.curation.recipes.recipe",
-    "recipes": "laion_dask.curation.recipes.library",
+    "recipes": "laion_dask.curation.recipes.recipe_table",
     "score_plot": "laion_dask.plots.thresholds",
     "set_options": "laion_dask.options",
     "show": "laion_dask.plots.histogram",

@@ -64,7 +64,7 @@ ARROWS = {
         "aggregations/engine aggregations/grouping frame io/embeddings models "
         "models/heads numerics predicate stats stats/sketches text"
     ),
-    "joins": "frame io/parquet predicate runtime",
+    "joins": "frame io/parquet runtime",
     "curation": (
         "aggregations aggregations/grouping frame io/embeddings io/images io/parquet io/storage "
         "joins models numerics predicate runtime scoring stats text"
@@ -84,7 +84,8 @@ ARROWS = {
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (
-        "curation curation/balancing curation/clusters curation/duplicates exports frame "
+        "aggregations curation curation/balancing curation/clusters curation/duplicates exports "
+        "frame "
         "io/embeddings io/parquet io/storage joins models models/heads models/weights planning "
         "predicate runtime scoring stats text"
     ),

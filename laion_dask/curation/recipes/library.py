@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from laion_dask.errors import RecipeError, did_you_mean, must_be
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -49,31 +45,3 @@ def text_of(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"The recipe {path} cannot be read: {reason}.") from error
-
-
-def recipes() -> pd.DataFrame:
-    """The shipped recipes as a table. Eager.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``name``, ``title``, ``paper``, ``needs`` (the columns, embeddings and parameters
-        without which it cannot run) and ``parameters`` (with their defaults); all str.
-
-    Examples
-    --------
-    >>> import laion_dask as ld
-    >>> "datacomp-basic" in set(ld.recipes()["name"])
-    True
-    """
-    import pandas as pd
-
-    from laion_dask.curation.recipes.definition import Definition
-    from laion_dask.curation.recipes.needs import needs_text
-
-    rows = []
-    for name in names():
-        one = Definition.load(name)
-        shown = (f"{key}={value.get('default')!r}" for key, value in one.parameters.items())
-        rows.append((name, one.title, one.paper, needs_text(one), ", ".join(shown)))
-    return pd.DataFrame(rows, columns=["name", "title", "paper", "needs", "parameters"])

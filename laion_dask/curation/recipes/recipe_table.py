@@ -1,0 +1,32 @@
+"""The shipped recipes as a table."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from laion_dask.curation.recipes import library
+from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.needs import needs_text
+
+
+def recipes() -> pd.DataFrame:
+    """The shipped recipes as a table. Eager.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``name``, ``title``, ``paper``, ``needs`` (the columns, embeddings and parameters
+        without which it cannot run) and ``parameters`` (with their defaults); all str.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> "datacomp-basic" in set(ld.recipes()["name"])
+    True
+    """
+    rows = []
+    for name in library.names():
+        one = Definition.load(name)
+        shown = (f"{key}={value.get('default')!r}" for key, value in one.parameters.items())
+        rows.append((name, one.title, one.paper, needs_text(one), ", ".join(shown)))
+    return pd.DataFrame(rows, columns=["name", "title", "paper", "needs", "parameters"])
