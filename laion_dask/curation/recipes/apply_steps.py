@@ -84,7 +84,7 @@ class Application:
     clauses_before: int = 0
     _scores: list[Taken] = field(default_factory=list)
 
-    def run(self) -> Application:
+    def apply(self) -> Application:
         """Apply every step.
 
         Raises
@@ -117,26 +117,26 @@ class Application:
             self._where(number, kind, arguments)
         else:
             self._apply_scores()
-            self._apply(Taken(number, kind, arguments))
+            self._take(Taken(number, kind, arguments))
 
     def _where(self, number: int, kind: StepKind, arguments: Mapping[str, Any]) -> None:
         parts = [Taken(number, kind, {"expression": e}) for e in _clauses(arguments["expression"])]
         known = set(self.frame.columns)
         first = [p for p in parts if named_columns(p.arguments["expression"]) <= known]
         for part in first:
-            self._apply(part)
+            self._take(part)
         if len(first) < len(parts):
             self._apply_scores()
         for part in parts:
             if part not in first:
-                self._apply(part)
+                self._take(part)
 
     def _apply_scores(self) -> None:
         scores, self._scores = self._scores, []
         for one in scores:
-            self._apply(one)
+            self._take(one)
 
-    def _apply(self, step: Taken) -> None:
+    def _take(self, step: Taken) -> None:
         arguments = dict(step.arguments)
         try:
             for argument, role in needs.roles_of(step.kind, arguments).items():

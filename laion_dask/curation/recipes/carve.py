@@ -35,7 +35,7 @@ def carve(
     resolved = recipe.resolved()
     frame = inputs.open_source(resolved, source)
     vectors = inputs.open_all(embeddings, model, frame)
-    application = Application(resolved, frame, vectors, call_verb).run()
+    application = Application(resolved, frame, vectors, call_verb).apply()
     carved = application.frame
     provenance = Provenance.of(carved)
     results: dict[str, Any] = {}
@@ -75,4 +75,4 @@ def applied(
     """See `Recipe.apply`."""
     resolved = recipe.resolved()
     vectors = inputs.open_all(embeddings, None, frame)
-    return Application(resolved, frame, vectors, call_verb).run().frame
+    return Application(resolved, frame, vectors, call_verb).apply().frame

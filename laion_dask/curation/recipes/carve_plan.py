@@ -96,7 +96,7 @@ def plan_of(
         is_lazy = VERBS[kind.name].is_lazy
         return call_verb(kind, frame, arguments) if is_lazy else frame
 
-    application = Application(resolved, frame, vectors, call).run()
+    application = Application(resolved, frame, vectors, call).apply()
     passes.append(plan(application.frame, "export", **options))
     steps = [step for one in passes for step in one.steps]
     rows = [_row(one) for one in application.taken]
