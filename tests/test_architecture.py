@@ -29,12 +29,12 @@ import laion_dask as ld
 #: The allowed arrows: each room may import its own files, the foundation (the files directly in
 #: ``laion_dask/``) and these rooms, all listed above it. Imports for type checkers count as well.
 ARROWS = {
-    "predicate": "",
     "stats/sketches": "",
     "plots": "",
     "stats": "plots stats/sketches",
     "io/storage": "",
     "runtime": "io/storage",
+    "predicate": "runtime",
     "cluster": "runtime",
     "numerics": "runtime",
     "numerics/gpu": "numerics runtime",

@@ -4,8 +4,11 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is evaluated as code):
 
     similarity > 0.28 and width >= 256        comparisons: == != < <= > >=, chained too
     language in ('en', 'de')                  in, not in
-    text.contains('bird')                     also startswith, endswith; text.lower(), text.len()
+    text.contains('bird')                     also startswith, endswith
+    text.words() > 2                          words, as str.split() counts; text.lower(), text.len()
+    text.matches(r'\\bbirds?\\b')             a regular expression (RE2), found anywhere
     width / height < 2                        + - * / on numbers (in float64; x / 0 is unknown)
+    min(width, height) >= 200                 min and max of two or more numbers, abs of one
     similarity is None                        null or NaN; is not None
     col('image url') == '…'                   a column whose name is not an identifier
     not (punsafe > 0.5)                       and, or, not, parentheses
@@ -14,9 +17,11 @@ The logic is SQL's (three-valued). A comparison with a null or NaN operand is *u
 unknown is unknown, and only rows for which the whole expression is true are kept. Integers are
 compared exactly. A float32 column is compared with the constant rounded to float32; a column that a
 file stores as float16, with the constant rounded to float16 as well; columns of different types, in
-float64. An expression has at most a thousand tests; an ``in`` list counts as one test and may have
-a hundred thousand values. ``lower`` is Python's, with its version of Unicode; ``len`` counts code
-points.
+float64. ``min``, ``max`` and ``abs`` select a value. They are integers if all their parts are,
+compare like a column of floats if all their parts are such columns, and are float64 otherwise. They
+are unknown if any part is null or NaN. An expression has at most a thousand tests; an ``in`` list
+counts as one test and may have a hundred thousand values. ``lower`` is Python's, with its version
+of Unicode; ``len`` counts code points.
 
 To make all engines agree, an expression is never evaluated in three-valued logic. It is evaluated
 twice in two-valued logic: where it is certainly true, and where it is possibly true (true or

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from laion_dask.predicate.nodes import Predicate, Truth
 from laion_dask.predicate.parser import parse
+from laion_dask.predicate.syntax import syntax_tree
 
 
 def clauses(predicate: Predicate, column_types: Mapping[str, str]) -> list[Predicate]:
@@ -26,7 +27,7 @@ def clauses(predicate: Predicate, column_types: Mapping[str, str]) -> list[Predi
     """
     if isinstance(predicate.root, Truth):
         return [predicate]
-    tree = ast.parse(f"({predicate.text.strip()}\n)", mode="eval")
+    tree = syntax_tree(f"({predicate.text.strip()}\n)")
     return [parse(ast.unparse(clause), column_types) for clause in _parts(tree.body)]
 
 
@@ -41,7 +42,7 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
 def named_columns(text: str) -> set[str]:
     """Columns that an expression names, known or not; empty if the text is not an expression."""
     try:
-        nodes = list(ast.walk(ast.parse(f"({text.strip()}\n)", mode="eval")))
+        nodes = list(ast.walk(syntax_tree(f"({text.strip()}\n)")))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # `parse` reports these
         return set()
     quoted = [

@@ -8,10 +8,12 @@ from typing import TypeAlias
 import numpy as np
 
 from laion_dask.predicate.nodes import (
+    Absolute,
     And,
     Compare,
     Condition,
     Constant,
+    Extreme,
     In,
     Name,
     Not,
@@ -71,14 +73,45 @@ def _nearest(value: float, to: _Width) -> float | None:
 
 def _equals(column: Operand, value: str | int | float) -> tuple[float, ...]:
     """Other values of a column that equal a constant, because they were rounded when stored."""
-    if isinstance(value, str) or not isinstance(column, Name):
-        return ()
-    if column.kind not in ("float32", "float64"):
+    if isinstance(value, str) or not is_stored(column):
         return ()
     widths: list[_Width] = [np.float32] if column.kind == "float64" else []
-    widths += [np.float16] if column.half else []
+    widths += [np.float16] if _is_half(column) else []
     nearest = dict.fromkeys(_nearest(value, width) for width in widths)
     return tuple(near for near in nearest if near is not None)
+
+
+def is_stored(node: Operand) -> bool:
+    """Whether each value of an operand is a float that a column stores, or its negative.
+
+    The parts of ``min`` and ``max`` may also be constants that every width holds exactly.
+    """
+    if isinstance(node, Absolute):
+        return is_stored(node.of)
+    if isinstance(node, Extreme):
+        return all(_in_every_width(p) or is_stored(p) for p in node.parts)
+    return isinstance(node, Name) and node.kind in ("float32", "float64")
+
+
+def _in_every_width(node: Operand) -> bool:
+    if not isinstance(node, Constant) or isinstance(node.value, str):
+        return False
+    return _rounded(node.value, np.float16) == node.value
+
+
+def _is_half(node: Operand) -> bool:
+    """Whether a value of an operand may have been stored as float16."""
+    if isinstance(node, Extreme):
+        return any(map(_is_half, node.parts))
+    return _is_half(node.of) if isinstance(node, Absolute) else getattr(node, "half", False)
+
+
+def kind_of_extreme(parts: tuple[Operand, ...]) -> str:
+    """The kind of ``min`` and ``max``: they select a value, which need not be converted."""
+    if all(part.kind == "integer" for part in parts):
+        return "integer"
+    narrow = all(_in_every_width(p) or (is_stored(p) and p.kind == "float32") for p in parts)
+    return "float32" if narrow else "float64"
 
 
 def of_any_width(test: Compare) -> Condition:

@@ -16,6 +16,11 @@ _LONGEST = 2_000
 #: Possibly two adjacent string literals, separated by spaces, line breaks and comments.
 _SIDE_BY_SIDE = re.compile(r"""['"](?:\s|#[^\n]*\n)*[rRuU]?['"]""")
 _BETWEEN = re.compile(r"(\S+)\s+(not\s+)?between\s+(\S+)\s+and\s+([^\s()]+)", re.IGNORECASE)
+#: What other languages call functions of this one.
+_OTHER_NAMES = {"least": "min", "minimum": "min", "greatest": "max", "maximum": "max"}
+_OTHER_NAMES |= {"fabs": "abs", "absolute": "abs"}
+#: Functions of other languages that search text, and the position of the text in their arguments.
+_REGEX_FUNCTIONS = {"re.search": 1, "search": 1, "regexp_matches": 0, "regexp_like": 0, "rlike": 0}
 _IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -110,7 +115,7 @@ def for_other_type(operand: object, column_type: str) -> str:
 
 
 def without_call(function: str, arguments: list[str]) -> str | None:
-    """A comparison rewritten without a function that the language does not have.
+    """A call of a function that the language does not have, as it is written in this language.
 
     Parameters
     ----------
@@ -118,12 +123,10 @@ def without_call(function: str, arguments: list[str]) -> str | None:
     arguments : list of str
         As written.
     """
-    if function in ("min", "max") and len(arguments) == 2:
-        one, two = arguments
-        word = "and" if function == "min" else "or"
-        return f"{function}({one}, {two}) > x as {one} > x {word} {two} > x"
-    if function == "abs" and len(arguments) == 1:
-        return f"abs({arguments[0]}) < x as -x < {arguments[0]} < x"
+    if (name := _OTHER_NAMES.get(function)) is not None and arguments:
+        return f"{name}({', '.join(arguments)})"
+    if function in _REGEX_FUNCTIONS and len(arguments) == 2:
+        return f"{arguments[_REGEX_FUNCTIONS[function]]}.matches('…')"
     if function in ("isnull", "isna", "isnan") and len(arguments) == 1:
         return f"{arguments[0]} is None"
     return None

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.backend import Column, is_cudf
+from laion_dask.predicate.nodes import Operand, TextValue
 
 _DOTTED_I, _SIGMA, _FINAL_SIGMA = "\u0130", "\u03a3", "\u03c2"
 _NUL = "\0"
@@ -29,6 +30,13 @@ def lower_sql(value: str) -> str:
         f"WHEN contains({value}, '{_DOTTED_I}') THEN lower({dotted.format(value)}) "
         f"ELSE lower({value}) END"
     )
+
+
+def without_lower(node: Operand) -> Operand:
+    """The text that ``lower`` is applied to, once or repeatedly; any other operand unchanged."""
+    while isinstance(node, TextValue) and node.op == "lower":
+        node = node.of
+    return node
 
 
 @functools.cache
@@ -46,11 +54,11 @@ def _before_the_end_of_a_word() -> str:
     for letter, after, first in zip(every, after_a_letter, after_none, strict=True):
         if after.endswith(_FINAL_SIGMA):
             (with_case if first.endswith(_FINAL_SIGMA) else ignorable).append(ord(letter))
-    case, skipped = _ranges(with_case), _ranges(ignorable)
+    case, skipped = ranges(with_case), ranges(ignorable)
     return f"([{case}][{skipped}]*){_SIGMA}([{skipped}]*(?:[^{case}{skipped}]|$))"
 
 
-def _ranges(points: list[int]) -> str:
+def ranges(points: list[int]) -> str:
     """Ascending code points as the body of a character class."""
     ranges: list[list[int]] = []
     for point in points:
@@ -102,7 +110,7 @@ def _unlike_python() -> str:
     every = _with_case()
     lower = pc.utf8_lower(pa.array(every)).to_pylist()
     unlike = [ord(c) for c, low in zip(every, lower, strict=True) if c.lower() != low]
-    return f"[{_ranges(sorted({*unlike, ord(_SIGMA)}))}]"
+    return f"[{ranges(sorted({*unlike, ord(_SIGMA)}))}]"
 
 
 def _with_case() -> list[str]:

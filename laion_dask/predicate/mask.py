@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import Column, Frame, column_like, is_cudf
-from laion_dask.predicate.lower_case import lowered
+from laion_dask.predicate import extremes, regular_expressions, white_space
+from laion_dask.predicate.lower_case import lowered, without_lower
 from laion_dask.predicate.nodes import (
+    Absolute,
     And,
     Arithmetic,
     Compare,
     Condition,
     Constant,
+    Extreme,
     In,
     IsNone,
     Name,
@@ -115,6 +118,8 @@ class _Masks:
         if isinstance(node, TextTest):
             if node.op == "contains":
                 return of.str.contains(node.pattern, regex=False), (of,)
+            if node.op == "matches":
+                return column_like(regular_expressions.found(of, node.pattern), self.frame), (of,)
             return getattr(of.str, node.op)(node.pattern), (of,)
         if isinstance(node, Truth):
             return of, (of,)
@@ -128,10 +133,17 @@ class _Masks:
             width = {"float32": np.float32, "float64": np.float64}.get(node.kind)
             return width(node.value) if width else node.value
         if isinstance(node, TextValue):
+            if node.op == "words":
+                return white_space.words(self.value(without_lower(node.of)))
             text = self.value(node.of)
             return lowered(text) if node.op == "lower" else text.str.len()
+        if isinstance(node, Absolute):
+            return extremes.absolute(self.value(node.of), node.kind)
+        if isinstance(node, Extreme):
+            parts = [self.value(part) for part in node.parts]
+            return extremes.extreme(node.op, parts, node.kind, self.frame)
         if isinstance(node, Arithmetic):
-            left, right = _double(self.value(node.left)), _double(self.value(node.right))
+            left, right = (extremes.floats(self.value(s)) for s in (node.left, node.right))
             with np.errstate(all="ignore"):
                 if node.op == "/":  # division by 0 is unknown
                     right = right / (right != 0) if hasattr(right, "shape") else right or np.nan
@@ -209,16 +221,3 @@ def _filled(mask: Value) -> Value:
     if isinstance(mask, np.ndarray):
         return mask
     return mask.fillna(False).astype("bool")
-
-
-def _double(operand: Value) -> Any:
-    """Convert an operand to float64 with null as NaN: a number, or an array for a column.
-
-    Returns an array, not a series, because cuDF's division may flip the sign in a column that
-    contains an infinity.
-    """
-    if not _is_series(operand):
-        return float(operand)
-    if is_cudf(operand):
-        return operand.astype("float64").values
-    return operand.to_numpy("float64", na_value=np.nan)

@@ -47,11 +47,32 @@ class Arithmetic(Node):
 
 @dataclass(frozen=True)
 class TextValue(Node):
-    """``lower`` of a string, or its ``len`` in code points."""
+    """``lower`` of a string, its ``len`` in code points, or the number of its ``words``."""
 
     op: str
     of: Operand
     kind: str = "string"
+
+
+@dataclass(frozen=True)
+class Extreme(Node):
+    """The ``min`` or ``max`` of numbers: missing if any of them is.
+
+    ``kind`` is integer if all parts are, and float32 if all are float32 or a constant that float16
+    holds exactly; else float64.
+    """
+
+    op: str
+    parts: tuple[Operand, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Absolute(Node):
+    """``abs`` of a number. That of an integer is exact, up to 2**63."""
+
+    of: Operand
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,7 @@ class In(Node):
 
 @dataclass(frozen=True)
 class TextTest(Node):
-    """``of.contains(pattern)``, startswith or endswith; the pattern is literal text."""
+    """``of.contains(pattern)``, startswith or endswith of literal text; matches of an RE2."""
 
     op: str
     of: Operand
@@ -109,7 +130,7 @@ class Or(Node):
     parts: tuple[Condition, ...]
 
 
-Operand: TypeAlias = Name | Constant | Arithmetic | TextValue
+Operand: TypeAlias = Name | Constant | Arithmetic | TextValue | Extreme | Absolute
 #: A condition that is neither compound nor a test for null.
 Test: TypeAlias = Compare | In | TextTest | Truth
 Condition: TypeAlias = Test | IsNone | Not | And | Or

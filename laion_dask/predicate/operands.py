@@ -1,16 +1,25 @@
-"""Parse the operands of tests: columns, constants, arithmetic, and the case or length of text."""
+"""Parse the operands of tests: columns, constants, arithmetic, min, max, abs, values of text."""
 
 from __future__ import annotations
 
 import ast
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from laion_dask.errors import ColumnError, PredicateError, argument, did_you_mean
 from laion_dask.predicate import constants
 from laion_dask.predicate.hints import needs_col, without_call
-from laion_dask.predicate.nodes import Arithmetic, Constant, Name, Operand, TextValue
+from laion_dask.predicate.nodes import (
+    Absolute,
+    Arithmetic,
+    Constant,
+    Extreme,
+    Name,
+    Operand,
+    TextValue,
+)
 
 #: Maximum number of tests, and of calls and arithmetic operations, in one expression. Each costs
 #: memory and time; DuckDB needs up to half a gigabyte at the limit. An `in` list is one test.
@@ -23,11 +32,14 @@ _FOLD = {
     "*": operator.mul,
     "/": operator.truediv,
 }
+_OF_CONSTANTS: dict[str, Callable[[list[Any]], Any]]
+_OF_CONSTANTS = {"min": min, "max": max, "abs": lambda values: abs(values[0])}
 NUMBERS = ("integer", "float32", "float64")
 #: Names that other languages have for a missing value.
 _MISSING = frozenset({"null", "nan", "na", "none", "nil"})
-TEXT_TESTS = ("contains", "startswith", "endswith")
-TEXT_VALUES = {"lower": "string", "len": "integer"}
+TEXT_TESTS = ("contains", "startswith", "endswith", "matches")
+TEXT_VALUES = {"lower": "string", "len": "integer", "words": "integer"}
+FUNCTIONS = ("min", "max", "abs")
 
 
 def cut(text: str) -> str:
@@ -112,13 +124,16 @@ class OperandParser:
         raise self.refuse(
             node,
             f"is not supported in {argument('where')}. Available: comparisons, and, or, not, in, "
-            f"{' '.join(ARITHMETIC.values())}, {', '.join((*TEXT_TESTS, *TEXT_VALUES))}.",
+            f"{' '.join(ARITHMETIC.values())}, "
+            f"{', '.join((*FUNCTIONS, *TEXT_TESTS, *TEXT_VALUES))}.",
         )
 
     def call(self, node: ast.Call) -> Operand:
         is_col = isinstance(node.func, ast.Name) and node.func.id == "col"
         if is_col and (column := self.string_argument(node)) is not None:
             return self.column(column)
+        if isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
+            return self.function(node, node.func.id)
         method = self.method(node)
         if method in TEXT_VALUES and not node.args and not node.keywords:
             self.count(operations=1)
@@ -132,8 +147,25 @@ class OperandParser:
             raise self.refuse(node, f"is a call, which is not supported. Write {written}.")
         name = ast.unparse(node.func)
         other = without_call(name, [ast.unparse(argument) for argument in node.args])
-        hint = f" Write {other}." if other else did_you_mean(method or name, methods)
+        hint = f" Write {other}." if other else did_you_mean(method or name, [*methods, *FUNCTIONS])
         raise self.refuse(node, f"is a call, which is not supported.{hint}")
+
+    def function(self, node: ast.Call, name: str) -> Operand:
+        """``min`` and ``max`` of two or more numbers, ``abs`` of one."""
+        starred = any(isinstance(each, ast.Starred) for each in node.args)
+        enough = len(node.args) == 1 if name == "abs" else len(node.args) > 1
+        if node.keywords or starred or not enough:
+            example = "abs(similarity)" if name == "abs" else f"{name}(width, height)"
+            number = "one number" if name == "abs" else "two or more numbers"
+            raise self.refuse(node, f"does not have {number} in its parentheses. Write {example}.")
+        parts = tuple(self.number(each) for each in node.args)
+        values = [part.value for part in parts if isinstance(part, Constant)]
+        if len(values) == len(parts):
+            return constants.number(_OF_CONSTANTS[name](values))
+        self.count(operations=len(parts) - 1 or 1)
+        if name == "abs":
+            return Absolute(parts[0], parts[0].kind)
+        return Extreme(name, parts, constants.kind_of_extreme(parts))
 
     def written(self, name: str) -> str:
         """A column's name as written in an expression."""

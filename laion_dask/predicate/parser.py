@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import overload
 
 from laion_dask.errors import PredicateError, argument, parameter
-from laion_dask.predicate import constants
+from laion_dask.predicate import constants, regular_expressions
 from laion_dask.predicate.hints import for_other_type, how_to_write, joined_texts, not_an_expression
 from laion_dask.predicate.nodes import (
     And,
@@ -24,6 +24,7 @@ from laion_dask.predicate.nodes import (
     Truth,
 )
 from laion_dask.predicate.operands import NUMBERS, TEXT_TESTS, OperandParser, cut
+from laion_dask.predicate.syntax import syntax_tree
 
 #: Maximum length of an expression, in characters (an `in` list of hashes can be long).
 MAX_LENGTH = 1_000_000
@@ -68,7 +69,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
         source = text.strip()
         if "\n" in source:  # within parentheses, line breaks are allowed anywhere
             source = f"({source}\n)"
-        tree = ast.parse(source, mode="eval")
+        tree = syntax_tree(source)
         _check_depth(tree)
         if joined := joined_texts(source):
             raise PredicateError(
@@ -206,4 +207,6 @@ class _Parser(OperandParser):
         if pattern is None or node.keywords:
             raise self.refuse(node, "takes one string, as in text.contains('bird').")
         pattern.encode()  # raises for a lone surrogate, like any other constant
+        if method == "matches" and (why := regular_expressions.fault(pattern)) is not None:
+            raise self.refuse(node, why)
         return TextTest(method, of, pattern)

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from laion_dask.predicate.nodes import (
+    Absolute,
     And,
     Compare,
     Condition,
     Constant,
+    Extreme,
     In,
     IsNone,
     Name,
     Not,
+    Operand,
     Or,
     Predicate,
     Truth,
@@ -85,9 +88,9 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], outcome: bool) -> b
     left, right, op = node.left, node.right, node.op
     if isinstance(left, Constant):
         left, right, op = right, left, _TURNED[op]
-    if not (isinstance(left, Name) and isinstance(right, Constant)):
+    if not isinstance(right, Constant):
         return True
-    value_range = ranges.get(left.name, Range())
+    value_range = _range(left, ranges)
     if value_range.only_null:
         return False
     if value_range.low is None or not _comparable(right.value, value_range.low):
@@ -102,6 +105,31 @@ def _may_compare(node: Compare, ranges: Mapping[str, Range], outcome: bool) -> b
         ">=": high >= value,
     }[op if outcome else _NEGATED[op]]
     return may_hold
+
+
+def _range(node: Operand, ranges: Mapping[str, Range]) -> Range:
+    """The range of an operand's values, apart from NaN."""
+    if isinstance(node, Name):
+        return ranges.get(node.name, Range())
+    if isinstance(node, Constant):
+        return Range(node.value, node.value)
+    parts = [_range(part, ranges) for part in _parts(node)]
+    if any(part.only_null for part in parts):
+        return Range(only_null=True)
+    if not parts or any(part.low is None for part in parts):
+        return Range()
+    if isinstance(node, Extreme):
+        function = min if node.op == "min" else max
+        return Range(function(p.low for p in parts), function(p.high for p in parts))
+    (low, high) = sorted((abs(parts[0].low), abs(parts[0].high)))
+    return Range(0 if parts[0].low < 0 < parts[0].high else low, high)
+
+
+def _parts(node: Operand) -> tuple[Operand, ...]:
+    """The parts of ``min``, ``max`` and ``abs``; none for any other operand."""
+    if isinstance(node, Extreme):
+        return node.parts
+    return (node.of,) if isinstance(node, Absolute) else ()
 
 
 def _comparable(one: object, two: object) -> bool:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from laion_dask.predicate.lower_case import lower_sql
+from laion_dask.predicate.lower_case import lower_sql, without_lower
 from laion_dask.predicate.nodes import (
+    Absolute,
     And,
     Arithmetic,
     Compare,
     Condition,
     Constant,
+    Extreme,
     In,
     IsNone,
     Name,
@@ -29,9 +31,11 @@ from laion_dask.predicate.nodes import (
     Truth,
     operands_of,
 )
+from laion_dask.predicate.white_space import words_sql
 
 _OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _TESTS = {"contains": "contains", "startswith": "starts_with", "endswith": "ends_with"}
+_TESTS |= {"matches": "regexp_matches"}
 
 
 @dataclass(frozen=True)
@@ -180,8 +184,13 @@ class _Writer:
         """
         if isinstance(node, Constant):
             return []
-        if isinstance(node, TextValue):
+        if isinstance(node, (TextValue, Absolute)):
             return self.null(node.of)
+        if isinstance(node, Extreme):
+            every = dict.fromkeys(null for part in node.parts for null in self.null(part))
+            if "TRUE" in every:
+                return ["TRUE"]
+            return list(every) if node.kind == "integer" else []  # a float is NaN instead
         value = self.value(node)
         if value == "NULL":
             return ["TRUE"]
@@ -203,6 +212,12 @@ class _Writer:
             return self.constant(node)
         if isinstance(node, TextValue):
             return self.text_value(node)
+        if isinstance(node, Extreme):
+            return self.extreme(node)
+        if isinstance(node, Absolute):
+            value = self.value(node.of)
+            # DuckDB's abs of the lowest integer of a type is an error.
+            return f"abs(({value})::HUGEINT)" if node.kind == "integer" else f"abs({value})"
         if isinstance(node, Arithmetic):
             left, right = (f"({self.value(s)})::DOUBLE" for s in (node.left, node.right))
             if node.op == "/":
@@ -215,9 +230,29 @@ class _Writer:
         operand = node.of
         if node.op == "len":
             return f"length({self.value(operand)})"
-        while isinstance(operand, TextValue) and operand.op == "lower":
-            operand = operand.of
-        return lower_sql(self.value(operand))
+        if node.op == "words":
+            return words_sql(self.value(without_lower(operand)))
+        return lower_sql(self.value(without_lower(operand)))
+
+    def extreme(self, node: Extreme) -> str:
+        """SQL of a minimum or maximum, which is null or NaN if a part is either.
+
+        DuckDB's ``greatest`` and ``least`` ignore null, and its NaN is above all numbers.
+        """
+        if node.kind == "integer":
+            known = " AND ".join(f"NOT ({null})" for null in self.null(node)) or "TRUE"
+            return f"CASE WHEN {known} THEN {self.extreme_integer(node)} END"
+        type_ = "FLOAT" if node.kind == "float32" else "DOUBLE"
+        sign = "-" if node.op == "min" else ""
+        parts = (f"{sign}(({self.value(part)})::{type_})" for part in node.parts)
+        parts = (f"COALESCE({part}, 'nan'::{type_})" for part in parts)
+        return f"{sign}greatest({', '.join(parts)})"
+
+    def extreme_integer(self, node: Operand) -> str:
+        if not isinstance(node, Extreme):
+            return f"({self.value(node)})::HUGEINT"
+        function = "least" if node.op == "min" else "greatest"
+        return f"{function}({', '.join(map(self.extreme_integer, node.parts))})"
 
     def constant(self, node: Constant) -> str:
         if isinstance(node.value, str):

@@ -30,6 +30,7 @@ from laion_dask.frame.where import where
 from laion_dask.frame.where_kernel import passes, undecided
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate import parse
+from laion_dask.predicate.clauses import clauses, named_columns
 
 
 def engines(path: str):
@@ -155,8 +156,19 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
         ("\"image url\" == 'x'", "written col('image url'), unquoted"),
         ("width between 1 and 2", "BETWEEN is written 1 <= width <= 2"),
         ("width BETWEEN 1 AND 2", "BETWEEN is written 1 <= width <= 2"),
-        ("min(width, 7) > 1", "min(width, 7) > x as width > x and 7 > x"),
-        ("abs(width) < 1", "abs(width) < x as -x < width < x"),
+        ("least(width, 7) > 1", "Write min(width, 7)"),
+        ("fabs(width) < 1", "Write abs(width)"),
+        ("re.search('a', text)", "Write text.matches('…')"),
+        ("min(width) > 1", "does not have two or more numbers in its parentheses"),
+        ("abs(width, 1) > 1", "does not have one number in its parentheses"),
+        ("max(*width) > 1", "Write max(width, height)"),
+        ("min(width, text) > 1", "'text' is of kind string, not a number"),
+        ("text.matches('a(b')", "missing ): a(b (at character 1)"),
+        ("text.matches('b(?=a)')", "invalid perl operator: (?= (at character 2)"),
+        (r"text.matches(r'(a)\1')", "RE2 has no look-around and no backreferences"),
+        (r"text.matches('(a)\1')", r"'\1' is. Write the pattern as r'…'"),
+        (r"text.matches('\bbird')", r"'\b' is. Write the pattern as r'…'"),
+        ("words(text) > 1", "Write text.words()"),
         ("isnull(text)", "Write text is None"),
         ("width NOT BETWEEN 1 AND 2", "NOT BETWEEN is written not (1 <= width <= 2)"),
         ("text == 'it''s'", "'it' 's' are two adjacent strings"),
@@ -180,6 +192,16 @@ def test_a_name_is_the_column_that_is_written_so():
         assert parse(f"{name} > 1", column_types).columns == (name,)
     assert parse("\u212a > 1", {"K": "integer"}).columns == ("K",)
     assert parse("text == '' or text in ('', \"'\", 'b')", KINDS)
+
+
+def test_a_pattern_may_have_backslashes_that_python_would_warn_of():
+    tests = (r"text.matches('\d\.')", r"text.matches(r'\d\.')", r"text.matches('\\d\\.')")
+    roots = {parse(test, KINDS).root for test in tests}
+    assert [root.pattern for root in roots] == [r"\d\."]
+    predicate = parse(rf"{tests[0]} and width > 1 and text.matches('\n')", KINDS)
+    assert clauses(predicate, KINDS)[0].root == roots.pop()
+    assert clauses(predicate, KINDS)[2].root.pattern == "\n"
+    assert named_columns(tests[0]) == {"text"}
 
 
 def test_so_many_tests_and_no_more():

@@ -23,7 +23,7 @@ TYPES = {"text": "string", "language": "string", "width": "integer", "similarity
         ("width in ('256', 3)", "Write 256, without quotes"),
         ("text == 3", "Write '3', in quotes"),
         ("similarity > 0,3", "A decimal number has a point: 0.3"),
-        ("width % 2 == 0", r"Available: comparisons, and, or, not, in, \+ - \* /, contains"),
+        ("width % 2 == 0", r"Available: comparisons, and, or, not, in, \+ - \* /, min, max, abs"),
         ("similarity is not null", "Write 'is not None', or compare with !="),
         ("similarity is null", "Write 'is None', or compare with =="),
         ("text.contains('a') && width > 3", "&& is written and"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,24 @@ def calculate(op, left, right):
     return {"+": left + right, "-": left - right, "*": left * right}[op]
 
 
+def extreme(op, values):
+    if any(missing(value) for value in values):
+        return None
+    return min(values) if op == "min" else max(values)
+
+
+def kind_of_extreme(parts):
+    """The kind of ``min`` and ``max`` of (text, kind, row -> value), literals included."""
+    literals = [part[2](None) for part in parts if part[1] == "literal"]
+    whole = all(isinstance(v, int) and -(2**63) <= v < 2**64 for v in literals)
+    kinds = {kind for _, kind, _ in parts} - {"literal"}
+    if kinds == {"int"} and whole:
+        return "int"
+    with np.errstate(over="ignore"):
+        narrow = all(abs(as_float(v)) == math.inf or float(np.float16(v)) == v for v in literals)
+    return "float32" if kinds == {"float32"} and narrow else "float64"
+
+
 def negate(value):
     return None if value is None else not value
 
@@ -84,7 +103,10 @@ def any_of(values):
 
 # --- expressions: their text, and their value for a row ----------------------------------------
 
-ALPHABET = "aAbBzéÉßİ\u0131\u03a3\u03c2'\"\\%_\x00\n \u202e🙂漢"
+#: Parts of regular expressions that mean the same in RE2 and in Python.
+REGEX = ["a", "A", "漢", ".", "[^a]", "[b-z]", "a*", "(?:b|é)", "^", r"\z", "\n", "'", "%", r"\\"]
+REGEX += [r"\x00", "\x00", "z{2}", "(?:)", r"\.", "_+", "🙂?"]
+ALPHABET = "aAbBzéÉßİ\u0131\u03a3\u03c2'\"\\%_\x00\n \x1c\xa0\u202e🙂漢"
 texts = st.text(ALPHABET, max_size=4)
 small = st.integers(-3, 3)
 INTEGERS = [2**53, 2**53 + 1, 2**63 - 1, 2**63 - 2, -(2**63), 0, 16777217]
@@ -120,8 +142,24 @@ def numbers(draw, depth=1):
         op = draw(st.sampled_from("+-*/"))
         meaning = lambda row, a=left[2], b=right[2]: calculate(op, a(row), b(row))  # noqa: E731
         return f"({left[0]} {op} {right[0]})", "float64", meaning
+    if depth and draw(st.integers(0, 3)) == 0:
+        parts = [
+            draw(numbers(depth - 1)),
+            *draw(st.lists(operands(depth - 1), min_size=1, max_size=2)),
+        ]
+        parts = draw(st.permutations(parts))
+        op, kind = draw(st.sampled_from(["min", "max"])), kind_of_extreme(parts)
+        to = (lambda v: v) if kind == "int" else (lambda v: v if v is None else as_float(v))
+        chosen = lambda row: extreme(op, [to(part[2](row)) for part in parts])  # noqa: E731
+        return f"{op}({', '.join(part[0] for part in parts)})", kind, chosen
+    if depth and draw(st.integers(0, 7)) == 0:
+        text, kind, of = draw(numbers(depth - 1))
+        return f"abs({text})", kind, lambda row: None if of(row) is None else abs(of(row))
     if draw(st.integers(0, 5)) == 0:
-        return "text.len()", "int", lambda row: None if row["text"] is None else len(row["text"])
+        name, measure = draw(st.sampled_from([("len", len), ("words", lambda t: len(t.split()))]))
+        subject = draw(st.sampled_from(["text", "text.lower()"])) if name == "words" else "text"
+        length = lambda row: None if row["text"] is None else measure(row["text"])  # noqa: E731
+        return f"{subject}.{name}()", "int", length
     name = draw(st.sampled_from(list(KIND)))
     if draw(st.integers(0, 7)) == 0:
         return f"-{name}", "float64", lambda row: calculate("-", 0.0, row[name])
@@ -180,7 +218,14 @@ def text_checks(draw):
     lower = draw(st.booleans())
     subject = f"{name}.lower()" if lower else name
     value = (lambda row: row[name] and row[name].lower()) if lower else (lambda row: row[name])
-    form = draw(st.sampled_from(["contains", "startswith", "endswith", "compare", "in", "is"]))
+    forms = ["contains", "startswith", "endswith", "matches", "compare", "in", "is"]
+    form = draw(st.sampled_from(forms))
+    if form == "matches":
+        regex = "".join(draw(st.lists(st.sampled_from(REGEX), max_size=3)))
+        found = re.compile(regex.replace(r"\z", r"\Z")).search
+        return f"{subject}.matches({regex!r})", (
+            lambda row: None if value(row) is None else found(value(row)) is not None
+        )
     pattern = draw(texts)
     if form == "is":
         return f"{subject} is None", lambda row: value(row) is None
