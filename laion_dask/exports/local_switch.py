@@ -14,8 +14,8 @@ from contextlib import suppress
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
-from laion_dask.exports.state import names_in
 from laion_dask.io.storage.export_manifest import MANIFEST, NEXT_MANIFEST, PARTS
+from laion_dask.io.storage.files_below import names_below
 from laion_dask.io.storage.folder_lock import locked
 from laion_dask.io.storage.local_file import write_durable
 from laion_dask.io.storage.swap_folders import replace_folder, sync_folder
@@ -33,9 +33,10 @@ def switch_folder(
     staged: Mapping[str, str],
     content: bytes,
     check_unchanged: Callable[[], None],
-    remove_flat: Callable[[], None],
+    remove_old: Callable[[], None],
+    documents: Mapping[str, bytes],
 ) -> None:
-    """Replace the folder of parts, then the manifest.
+    """Replace the documents, the folder of parts, then the manifest.
 
     Parameters
     ----------
@@ -49,8 +50,10 @@ def switch_folder(
         The new manifest.
     check_unchanged : callable
         Raises if the folder no longer has the state that it had when the export began.
-    remove_flat : callable
-        Removes what an earlier release wrote beside the folder of parts.
+    remove_old : callable
+        Removes what the old state has beside the folder of parts, and the new one has not.
+    documents : mapping of str to bytes
+        The files to put beside the manifest.
 
     Raises
     ------
@@ -65,24 +68,29 @@ def switch_folder(
     fs = LocalFileSystem()
     os.mkdir(new)
     for name, written in staged.items():
+        if "/" in name:
+            os.makedirs(os.path.dirname(f"{new}/{name}"), exist_ok=True)
         os.rename(f"{staging}/{written}", f"{new}/{name}")
     sync_folder(new)
-    write_durable(f"{staging}/{MANIFEST}", content)
+    for name, text in {**documents, MANIFEST: content}.items():
+        write_durable(f"{staging}/{name}", text)
     with locked(fs, folder):
         check_unchanged()
         os.replace(f"{staging}/{MANIFEST}", next_manifest)
         sync_folder(folder)
         try:
+            for name in documents:
+                os.replace(f"{staging}/{name}", f"{folder}/{name}")
             replace_folder(new, parts, f"{staging}/{ASIDE}")
             sync_folder(folder)
         finally:
-            if names_in(fs, parts) == sorted(staged):
+            if names_below(fs, parts) == sorted(staged):
                 _name_manifest(folder, path)
             else:
                 os.unlink(next_manifest)
         sync_folder(folder)
         with suppress(OSError):  # the new state is visible; the next export cleans up
-            remove_flat()
+            remove_old()
 
 
 def _name_manifest(folder: str, path: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -76,10 +78,23 @@ def _funnel(provenance: Provenance, rows: Rows) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in clause.items()} for clause in clauses]
 
 
-def file_entries(parts: Sequence[WrittenPart], index: Sequence[StagedFile]) -> dict[str, Any]:
+def file_entries(
+    parts: Sequence[WrittenPart],
+    index: Sequence[StagedFile],
+    documents: Mapping[str, bytes] | None = None,
+) -> dict[str, Any]:
     """The files of an export as the manifest lists them."""
-    entries = {"parts": [_part_entry(part) for part in parts]}
-    return {**entries, "index": [_entry(_index_name(f), f) for f in index]} if index else entries
+    counts = Counter[str]()
+    for file in (file for part in parts for file in part.files):
+        counts.update(file.counts)
+    entries: dict[str, Any] = {"file_counts": dict(sorted(counts.items()))} if counts else {}
+    entries["parts"] = [_part_entry(part) for part in parts]
+    if index:
+        entries["index"] = [_entry(_index_name(f), f) for f in index]
+    if documents:
+        staged = {n: StagedFile(n, len(c), sha256(c).hexdigest()) for n, c in documents.items()}
+        entries["documents"] = [_entry(name, staged[name]) for name in sorted(staged)]
+    return entries
 
 
 def _part_entry(part: WrittenPart) -> dict[str, Any]:
@@ -90,7 +105,8 @@ def _part_entry(part: WrittenPart) -> dict[str, Any]:
 
 
 def _entry(name: str, file: StagedFile) -> dict[str, Any]:
-    return {"file": name, "bytes": file.bytes, "sha256": file.sha256}
+    entry = {"file": name, "bytes": file.bytes, "sha256": file.sha256}
+    return {**entry, "counts": dict(sorted(file.counts.items()))} if file.counts else entry
 
 
 def _index_name(file: StagedFile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
 from laion_dask.io.storage.export_manifest import (
+    DOCUMENTS,
     FLAT_MANIFEST,
     KIND,
     MANIFEST,
@@ -24,6 +25,7 @@ from laion_dask.io.storage.export_manifest import (
     is_attempt_name,
     is_part_name,
 )
+from laion_dask.io.storage.files_below import names_below
 from laion_dask.io.storage.folder_lock import LOCK_FILE
 
 #: Prefix of the name of the folder in which an export stages its parts.
@@ -46,12 +48,15 @@ class ExportState:
         export of the same rows writes the same manifest.
     flat : tuple of str
         Names of files that an earlier release wrote beside that folder: parts, then manifest.
+    documents : frozenset of str
+        Names of the documents that a manifest lists, and that exist.
     """
 
     manifests: dict[str, bytes]
     parts: tuple[str, ...]
     versions: tuple[object, ...]
     flat: tuple[str, ...]
+    documents: frozenset[str] = frozenset()
 
 
 def names_in(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
@@ -82,20 +87,24 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
     names = [n for n in names_in(fs, folder) if n != LOCK_FILE and not n.startswith(STAGING)]
     contents = ((n, _own_manifest(fs, f"{folder}/{n}")) for n in MANIFESTS if n in names)
     manifests = {n: content for n, content in contents if content is not None}
-    parts = names_in(fs, f"{folder}/{PARTS}")
+    parts = names_below(fs, f"{folder}/{PARTS}")
+    listed = {name for content in manifests.values() for name in _listed(content)}
     flat_parts = [n for n in names if is_part_name(n)]
     is_foreign = names and not _is_interrupted(names, flat_parts, parts)
     foreign_manifests = {MANIFEST, NEXT_MANIFEST} & (set(names) - manifests.keys())
     if (is_foreign and not manifests) or foreign_manifests:
         raise _foreign_error(path, names)
-    _check_parts(fs, folder, path, parts)
+    _check_parts(fs, folder, path, [n for n in parts if n not in listed])
+    documents = {name for content in manifests.values() for name in _listed_documents(content)}
+    _check_documents(path, {*names} & {*DOCUMENTS} - documents)
     # Without a manifest of that release, files with such names belong to the user.
     flat = flat_parts if FLAT_MANIFEST in manifests or UNFINISHED in names else []
     flat += [n for n in (FLAT_MANIFEST,) if n in manifests]
     versions = tuple(_version(fs, f"{folder}/{n}") for n in sorted(manifests))
     if not isinstance(fs, LocalFileSystem):
-        parts = sorted(name for content in manifests.values() for name in _listed(content))
-    return ExportState(manifests, tuple(parts), versions, tuple(flat))
+        parts = sorted(listed)
+    documents &= {*names}
+    return ExportState(manifests, tuple(parts), versions, tuple(flat), frozenset(documents))
 
 
 def _version(fs: fsspec.AbstractFileSystem, path: str) -> object:
@@ -121,6 +130,20 @@ def _listed(manifest: bytes) -> Iterator[str]:
     for entry in entries:
         for file in (entry, *entry.get("companions", ())):
             yield file["file"]
+
+
+def _listed_documents(manifest: bytes) -> set[str]:
+    """The names of the documents that a manifest of export lists."""
+    return {entry["file"] for entry in json.loads(manifest).get("documents", ())} & {*DOCUMENTS}
+
+
+def _check_documents(path: str, foreign: Set[str]) -> None:
+    """Raise if a document in the folder is the user's, since an export would replace it."""
+    if foreign:
+        raise ExportError(
+            f"{path} holds {', '.join(sorted(foreign))}, which export did not write and would "
+            "replace. Move it elsewhere, or name a new folder."
+        )
 
 
 def _is_interrupted(names: Sequence[str], flat_parts: Sequence[str], parts: Sequence[str]) -> bool:

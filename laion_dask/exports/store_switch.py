@@ -59,8 +59,9 @@ class StoreSwitch:
         check_unchanged: Callable[[], None],
         *,
         conditional: bool,
+        documents: Mapping[str, bytes],
     ) -> None:
-        """Make the new manifest visible.
+        """Make the new manifest visible, then its documents.
 
         Parameters
         ----------
@@ -74,6 +75,8 @@ class StoreSwitch:
             Raises if the folder no longer has that state.
         conditional : bool
             Whether the store checks conditions; if not, the lock of the folder is held.
+        documents : mapping of str to bytes
+            The files to put beside the manifest.
 
         Raises
         ------
@@ -90,10 +93,13 @@ class StoreSwitch:
                     self.fs.cp_file(f"{self.staging}/{written}", f"{self._parts}/{name}")
             lock.renew()
             self._put(content, base, conditional)
+            for name, text in documents.items():
+                self.fs.pipe_file(f"{self.folder}/{name}", text)
             with suppress(failures(self.fs)):  # the new state is visible; cleanup can wait
                 for part in unlisted_parts(self.fs, self.folder, self.staging):
                     self.fs.rm_file(part)
-                self.remove(self.folder, [*base.flat, NEXT_MANIFEST, UNFINISHED])
+                old = [*base.flat, *(base.documents - set(documents))]
+                self.remove(self.folder, [*old, NEXT_MANIFEST, UNFINISHED])
 
     @contextmanager
     def _lock(self, conditional: bool) -> Iterator[FolderLock]:

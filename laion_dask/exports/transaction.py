@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -152,7 +152,11 @@ class ExportTransaction:
     # -- commit --------------------------------------------------------------------------------
 
     def commit(
-        self, parts: Sequence[WrittenPart], index: Sequence[StagedFile], manifest: dict[str, Any]
+        self,
+        parts: Sequence[WrittenPart],
+        index: Sequence[StagedFile],
+        manifest: dict[str, Any],
+        documents: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
         """Make the new state visible.
 
@@ -164,6 +168,8 @@ class ExportTransaction:
             Files about the export as a whole.
         manifest : dict
             The manifest without the list of files.
+        documents : mapping of str to bytes, optional
+            The files to put beside the manifest.
 
         Returns
         -------
@@ -177,13 +183,13 @@ class ExportTransaction:
         ExportError
             When the folder cannot be written to; the old state remains.
         """
-        complete = {"kind": KIND, **manifest, **file_entries(parts, index)}
+        complete = {"kind": KIND, **manifest, **file_entries(parts, index, documents)}
         # A lone surrogate, from a file name that is not UTF-8, becomes a JSON escape.
         text = json.dumps(complete, indent=2, ensure_ascii=False) + "\n"
         content = text.encode("utf-8", "backslashreplace")
         staged = staged_names(parts, index)
         try:
-            self._switch(staged, content)
+            self._switch(staged, content, documents or {})
         except FileNotFoundError as error:
             raise ExportError(
                 f"{self.path} lacks parts that workers wrote, so it is not the same folder on "
@@ -208,7 +214,9 @@ class ExportTransaction:
                 "this export was made visible. Export again, or name another folder."
             )
 
-    def _switch(self, staged: dict[str, str], content: bytes) -> None:
+    def _switch(
+        self, staged: dict[str, str], content: bytes, documents: Mapping[str, bytes]
+    ) -> None:
         if not self.is_local:
             self._in_store(
                 staged,
@@ -216,8 +224,10 @@ class ExportTransaction:
                 self._base,
                 self._check_unchanged,
                 conditional=self._conditional,
+                documents=documents,
             )
             return
+        old = [*self._base.flat, *(self._base.documents - set(documents))]
         switch_folder(
             self.folder,
             self.path,
@@ -225,5 +235,6 @@ class ExportTransaction:
             staged,
             content,
             self._check_unchanged,
-            lambda: self._in_store.remove(self.folder, [*self._base.flat, UNFINISHED]),
+            lambda: self._in_store.remove(self.folder, [*old, UNFINISHED]),
+            documents,
         )

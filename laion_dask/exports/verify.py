@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,7 +16,12 @@ from laion_dask.formatting import counted
 from laion_dask.io.parquet.footer import read_footers
 from laion_dask.io.parquet.manifest_check import check_footers
 from laion_dask.io.storage.discovery import PARQUET
-from laion_dask.io.storage.export_manifest import ListedFile, Manifest, current_manifest
+from laion_dask.io.storage.export_manifest import (
+    ListedFile,
+    Manifest,
+    altered_error,
+    current_manifest,
+)
 from laion_dask.io.storage.paths import filesystem, reached
 
 _THREADS = 8
@@ -79,10 +85,19 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
             raise ExportError(
                 f"{folder} holds no manifest of an export. Name the folder of an export."
             )
+        files = [*manifest.files, *_documents(fs, manifest)]
         with ThreadPoolExecutor(_THREADS) as pool:
-            sizes = list(pool.map(lambda file: _check(fs, file, manifest), manifest.files))
+            sizes = list(pool.map(lambda file: _check(fs, file, manifest), files))
         rows = _count_rows(fs, manifest)
     return Verification(folder, len(manifest.parts), rows, sum(sizes))
+
+
+def _documents(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> Sequence[ListedFile]:
+    """The documents that the manifest lists; raises if one is missing."""
+    for file in manifest.documents:
+        if not fs.isfile(file.path):
+            raise altered_error(file, manifest, "does not exist")
+    return manifest.documents
 
 
 def _check(fs: fsspec.AbstractFileSystem, file: ListedFile, manifest: Manifest) -> int:

@@ -2,8 +2,8 @@
 
 ``open(staging, schema)`` runs once, in the process that started the export, and returns a
 `PartWriter`. The writer is pickled to the workers, which call ``write(part)`` for each part, in any
-order and possibly more than once. ``finish(parts)`` then runs once in the original process, when
-the final name of every file is known.
+order and possibly more than once. ``merge``, ``final_names`` and ``finish(parts)`` then run in the
+original process; in ``finish`` the final name of every file is known.
 
 A part is a table in memory, whose rows and bytes `export` limits. Its files must depend on its rows
 alone: neither on the chunks of the table nor on who writes it.
@@ -19,9 +19,9 @@ import hashlib
 import os
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import IO, TypeAlias
 
 import fsspec
@@ -48,21 +48,31 @@ class StagedFile:
         Its name in the staging folder.
     bytes : int
     sha256 : str
+    name : str or None
+        Its path in the folder of parts, if readers of the format expect a certain one.
+    counts : mapping of str to int
+        Numbers that the manifest lists with the file and adds up over all files, such as
+        ``{"missing_images": 3}``.
     """
 
     staged: str
     bytes: int
     sha256: str
+    name: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def final_name(self, stem: str) -> str:
         """The name of the file once it is visible.
 
-        The name contains the file's digest, so it never overwrites a file of another export. The
-        suffix is everything after the first dot of the staged name. In an object store, where the
-        file is staged in its place, this is its staged name.
+        In an object store, where the file is staged in its place, this is its staged name.
+        Elsewhere it is `name`, if the format gives one. Other names contain the file's digest, so
+        they never overwrite a file of another export; the suffix is everything after the first dot
+        of the staged name.
         """
         if is_attempt_name(self.staged):
             return self.staged
+        if self.name is not None:
+            return self.name
         return f"{stem}-{self.sha256[:8]}.{self.staged.partition('.')[2]}"
 
 
@@ -260,6 +270,13 @@ class WrittenPart:
         """The names of the files once they are visible, in the order of `files`."""
         return [file.final_name(f"part-{self.number:05d}") for file in self.files]
 
+    def named(self, names: Sequence[str] | None) -> WrittenPart:
+        """The part with these paths of its files."""
+        if names is None:
+            return self
+        pairs = zip(self.files, names, strict=True)
+        return replace(self, files=tuple(replace(file, name=name) for file, name in pairs))
+
 
 class PartWriter(ABC):
     """Writes the parts of one export. Must be picklable and have a deterministic repr."""
@@ -267,6 +284,29 @@ class PartWriter(ABC):
     @abstractmethod
     def write(self, part: Part) -> Sequence[StagedFile]:
         """Write one part as one or more files."""
+
+    def final_names(self, part: WrittenPart, n_parts: int) -> Sequence[str] | None:
+        """The paths of a part's files in the folder of parts; None for names with their digest.
+
+        For readers that expect certain names, such as ``train-00000-of-00003.parquet``. Object
+        stores, where files cannot be replaced together, do not use them.
+        """
+        return None
+
+    def merge(self, parts: Sequence[WrittenPart]) -> Sequence[WrittenPart]:
+        """Replace the staged parts by others, in the process that started the export.
+
+        For formats of a single file, which holds the rows of all parts; memory must not grow with
+        their number. By default, the parts are unchanged.
+        """
+        return parts
+
+    def documents(self, parts: Sequence[WrittenPart]) -> Mapping[str, str]:
+        """Texts to put beside the manifest, such as a script that uses the parts; none by default.
+
+        Their names are among `laion_dask.io.storage.export_manifest.DOCUMENTS`.
+        """
+        return {}
 
     def finish(self, parts: Sequence[WrittenPart]) -> Sequence[StagedFile]:
         """Write index files named ``index.<suffix>`` after all parts are written; none by default.

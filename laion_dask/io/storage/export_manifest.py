@@ -2,7 +2,8 @@
 
 An export is a folder with the manifest, ``_recipe.json``, and a subfolder ``shards`` that contains
 only the files of its parts, so that other tools can read `shards` as a plain folder of Parquet
-files. Exports of earlier releases have ``recipe.json`` beside their parts, and can still be read.
+files. Documents about the export, such as ``README.md``, are beside the manifest. Exports of
+earlier releases have ``recipe.json`` beside their parts, and can still be read.
 
 A manifest is untrusted input: it may be damaged or malicious. Its size is limited, and a manifest
 that lists anything but regular files in its own folder is rejected.
@@ -21,6 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ShardError
+from laion_dask.io.storage.files_below import infos_below
 from laion_dask.io.storage.local_file import file_system
 
 #: The file that describes an export; it marks a folder as an export.
@@ -32,6 +34,8 @@ FLAT_MANIFEST = "recipe.json"
 MANIFESTS = (MANIFEST, NEXT_MANIFEST, FLAT_MANIFEST)
 #: The folder with an export's parts.
 PARTS = "shards"
+#: The documents that an export may write beside its manifest.
+DOCUMENTS = ("README.md", "audit.csv", "croissant.json", "datasheet.md", "img2dataset.sh")
 #: Marks a folder whose first export is being copied or was interrupted.
 UNFINISHED = ".laion_dask-unfinished"
 #: The ``kind`` of every manifest; it identifies a folder as an export.
@@ -91,16 +95,25 @@ class Manifest:
     parts : tuple of Part
     index : tuple of ListedFile
         Files that belong to the export as a whole; empty in formats that write none.
+    documents : tuple of ListedFile
+        Files beside the manifest that describe the export; no reader of rows needs them.
     """
 
     path: str
     content: dict
     parts: tuple[Part, ...]
     index: tuple[ListedFile, ...] = ()
+    documents: tuple[ListedFile, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The path of the folder of parts."""
+        root, _, name = self.path.rpartition("/")
+        return root if name == FLAT_MANIFEST else f"{root}/{PARTS}"
 
     @property
     def files(self) -> list[ListedFile]:
-        """Every file that the manifest lists."""
+        """Every file in the folder of parts that the manifest lists."""
         files = [file for part in self.parts for file in (part, *part.companions)]
         return [*files, *self.index]
 
@@ -157,11 +170,12 @@ def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
         if fs.size(path) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
         content = json.loads(fs.cat_file(path))
-        folder = path.rpartition("/")[0]
-        folder = folder if path.endswith(f"/{FLAT_MANIFEST}") else f"{folder}/{PARTS}"
+        folder = Manifest(path, content, ()).folder
         parts = tuple(_part(folder, entry) for entry in content["parts"])
         index = tuple(_listed_file(folder, entry) for entry in content.get("index", ()))
-        manifest = Manifest(path, content, parts, index)
+        root = path.rpartition("/")[0]
+        documents = tuple(_document(root, entry) for entry in content.get("documents", ()))
+        manifest = Manifest(path, content, parts, index, documents)
         if len({file.path for file in manifest.files}) < len(manifest.files):
             raise ValueError("it lists a part twice")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -175,6 +189,13 @@ def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
     return manifest
 
 
+def _document(root: str, entry: Mapping) -> ListedFile:
+    file = _listed_file(root, entry)
+    if file.path[len(root) + 1 :] not in DOCUMENTS:
+        raise ValueError(f"the document {file.name!a} is none of {', '.join(DOCUMENTS)}")
+    return file
+
+
 def _part(folder: str, entry: Mapping) -> Part:
     file = _listed_file(folder, entry)
     companions = tuple(_listed_file(folder, other) for other in entry.get("companions", ()))
@@ -185,7 +206,7 @@ def _part(folder: str, entry: Mapping) -> Part:
 def _listed_file(folder: str, entry: Mapping) -> ListedFile:
     if not isinstance(entry, dict) or not isinstance(name := entry["file"], str):
         raise ValueError("a part is not listed by its file name")
-    if not _NAME.fullmatch(name) or name.startswith("."):
+    if not all(_NAME.fullmatch(one) and not one.startswith(".") for one in name.split("/")):
         raise ValueError(f"the part {name!a} is not the name of a file in its folder")
     digest = entry.get("sha256")
     if digest is not None and not isinstance(digest, str):
@@ -216,11 +237,11 @@ def _check_files(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
     files = manifest.files
     if not files:
         return 0
-    folder = files[0].path.rpartition("/")[0]
-    listing = fs.ls(folder, detail=True) if fs.isdir(folder) else []
-    infos = {info["name"].rpartition("/")[2]: info for info in listing}
-    for file in files:
-        info = infos.get(file.name)
+    folder = manifest.folder
+    names = [file.path[len(folder) + 1 :] for file in files]
+    infos = infos_below(fs, folder, nested=any("/" in name for name in names))
+    for file, name in zip(files, names, strict=True):
+        info = infos.get(name)
         if info is None:
             raise altered_error(file, manifest, "does not exist")
         if not _is_regular(fs, folder, file.path, info):
