@@ -76,6 +76,7 @@ _VERBS = (
     _lazy("score", "scoring.score"),
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
+    _lazy("dedup", "curation.duplicates.dedup"),
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),

@@ -74,7 +74,7 @@ ARROWS = {
     ),
     "curation/duplicates": (
         "curation curation/clusters frame io/embeddings io/images io/parquet io/storage numerics "
-        "runtime text"
+        "runtime stats text"
     ),
     "curation/balancing": "curation aggregations/grouping frame predicate runtime text",
     "exports/formats": "io/images io/parquet io/storage runtime",

@@ -28,6 +28,7 @@ CALLS = {
         ld.heads.toxicity(len_over_100, to="long")
     ),
     "language": lambda frame, emb, folder: frame.laion.language(to="detected"),
+    "dedup": lambda frame, emb, folder: frame.laion.dedup(keep={"max": "similarity"}),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

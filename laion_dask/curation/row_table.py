@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf, to_numpy
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.shard import shards_of
@@ -38,12 +38,18 @@ def row_keys(part: Frame) -> tuple[np.ndarray, np.ndarray]:
 
     A row without a shard or row, as from an outer merge, has none.
     """
-    table = frame_to_arrow(part[list(PROVENANCE)].reset_index(drop=True))
-    shard, row = (table[name].cast(pa.int64()) for name in PROVENANCE)
-    valid = pc.and_(shard.is_valid(), row.is_valid()).to_numpy()
-    shard, row = (pc.fill_null(column, -1).to_numpy() for column in (shard, row))
-    valid &= (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
+    shard, row = (_integers(part, name) for name in PROVENANCE)
+    valid = (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
     return keys_of(np.where(valid, shard, 0), np.where(valid, row, 0)), valid
+
+
+def _integers(part: Frame, name: str) -> np.ndarray:
+    """A column of integers; null is -1."""
+    if isinstance(part[name].dtype, np.dtype) and part[name].dtype.kind == "i":
+        return to_numpy(part[name])
+    column = frame_to_arrow(part[[name]].reset_index(drop=True))[name].cast(pa.int64())
+    integers: np.ndarray = pc.fill_null(column, -1).to_numpy()
+    return integers
 
 
 def keys_of(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -51,7 +57,7 @@ def keys_of(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     return (np.asarray(shard, np.int64) << _ROW_BITS) | np.asarray(row, np.int64)
 
 
-def shard_and_row(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shard_and_row(keys) -> tuple[np.ndarray, np.ndarray]:
     """The shards and rows of keys, both (n,) int64."""
     return keys >> _ROW_BITS, keys & ((1 << _ROW_BITS) - 1)
 

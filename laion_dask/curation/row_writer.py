@@ -90,7 +90,7 @@ class RowWriter:
             is_arrow = isinstance(value, (pa.Array, pa.ChunkedArray))
             columns.append(value.cast(field.type) if is_arrow else pa.array(value, field.type))
         table = pa.Table.from_arrays(columns, schema=self._stored)
-        blocks, at = np.unique(blocks_of(keys, self.shards_per_block), return_inverse=True)
+        blocks, at = _distinct(blocks_of(keys, self.shards_per_block))
         spill.write_table(table, at, max(1, len(blocks)), number, self.unmerged)
         return Written(number, blocks)
 
@@ -108,11 +108,9 @@ class RowWriter:
             if at < len(one.blocks) and one.blocks[at] == block:
                 batches.append(spill.read_batch(self.unmerged, one.number, at))
         table = pa.Table.from_batches(batches, self._stored).combine_chunks()
-        keys = table[KEY].to_numpy()
-        if (keys[1:] <= keys[:-1]).any():
-            order = np.argsort(keys, kind="stable")
-            table, keys = table.take(pa.array(order)).combine_chunks(), keys[order]
-            _check_unique(keys)
+        order = _order(table[KEY].to_numpy())
+        if order is not None:
+            table = table.take(pa.array(order)).combine_chunks()
         with self.merged.file(block, "wb") as file, pa.ipc.new_file(file, self._stored) as out:
             out.write_table(table)
         return len(table)
@@ -157,16 +155,49 @@ class RowWriter:
         return pa.schema([pa.field(KEY, pa.int64()), *self.schema])
 
 
-def _check_unique(keys: np.ndarray) -> None:
-    repeated = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(repeated):
-        shard, row = (int(n[0]) for n in shard_and_row(keys[repeated[:1]]))
-        raise ProvenanceError(
-            f"The frame contains rows more than once, such as row {row:,} of shard {shard}. "
-            "Expected each row once, since one of its copies cannot be kept and another dropped. "
-            "Check for frames that were concatenated although they share rows, for merges with "
-            "repeated keys, and for shards of several data sets under the same numbers."
-        )
+def _order(keys: np.ndarray) -> np.ndarray | None:
+    """The order in which keys ascend; None if they do.
+
+    Raises
+    ------
+    ProvenanceError
+        When a key occurs twice.
+    """
+    if (keys[1:] > keys[:-1]).all():
+        return None
+    first = keys.min()
+    span = int(keys.max() - first) + 1
+    if span <= 4 * len(keys):  # rows close to each other: without sorting
+        at = np.full(span, -1)
+        at[keys - first] = np.arange(len(keys))
+        order = at[at >= 0]
+    else:
+        order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    if len(order) < len(keys) or (ordered[1:] == ordered[:-1]).any():
+        ordered = np.sort(keys)
+        raise _repeated_error(ordered[1:][ordered[1:] == ordered[:-1]][0])
+    return order
+
+
+def _repeated_error(key: np.int64) -> ProvenanceError:
+    shard, row = map(int, shard_and_row(key))
+    return ProvenanceError(
+        f"The frame contains rows more than once, such as row {row:,} of shard {shard}. Expected "
+        "each row once, since one of its copies cannot be kept and another dropped. Check for "
+        "frames that were concatenated although they share rows, for merges with repeated keys, "
+        "and for shards of several data sets under the same numbers."
+    )
+
+
+def _distinct(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct numbers, in ascending order, and the position of each among them."""
+    changes = np.flatnonzero(blocks[1:] != blocks[:-1]) + 1
+    if len(changes) < len(blocks) // 16:  # runs of equal blocks, as rows are in order
+        starts = np.append(0, changes)
+        distinct, at = np.unique(blocks[starts], return_inverse=True)
+        return distinct, np.repeat(at, np.diff(starts, append=len(blocks)))
+    return np.unique(blocks, return_inverse=True)
 
 
 def _all_blocks(written: Sequence[Written]) -> np.ndarray:

@@ -131,16 +131,40 @@ class SpilledFiles:
 
 def read(files: SpilledFiles, destination: int, schema: pa.Schema) -> pd.DataFrame:
     """The rows of one destination from all partitions, in order."""
-    return frame_from_arrow(read_table(files, destination, schema).combine_chunks(), "pandas")
-
-
-def read_table(files: SpilledFiles, destination: int, schema: pa.Schema) -> pa.Table:
-    """The rows of one destination from all files, in order, as an Arrow table."""
     batches = [read_batch(files.folder, number, destination) for number in files.numbers]
-    return pa.Table.from_batches(batches, schema)
+    return frame_from_arrow(pa.Table.from_batches(batches, schema).combine_chunks(), "pandas")
 
 
 def read_batch(folder: SpillFolder, number: int, destination: int) -> pa.RecordBatch:
     """The rows of one destination in one file."""
     with folder.file(number, "rb") as file:
         return pa.ipc.open_file(file).get_batch(destination)
+
+
+def write_records(
+    records: np.ndarray, destinations: np.ndarray, n: int, number: int, folder: SpillFolder
+) -> int:
+    """Write a structured array with the number of each record's destination, out of ``n``.
+
+    The file starts with the positions at which destinations begin and end. Compared to Arrow, a
+    destination of a few records is read in a tenth of the time.
+    """
+    order = np.argsort(destinations.astype(np.min_scalar_type(n)), kind="stable")
+    ends = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(destinations, minlength=n), out=ends[1:])
+    with folder.file(number, "wb") as file:
+        file.write(ends)
+        file.write(records[order].view(np.uint8))
+    return number
+
+
+def read_records(files: SpilledFiles, destination: int, n: int, dtype: np.dtype) -> np.ndarray:
+    """The records of one destination, out of ``n``, from all files, in order."""
+    parts = [np.empty(0, dtype)]
+    for number in files.numbers:
+        with files.folder.file(number, "rb") as file:
+            file.seek(8 * destination)
+            start, end = np.frombuffer(file.read(16), np.int64).tolist()
+            file.seek(8 * (n + 1) + start * dtype.itemsize)
+            parts.append(np.frombuffer(file.read((end - start) * dtype.itemsize), dtype))
+    return np.concatenate(parts)

@@ -1,0 +1,169 @@
+"""Keep one row of each group of duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dask.dataframe as dd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.curation.bucket_pass import bucket_count, decide_in_buckets
+from laion_dask.curation.duplicates import exact
+from laion_dask.curation.duplicates.exact import Rule
+from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.row_table import shards_per_block
+from laion_dask.curation.row_writer import RowWriter
+from laion_dask.errors import OptionError, no_column, one_of
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.selection import select_rows
+from laion_dask.runtime import graph
+from laion_dask.schema import PROVENANCE
+from laion_dask.stats.checks import check_integer
+
+_KEEP = ("first", "last", "random")
+
+
+def dedup(
+    frame: dd.DataFrame,
+    by: str | Sequence[str] = "url",
+    *,
+    keep: str | Mapping[str, str] = "first",
+    missing: str = "unscored",
+    seed: int = 0,
+) -> dd.DataFrame:
+    """One row of each group of rows that are equal by a key. Lazy.
+
+    Rows are compared by the values of the key's columns, byte by byte. Which row of a group is kept
+    depends on the frame's rows only, not on its partitions. The keys are read in a pass of their
+    own when the result is computed, and again whenever it is computed again; export the result to
+    compute it once. Filters before `dedup` apply first: a row that they drop is no duplicate of
+    another. Filters after it do not bring back the duplicates of a row that they drop.
+
+    The pass writes 24 to 32 bytes a row to Dask's ``temporary_directory``, which workers on several
+    machines need to share. A task holds one partition or one bucket of 0.3 to 2 million rows.
+    Values are compared by hashes of 128 bits (MurmurHash3): the probability that any two of 5.85
+    billion different keys are taken for equal is 5e-20. Single integers are compared exactly.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        From `read_shards`, filtered or with columns added; each row at most once.
+    by : str or sequence of str
+        The key: a column, such as ``"url"``, ``"uid"``, ``"hash"`` or ``"sha256"``, or several that
+        are compared together, such as ``["url", "text"]``. ``"normalized_url"`` compares the column
+        ``url`` in its normal form (WHATWG: scheme and host in lower case, without default port,
+        dots in paths resolved), without fragment and without a dot at the end of the host.
+    keep : {"first", "last", "random"} or mapping
+        The row of a group to keep: the first or last by ``shard`` and ``row``; one drawn by a hash
+        of the seed and its ``shard`` and ``row``; or the row with the largest or smallest value of
+        a numeric column, as ``{"max": "similarity"}`` or ``{"min": "punsafe"}``. Of equal values,
+        the first row is kept; null and NaN come last.
+    missing : {"unscored", "keep"}
+        What becomes of rows without a key, because one of its columns is null or NaN. No two of
+        them are duplicates. By default they are unscored: not kept, and counted as such.
+    seed : int
+        For ``keep="random"``.
+
+    Returns
+    -------
+    dask DataFrame
+        The kept rows, with the columns of the frame. `rows`, `funnel`, `excluded` and the manifest
+        of an export count the others as dropped by ``dedup(...)``.
+
+    Raises
+    ------
+    OptionError, ColumnError, ProvenanceError
+        Immediately, when an argument or a column does not fit.
+    ProvenanceError
+        During the computation, when the frame contains a row more than once.
+    SpillError
+        During the computation, when the disk is full.
+
+    See Also
+    --------
+    duplicates : the groups as a table.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> unique = frame.laion.dedup(by="url", keep={"max": "similarity"})
+    >>> bool(unique["url"].compute().is_unique)
+    True
+    """
+    provenance = Provenance.of(frame)
+    provenance.check_identity_columns()
+    key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
+    if missing not in ("unscored", "keep"):
+        raise one_of("missing", missing, ["unscored", "keep"])
+    reads = key.reads(frame.columns)
+    needed = list(dict.fromkeys([*reads, *([rule.column] if rule.column else []), *PROVENANCE]))
+    writer = RowWriter.create(exact.SCHEMA, shards_per_block(provenance))
+    table = decide_in_buckets(
+        frame[needed],
+        exact.records_of,
+        exact.keep_one,
+        writer,
+        rule.dtype,
+        bucket_count(provenance),
+        key,
+        rule,
+    )
+    keep_missing = missing == "keep"
+    decided = graph.map_columns(
+        frame,
+        exact.decisions,
+        table,
+        key,
+        keep_missing,
+        reads=[*(reads if keep_missing else []), *PROVENANCE],
+        meta=exact.decisions_meta(frame._meta),
+    )
+    names = key.names[0] if len(key.names) == 1 else list(key.names)
+    text = f"dedup(by={names!r}, keep={rule}"
+    text += f", seed={seed}" if rule.how == "random" else ""
+    text += ", missing='keep')" if keep_missing else ")"
+    return select_rows(frame, decided[exact.KEEP], text)
+
+
+def rule_of(frame: dd.DataFrame, keep: str | Mapping[str, str], seed: int) -> Rule:
+    """The rule of an argument ``keep``.
+
+    Raises
+    ------
+    OptionError, ColumnError
+    """
+    check_integer("seed", seed, 0)
+    if not isinstance(keep, Mapping):
+        if keep not in _KEEP:
+            raise one_of("keep", keep, [*_KEEP, "{'max': column}", "{'min': column}"])
+        return Rule(keep, seed=seed if keep == "random" else 0)
+    if len(keep) != 1 or next(iter(keep)) not in ("max", "min"):
+        raise OptionError(
+            f"keep is {dict(keep)!r}. Expected one column, such as "
+            "{'max': 'similarity'} or {'min': 'punsafe'}."
+        )
+    ((how, column),) = keep.items()
+    if column not in frame.columns:
+        raise no_column(column, frame.columns)
+    dtype = frame.dtypes[column]
+    if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype)):
+        raise OptionError(
+            f"keep is {dict(keep)!r}, and {column!r} holds {dtype}. Expected a "
+            "column of numbers, such as a score."
+        )
+    return Rule(how, column)
+
+
+def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] = "url") -> Cost:
+    """The cost of `dedup`, which computes the frame twice: the key, and then the rows.
+
+    Raises
+    ------
+    OptionError, ColumnError
+        As for `dedup`.
+    """
+    columns = tuple(Key.of(frame.frame, by).reads(frame.columns))
+    note = "dedup: the rate is that of a join on disk, which moves more bytes a row"
+    return Cost(("join on disk",), columns=columns, notes=(note,))

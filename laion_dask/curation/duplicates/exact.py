@@ -1,0 +1,117 @@
+"""Keep one row of each group of rows with equal keys: the work on a partition and on a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.curation.bucket_pass import HASH
+from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.row_table import KEY, RowTable, row_keys
+from laion_dask.numerics.murmur3 import best_of_groups, hashes_of_rows
+
+#: Fields of records: the second half of the hash, and the order of rows within a group.
+LOW, ORDER = "low", "order"
+#: The column of a `RowTable` of decisions.
+KEEP = "keep"
+SCHEMA = pa.schema({KEEP: pa.bool_()})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which row of a group is kept: the one that comes first.
+
+    Attributes
+    ----------
+    how : {"first", "last", "random", "max", "min"}
+    column : str
+        For ``"max"`` and ``"min"``.
+    seed : int
+        For ``"random"``.
+    """
+
+    how: str
+    column: str = ""
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return repr({self.how: self.column} if self.column else self.how)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the records of rows."""
+        fields = [(HASH, "<u8"), (LOW, "<u8"), (KEY, "<i8")]
+        return np.dtype(fields if self.how == "first" else [*fields, (ORDER, "<u8")])
+
+    def order(self, part: Frame, keys: np.ndarray) -> np.ndarray:
+        """A number for each row, (n,) uint64; of a group, the row with the smallest is kept."""
+        if self.how == "last":
+            return ~keys.astype(np.uint64)
+        if self.how == "random":
+            seeds = np.full(len(keys), self.seed, np.int64)
+            return hashes_of_rows(np.column_stack([keys, seeds]).view(np.uint64))[:, 0]
+        rank, missing = _ranks(part, self.column)
+        return np.where(missing, np.uint64(2**64 - 1), rank if self.how == "min" else ~rank)
+
+
+def _ranks(part: Frame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers that sort like the values of a column, (n,) uint64, and a mask of missing ones."""
+    column = frame_to_arrow(part[[name]].reset_index(drop=True))[name]
+    if pa.types.is_floating(column.type) or pa.types.is_null(column.type):
+        values = column.cast(pa.float64()).to_numpy() + 0.0
+        bits = values.view(np.int64)
+        mapped = np.where(bits < 0, ~bits, bits | np.int64(-(2**63))).view(np.uint64)
+        return mapped, np.isnan(values)
+    missing = column.is_null().to_numpy()
+    if column.null_count:
+        column = pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0)
+    if pa.types.is_unsigned_integer(column.type):
+        return column.to_numpy().astype(np.uint64), missing
+    signed = column.to_numpy().astype(np.int64)
+    return signed.view(np.uint64) ^ np.uint64(1 << 63), missing
+
+
+def records_of(part: Frame, key: Key, rule: Rule) -> np.ndarray:
+    """The records of a partition's rows that have a key and an identity."""
+    hashes, valid = key.hashes(part)
+    keys, identified = row_keys(part)
+    valid &= identified
+    fields = {HASH: hashes[:, 0], LOW: hashes[:, 1], KEY: keys}
+    if rule.how != "first":
+        fields[ORDER] = rule.order(part, keys)
+    records = np.empty(np.count_nonzero(valid), rule.dtype)
+    for name, values in fields.items():
+        records[name] = values if len(records) == len(values) else values[valid]
+    return records
+
+
+def keep_one(records: np.ndarray, key: Key, rule: Rule) -> tuple[np.ndarray, Mapping]:
+    """The keys of a bucket's rows, and whether each is kept."""
+    keys = np.ascontiguousarray(records[KEY])
+    order = None if rule.how == "first" else records[ORDER]
+    return keys, {KEEP: best_of_groups(records[HASH], records[LOW], order, keys)}
+
+
+def decisions(part: Frame, table: RowTable, key: Key, keep_missing: bool) -> Frame:
+    """The decision about each row of a partition: a frame with the column `KEEP`."""
+    keys, valid = row_keys(part)
+    keep = table.lookup(np.where(valid, keys, -1))[KEEP].combine_chunks()
+    if keep_missing:
+        _, has_key = key.hashes(part)
+        keep = pc.if_else(pa.array(has_key), keep, pa.scalar(True))
+    result = frame_from_arrow(pa.table({KEEP: keep}), "cudf" if is_cudf(part) else "pandas")
+    result.index = part.index
+    return result
+
+
+def decisions_meta(meta: Frame) -> pd.DataFrame:
+    """The meta of `decisions` on a frame of zero rows."""
+    result = frame_from_arrow(SCHEMA.empty_table(), "cudf" if is_cudf(meta) else "pandas")
+    result.index = meta.index[:0]
+    return result
