@@ -17,6 +17,7 @@ from laion_dask.verbs import VERBS
 #: Public names other than verbs: models, specs, statistics, results, settings.
 _OTHERS = {
     "ClipModel": "laion_dask.models",
+    "Clusters": "laion_dask.curation.clusters.kmeans",
     "DemoCorpus": "laion_dask.demo.job",
     "Distribution": "laion_dask.aggregations.distribution",
     "EmbeddingSpace": "laion_dask.models",

@@ -120,6 +120,9 @@ DASK_NAMES = {
 NOT_DASK = {
     ("cluster/client.py", "self.register_plugin"): 1,  # the client that replaces lost workers
     ("cluster/worker_recovery.py", "asyncio.run"): 1,
+    ("curation/clusters/assignment.py", "graph.compute"): 1,
+    ("curation/clusters/chunks.py", "graph.compute"): 1,
+    ("curation/clusters/lloyd.py", "graph.compute"): 3,
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/verify.py", "pool.map"): 1,
     ("frame/funnel.py", "graph.compute"): 1,

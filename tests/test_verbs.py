@@ -32,6 +32,10 @@ CALLS = {
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),
+    "nearest_centroid": lambda frame, emb, folder: frame.laion.nearest_centroid(
+        emb, np.eye(2, emb.dim)
+    ),
+    "kmeans": lambda frame, emb, folder: frame.laion.kmeans(emb, 2, iterations=2),
     "search": lambda frame, emb, folder: frame.laion.search(emb, (0, 1), k=2),
     "summary": lambda frame, emb, folder: frame.laion.summary(),
     "distributions": lambda frame, emb, folder: frame.laion.distributions("similarity"),

@@ -76,7 +76,9 @@ def cluster_quotas(
     return x if exact else _rounded(x, low, high, total)
 
 
-def _checked(d_intra, d_inter, sizes, n, temperature, lower) -> tuple:
+def _checked(
+    d_intra: Numbers, d_inter: Numbers, sizes: Numbers, n: int, temperature: float, lower: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """The shares, the bounds, and the number of rows to keep."""
     name = "cluster_quotas"
     high = counts(name, sizes=sizes)[0]
@@ -110,7 +112,7 @@ def _shares(complexity: np.ndarray, temperature: float) -> np.ndarray:
     mean = math.fsum(complexity[is_known]) / max(1, int(is_known.sum()))
     filled = np.where(is_known, complexity, mean)
     weights = np.exp((filled - filled.max(initial=-np.inf)) / temperature)
-    return weights / math.fsum(weights) if len(weights) else weights
+    return np.asarray(weights / math.fsum(weights) if len(weights) else weights)
 
 
 def _projected(wanted: np.ndarray, low: np.ndarray, high: np.ndarray, total: int) -> np.ndarray:
@@ -126,9 +128,9 @@ def _projected(wanted: np.ndarray, low: np.ndarray, high: np.ndarray, total: int
     lower, upper = (np.clip(wanted + points[at], low, high) for at in (first, last))
     below, above = math.fsum(lower), math.fsum(upper)
     if above <= total:
-        return upper
+        return np.asarray(upper)
     share = (total - below) / (above - below)
-    return np.clip(lower + share * (upper - lower), low, high)
+    return np.asarray(np.clip(lower + share * (upper - lower), low, high))
 
 
 def _rounded(x: np.ndarray, low: np.ndarray, high: np.ndarray, total: int) -> np.ndarray:
@@ -140,4 +142,4 @@ def _rounded(x: np.ndarray, low: np.ndarray, high: np.ndarray, total: int) -> np
         room = whole < high if step > 0 else whole > low
         candidates = order[::step][room[order[::step]]]
         whole[candidates[: abs(missing)]] += step
-    return whole
+    return np.asarray(whole)

@@ -9,24 +9,7 @@ import pyarrow.compute as pc
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.errors import OptionError
-
-
-def identity_hash(shard: np.ndarray, row: np.ndarray, seed: int) -> np.ndarray:
-    """A uint64 hash of each row, independent of where it is computed.
-
-    Applies the finalizer of SplitMix64 (Steele, Lea and Flood 2014) to seed and shard, then to the
-    result and the row.
-    """
-    with np.errstate(over="ignore"):
-        mixed = _mix(np.asarray(shard).astype(np.uint64) + np.uint64(seed) * np.uint64(2**32 + 1))
-        return _mix(mixed ^ np.asarray(row).astype(np.uint64))
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+from laion_dask.frame.row_hash import identity_hash
 
 
 def labeled_sample(part, label: str, seed: int, max_rows: int) -> pd.DataFrame:
