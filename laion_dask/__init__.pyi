@@ -29,6 +29,9 @@ from laion_dask.aggregations.summary import Summary as Summary
 from laion_dask.aggregations.summary import summary as summary
 from laion_dask.cluster import connect as connect
 from laion_dask.cluster import start_cluster as start_cluster
+from laion_dask.curation.clusters.kmeans import Clusters as Clusters
+from laion_dask.curation.clusters.kmeans import kmeans as kmeans
+from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid
 from laion_dask.curation.duplicates.dedup import dedup as dedup
 from laion_dask.curation.recipes.recipe import Recipe as Recipe
 from laion_dask.curation.recipes.recipe import recipe as recipe

@@ -76,11 +76,8 @@ _VERBS = (
     _lazy("score", "scoring.score"),
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
-<<<<<<< HEAD
     _lazy("dedup", "curation.duplicates.dedup"),
-=======
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
->>>>>>> f6d4f4e (k-means over embeddings of any number of rows, the same to the last bit for any partitioning)
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),
