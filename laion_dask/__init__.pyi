@@ -75,8 +75,9 @@ from laion_dask.retrieval.index.index import open_index as open_index
 from laion_dask.retrieval.rerank import Rerank as Rerank
 from laion_dask.retrieval.search import search as search
 from laion_dask.scoring.language import language as language
+from laion_dask.scoring.mixture import mix as mix
+from laion_dask.scoring.norm_sim import norm_sim as norm_sim
 from laion_dask.scoring.queries import Mix as Mix
-from laion_dask.scoring.queries import mix as mix
 from laion_dask.scoring.score import score as score
 from laion_dask.scoring.score import similarity as similarity
 from laion_dask.scoring.score_captions import score_captions as score_captions

@@ -74,6 +74,8 @@ _VERBS = (
     _lazy("join", "joins.join"),
     _lazy("similarity", "scoring.score"),
     _lazy("score", "scoring.score"),
+    _lazy("norm_sim", "scoring.norm_sim"),
+    _lazy("mix", "scoring.mixture"),
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
     _lazy("dedup", "curation.duplicates.dedup"),

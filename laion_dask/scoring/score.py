@@ -64,7 +64,7 @@ def similarity(
     'float32'
     """
     must_be("to", to, str, "the new column's name")
-    provenance = _checked_provenance(frame, embeddings)
+    provenance = checked_provenance(frame, embeddings)
     check_free(frame, [to])
     paired = embeddings.paired_with(provenance.shards)
     if isinstance(query, Embeddings):
@@ -112,7 +112,7 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     """
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
-    provenance = _checked_provenance(frame, embeddings)
+    provenance = checked_provenance(frame, embeddings)
     require_extra("clip", "Scoring with heads")
     specs = tuple(check_heads(heads, embeddings.model))
     names = [head.name for head in specs]
@@ -157,7 +157,8 @@ def assigned(
     return frame.assign(**{name: scored[name] for name in names})
 
 
-def _checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenance:
+def checked_provenance(frame: dd.DataFrame, embeddings: Embeddings) -> Provenance:
+    """The provenance of a frame that is to be scored from embeddings, after checking both."""
     provenance = Provenance.of(frame)
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance.check_identity_columns()
