@@ -198,12 +198,12 @@ def _by_block(x: np.ndarray, dtype: torch.dtype, function) -> np.ndarray:
     rows, out = unit(x), np.full(len(x), np.nan)
     known = np.flatnonzero(~np.isnan(rows).any(axis=1))
 
-    def compute(at: int) -> None:
+    def fill(at: int) -> None:
         chosen = known[at : at + _BLOCK]
         block = torch.zeros((_BLOCK, x.shape[1]), dtype=dtype)
         block[: len(chosen)] = torch.from_numpy(rows[chosen]).to(dtype)
         with torch.inference_mode():
             out[chosen] = function(block)[: len(chosen)].numpy()
 
-    spread(compute, range(0, len(known), _BLOCK))
+    spread(fill, range(0, len(known), _BLOCK))
     return out
