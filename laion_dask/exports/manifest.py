@@ -48,6 +48,8 @@ def build_manifest(
         "rows_per_part": rows_per_part,
         "seed": seed,
     }
+    if provenance.lists:
+        manifest["lists"] = provenance.lists
     if rows.read and not rows.kept:
         manifest["funnel"] = _funnel(provenance, rows)
     return manifest

@@ -20,6 +20,7 @@ from laion_dask.frame.row_path import Steps
 from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import ScanPartition, Shard
+from laion_dask.predicate import Predicate
 from laion_dask.runtime.dask_expressions import (
     BaseExpr,
     Concat,
@@ -257,6 +258,14 @@ class Provenance:
             if hasattr(leaf, "recipe") and callable(leaf.recipe):
                 recipe = leaf.recipe()
                 by_repr[repr(recipe)] = recipe
+        return [by_repr[key] for key in sorted(by_repr)]
+
+    @cached_property
+    def lists(self) -> list[dict[str, Any]]:
+        """The lists in files that the filters name: path, sha256 and number of values."""
+        wheres = (leaf.where if isinstance(leaf, Scan) else leaf for leaf in self._leaves)
+        filters = [where for where in wheres if isinstance(where, Predicate)]
+        by_repr = {repr(one): one.recipe() for where in filters for one in where.lists}
         return [by_repr[key] for key in sorted(by_repr)]
 
     @property

@@ -4,6 +4,7 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is evaluated as code):
 
     similarity > 0.28 and width >= 256        comparisons: == != < <= > >=, chained too
     language in ('en', 'de')                  in, not in
+    url not in file('removed.txt')            one value a line; see `laion_dask.predicate.list_file`
     text.contains('bird')                     also startswith, endswith
     text.words() > 2                          words, as str.split() counts; text.lower(), text.len()
     text.matches(r'\\bbirds?\\b')             a regular expression (RE2), found anywhere

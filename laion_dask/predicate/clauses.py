@@ -28,7 +28,9 @@ def clauses(predicate: Predicate, column_types: Mapping[str, str]) -> list[Predi
     if isinstance(predicate.root, Truth):
         return [predicate]
     tree = syntax_tree(f"({predicate.text.strip()}\n)")
-    return [parse(ast.unparse(clause), column_types) for clause in _parts(tree.body)]
+    return [
+        parse(ast.unparse(clause), column_types, predicate.lists) for clause in _parts(tree.body)
+    ]
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:

@@ -64,13 +64,20 @@ def _integers(operand: Any) -> tuple[Any, Any]:
     """The int64 or uint64 values of a column or a constant, and which of them are missing."""
     if not hasattr(operand, "notna"):
         return (np.int64 if operand < 2**63 else np.uint64)(operand), np.False_
-    array = operand.to_arrow() if is_cudf(operand) else pa.array(operand)
+    array = as_arrow(operand)
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    return array.fill_null(0).to_numpy(zero_copy_only=False), missing
+
+
+def as_arrow(column: Column) -> pa.Array:
+    """The texts of a column, or its integers as int64 or uint64."""
+    array: Any = column.to_arrow() if is_cudf(column) else pa.array(column, from_pandas=True)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    to = pa.uint64() if array.type == pa.uint64() else pa.int64()
-    array = array.cast(to)  # lengths of text may be floats, with NaN for null
-    missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    return array.fill_null(0).to_numpy(zero_copy_only=False), missing
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        # Lengths of text may be floats, with NaN for null.
+        return array.cast(pa.uint64() if array.type == pa.uint64() else pa.int64())
+    return array.cast(pa.large_string()) if pa.types.is_null(array.type) else array
 
 
 def _index_of(parts: list[Any]) -> Column:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import Column, Frame, column_like, is_cudf
-from laion_dask.predicate import extremes, regular_expressions, white_space
+from laion_dask.predicate import extremes, list_file, regular_expressions, white_space
 from laion_dask.predicate.lower_case import lowered, without_lower
 from laion_dask.predicate.nodes import (
     Absolute,
@@ -25,6 +25,7 @@ from laion_dask.predicate.nodes import (
     Constant,
     Extreme,
     In,
+    InFile,
     IsNone,
     Name,
     Not,
@@ -115,6 +116,9 @@ class _Masks:
                 lists[int] = _held_by(of.dtype, lists[int])
             results = [_filled(_is_in(of, values)) for values in lists.values()]
             return functools.reduce(operator.or_, results), (of,)
+        if isinstance(node, InFile):
+            found = list_file.values_of(node.values).contains(extremes.as_arrow(of))
+            return column_like(found, self.frame), (of,)
         if isinstance(node, TextTest):
             if node.op == "contains":
                 return of.str.contains(node.pattern, regex=False), (of,)

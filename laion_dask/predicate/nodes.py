@@ -5,6 +5,7 @@ A `Condition` is true, false or unknown for a row; an `Operand` has a value, or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -91,6 +92,42 @@ class In(Node):
 
 
 @dataclass(frozen=True)
+class ValueList:
+    """The values of a file, by the sha256 of its bytes.
+
+    Attributes
+    ----------
+    written, path : str
+        The file as named in the expression, and its absolute path or address.
+    sha256 : str
+    kind : {"string", "integer"}
+    column : str
+        The column that is filtered, which names the column of a table.
+    n : int
+        The number of distinct values.
+    """
+
+    written: str
+    path: str
+    sha256: str
+    kind: str
+    column: str
+    n: int
+
+    def recipe(self) -> dict[str, object]:
+        """What a manifest records of the list: never its values."""
+        return {"list": self.path, "sha256": self.sha256, "values": self.n}
+
+
+@dataclass(frozen=True)
+class InFile(Node):
+    """``of in file('…')``."""
+
+    of: Operand
+    values: ValueList
+
+
+@dataclass(frozen=True)
 class TextTest(Node):
     """``of.contains(pattern)``, startswith or endswith of literal text; matches of an RE2."""
 
@@ -132,8 +169,18 @@ class Or(Node):
 
 Operand: TypeAlias = Name | Constant | Arithmetic | TextValue | Extreme | Absolute
 #: A condition that is neither compound nor a test for null.
-Test: TypeAlias = Compare | In | TextTest | Truth
+Test: TypeAlias = Compare | In | InFile | TextTest | Truth
 Condition: TypeAlias = Test | IsNone | Not | And | Or
+
+
+def _lists(node: Condition) -> Iterator[ValueList]:
+    if isinstance(node, InFile):
+        yield node.values
+    elif isinstance(node, (And, Or)):
+        for part in node.parts:
+            yield from _lists(part)
+    elif isinstance(node, Not):
+        yield from _lists(node.of)
 
 
 def operands_of(test: Test) -> tuple[Operand, ...]:
@@ -158,6 +205,11 @@ class Predicate:
     root: Condition
     columns: tuple[str, ...]
     verb = "where"
+
+    @property
+    def lists(self) -> tuple[ValueList, ...]:
+        """The lists in files that the expression names."""
+        return tuple(dict.fromkeys(_lists(self.root)))
 
     @property
     def cost(self) -> Cost:

@@ -141,6 +141,8 @@ class OperandParser:
         if method in TEXT_TESTS:
             written = cut(ast.unparse(node))
             raise self.refuse(node, f"is true or false already. Write {written}, or not {written}.")
+        if isinstance(node.func, ast.Name) and node.func.id == "file":
+            raise self.refuse(node, "is a list of values. Write: url in file('list.txt').")
         methods = [*TEXT_TESTS, *TEXT_VALUES]
         if isinstance(node.func, ast.Name) and node.args and node.func.id in methods:
             written = f"{ast.unparse(node.args[0])}.{node.func.id}()"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import overload
 
 from laion_dask.errors import PredicateError, argument, parameter
-from laion_dask.predicate import constants, regular_expressions
+from laion_dask.predicate import constants, list_file, regular_expressions
 from laion_dask.predicate.hints import for_other_type, how_to_write, joined_texts, not_an_expression
 from laion_dask.predicate.nodes import (
     And,
@@ -15,13 +15,16 @@ from laion_dask.predicate.nodes import (
     Condition,
     Constant,
     In,
+    InFile,
     IsNone,
+    Name,
     Not,
     Operand,
     Or,
     Predicate,
     TextTest,
     Truth,
+    ValueList,
 )
 from laion_dask.predicate.operands import NUMBERS, TEXT_TESTS, OperandParser, cut
 from laion_dask.predicate.syntax import syntax_tree
@@ -41,7 +44,7 @@ COMPARISONS = {
 }
 
 
-def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
+def parse(text: str, kinds: Mapping[str, str], lists: Iterable[ValueList] = ()) -> Predicate:
     """Parse a filter expression and validate it against the available columns.
 
     Parameters
@@ -50,11 +53,14 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
         For instance ``"similarity > 0.28 and language in ('en', 'de')"``.
     kinds : mapping of str to str
         Every column and its type: string, integer, float32, float64, boolean or other.
+    lists : iterable of ValueList
+        Lists in files that are known already, and not read again.
 
     Raises
     ------
     PredicateError
-        If the text is not valid in this language, or compares a string with a number.
+        If the text is not valid in this language, compares a string with a number, or names a list
+        that cannot be read.
     ColumnError
         If the text names an unknown column; the message suggests the nearest name.
     """
@@ -78,6 +84,7 @@ def parse(text: str, kinds: Mapping[str, str]) -> Predicate:
                 'string as in "it\'s".'
             )
         parser = _Parser(source, kinds)
+        parser.lists = {(one.written, one.kind): one for one in lists}
         return Predicate(text, parser.condition(tree.body), tuple(parser.columns))
     except (SyntaxError, ValueError) as error:
         if isinstance(error, PredicateError):
@@ -103,8 +110,17 @@ def _check_depth(tree: ast.AST) -> None:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
 
 
+def _column_of(node: Operand) -> str:
+    """The column that an operand is computed from; a list in a table has one of that name."""
+    while not isinstance(node, Name):
+        node = getattr(node, "of", None) or getattr(node, "parts", (Name(""),))[0]
+    return node.name
+
+
 class _Parser(OperandParser):
     """Turns a syntax tree into nodes: `condition` for tests, `value` for their operands."""
+
+    lists: dict[tuple[str, str], ValueList]
 
     def condition(self, node: ast.expr) -> Condition:
         if isinstance(node, ast.BoolOp):
@@ -158,7 +174,9 @@ class _Parser(OperandParser):
         one, two = self.fitted(node, one, two.kind), self.fitted(node, two, one.kind)
         return constants.of_any_width(Compare(COMPARISONS[type(op)], one, two))
 
-    def among(self, left: ast.expr, right: ast.expr) -> In:
+    def among(self, left: ast.expr, right: ast.expr) -> In | InFile:
+        if isinstance(right, ast.Call) and ast.unparse(right.func) == "file":
+            return self.in_file(left, right)
         if isinstance(right, ast.Name) and (text := self.text_of(left)) is not None:
             raise self.refuse(right, f"is a column. Write {right.id}.contains({text!r}).")
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
@@ -170,6 +188,22 @@ class _Parser(OperandParser):
             raise self.refuse(right, "holds something other than constants.")
         fitted = tuple(self.fitted(right, v, variable.kind) for v in values)
         return In(variable, constants.in_any_width(variable, fitted))
+
+    def in_file(self, left: ast.expr, call: ast.Call) -> InFile:
+        written = self.string_argument(call)
+        if not written or call.keywords:
+            raise self.refuse(call, "does not name a file. Write: url in file('list.txt').")
+        of = self.variable(left)
+        if of.kind not in ("string", "integer"):
+            raise self.refuse(
+                left, f"is of kind {of.kind}. A list in a file holds texts or integers."
+            )
+        if (known := self.lists.get((written, of.kind))) is not None:
+            return InFile(of, known)
+        try:
+            return InFile(of, list_file.open_list(written, of.kind, _column_of(of)))
+        except list_file.ListError as error:
+            raise self.refuse(call, f"{error.why}.") from None
 
     def variable(self, node: ast.expr) -> Operand:
         of = self.value(node)

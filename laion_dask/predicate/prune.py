@@ -14,6 +14,7 @@ from laion_dask.predicate.nodes import (
     Constant,
     Extreme,
     In,
+    InFile,
     IsNone,
     Name,
     Not,
@@ -67,11 +68,11 @@ def _may(node: Condition, ranges: Mapping[str, Range], outcome: bool) -> bool:
         return join(_may(operand, ranges, outcome) for operand in node.parts)
     if isinstance(node, Compare):
         return _may_compare(node, ranges, outcome)
-    if isinstance(node, (In, Truth)) and isinstance(node.of, Name):
+    if isinstance(node, (In, InFile, Truth)) and isinstance(node.of, Name):
         value_range = ranges.get(node.of.name, Range())
         if value_range.only_null:
             return False
-        if value_range.low is None or not outcome or isinstance(node, Truth):
+        if value_range.low is None or not outcome or not isinstance(node, In):
             return True
         values = (value.value for value in node.values)
         return any(

@@ -19,6 +19,7 @@ from laion_dask.predicate.nodes import (
     Constant,
     Extreme,
     In,
+    InFile,
     IsNone,
     Name,
     Not,
@@ -31,6 +32,7 @@ from laion_dask.predicate.nodes import (
     Truth,
     operands_of,
 )
+from laion_dask.predicate.sql_functions import SqlFunction, functions_of
 from laion_dask.predicate.white_space import words_sql
 
 _OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -52,12 +54,15 @@ class Sql:
         Among the possible rows, true for the certain ones; cheaper to evaluate than ``certain``.
     parameters : dict of str to str
         Values of the parameters ``$s0``, ``$s1``, … in both conditions: strings that contain a NUL.
+    functions : tuple of SqlFunction
+        The functions that the conditions call besides DuckDB's own.
     """
 
     certain: str
     possible: str
     settled: str
     parameters: dict[str, str]
+    functions: tuple[SqlFunction, ...] = ()
 
 
 def quoted(name: str) -> str:
@@ -92,7 +97,8 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     settled = f"NOT ({unknown})"
     if not _all_must_hold(predicate.root):
         settled = f"CASE WHEN {unknown} THEN {certain} ELSE TRUE END"
-    return Sql(certain, possible, settled, writer.parameters)
+    functions = tuple(writer.functions)
+    return Sql(certain, possible, settled, writer.parameters, functions)
 
 
 def _all_must_hold(node: Condition) -> bool:
@@ -108,6 +114,7 @@ class _Writer:
         self.parameters: dict[str, str] = {}
         self.names: dict[str, str] = {}
         self.any_missing: dict[str, None] = {}
+        self.functions: dict[SqlFunction, None] = {}
 
     def condition(self, node: Condition, *, certain: bool) -> str:
         """SQL that is true where the node is certainly (or possibly) true."""
@@ -153,6 +160,8 @@ class _Writer:
             return f"{sides[0]} {_OPS[node.op]} {sides[1]}"
         if isinstance(node, In):
             return self.among(node)
+        if isinstance(node, InFile):
+            return self.in_file(node)
         if isinstance(node, TextTest):
             return f"{_TESTS[node.op]}({self.value(node.of)}, {self.string(node.pattern)})"
         if isinstance(node, Truth):
@@ -175,6 +184,14 @@ class _Writer:
         column = self.value(node.of)
         tests = [f"{column} IN ({', '.join(values)})" for values in lists.values()]
         return f"({' OR '.join(tests)})"
+
+    def in_file(self, node: InFile) -> str:
+        """A call of a function of the connection, which looks values up in the list."""
+        functions = functions_of(node.values)
+        self.functions.update(dict.fromkeys(functions))
+        value = self.value(node.of)
+        calls = [f"{one.name}(TRY_CAST({value} AS {one.type}))" for one in functions]
+        return f"({' OR '.join(calls)})"
 
     def null(self, node: Operand) -> list[str]:
         """SQL conditions under which an operand is null.

@@ -6,6 +6,7 @@ downloads or loads an extension by itself.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,9 @@ import duckdb
 import fsspec
 import numpy as np
 import pyarrow as pa
+from duckdb.func import ARROW, SPECIAL
+
+from laion_dask.predicate.sql_functions import SqlFunction
 
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
@@ -43,13 +47,18 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def _connection(pid: int) -> duckdb.DuckDBPyConnection:
+    """The connection of this process; called with the lock."""
+    if pid not in _connections:
+        _connections[pid] = _connect()
+    return _connections[pid]
+
+
 def _cursor(path: str) -> duckdb.DuckDBPyConnection:
     """A cursor that can read the path; registers fsspec's file system if necessary."""
     pid = os.getpid()
     with _lock:
-        if pid not in _connections:
-            _connections[pid] = _connect()
-        connection = _connections[pid]
+        connection = _connection(pid)
         cursor = connection.cursor()
         protocol = fsspec.utils.get_protocol(path) if "://" in path else "file"
         if protocol not in ("file", "local"):
@@ -78,7 +87,12 @@ def literal_path(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
-def query(sql: str, paths: Sequence[str], parameters: Mapping[str, str]) -> pa.Table:
+def query(
+    sql: str,
+    paths: Sequence[str],
+    parameters: Mapping[str, str],
+    functions: Sequence[SqlFunction] = (),
+) -> pa.Table:
     """Run one query over one or more files of one file system.
 
     Parameters
@@ -88,18 +102,25 @@ def query(sql: str, paths: Sequence[str], parameters: Mapping[str, str]) -> pa.T
     paths : sequence of str
         Rows are returned in this order, and by position in the file.
     parameters : mapping of str to str
+    functions : sequence of SqlFunction
+        Called in the query.
 
     Raises
     ------
     duckdb.Error
         Passed through; the caller adds the name of the shard.
     """
+    _add(functions)
     with _cursor(paths[0]) as cursor:
         return _relation(cursor, sql, paths, parameters).to_arrow_table()
 
 
 def query_in_batches(
-    sql: str, paths: Sequence[str], parameters: Mapping[str, str], n_rows: int
+    sql: str,
+    paths: Sequence[str],
+    parameters: Mapping[str, str],
+    n_rows: int,
+    functions: Sequence[SqlFunction] = (),
 ) -> Iterator[pa.Table]:
     """The result of `query`, at most about ``n_rows`` rows at a time; at least one table.
 
@@ -108,11 +129,35 @@ def query_in_batches(
     duckdb.Error, pyarrow.ArrowException, OSError
         Passed through.
     """
+    _add(functions)
     with _cursor(paths[0]) as cursor:
         batches = _relation(cursor, sql, paths, parameters).to_arrow_reader(n_rows)
         yield batches.schema.empty_table()
         for batch in batches:
             yield pa.Table.from_batches([batch])
+
+
+def _add(functions: Sequence[SqlFunction]) -> None:
+    """Define the functions that this process does not have yet; verify that none has changed."""
+    pid = os.getpid()
+    for function in functions:
+        loaded = function.load()
+        with _lock:
+            if (pid, function.name) in _registered:
+                continue
+            connection = _connection(pid)
+            connection.create_function(
+                function.name, loaded, [function.type], "BOOLEAN", type=ARROW,
+                null_handling=SPECIAL,
+            )  # fmt: skip
+            _registered.add((pid, function.name))
+            atexit.register(_remove, pid, function.name)
+
+
+def _remove(pid: int, name: str) -> None:
+    """Remove a function at exit; DuckDB would report it as leaked."""
+    if pid == os.getpid():
+        _connections[pid].remove_function(name)
 
 
 def _relation(

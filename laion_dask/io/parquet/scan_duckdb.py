@@ -63,7 +63,8 @@ def kept_in_batches(
         select = f"{select}, {sql.settled} AS {CERTAIN}"
     text, paths = _text(pieces, select, sql.possible if sql else None)
     parameters = sql.parameters if sql else {}
-    batches = duckdb_connection.query_in_batches(text, paths, parameters, BATCH_ROWS)
+    functions = sql.functions if sql else ()
+    batches = duckdb_connection.query_in_batches(text, paths, parameters, BATCH_ROWS, functions)
     tables, n_unscored = [], 0
     try:
         for batch in batches:
@@ -135,7 +136,9 @@ def _query(
     pieces: Sequence[Piece], select: str, condition: str | None, sql: Sql | None
 ) -> pa.Table:
     text, paths = _text(pieces, select, condition)
-    return duckdb_connection.query(text, paths, sql.parameters if sql else {})
+    if sql is None:
+        return duckdb_connection.query(text, paths, {})
+    return duckdb_connection.query(text, paths, sql.parameters, sql.functions)
 
 
 def _text(pieces: Sequence[Piece], select: str, condition: str | None) -> tuple[str, list[str]]:
