@@ -34,7 +34,7 @@ ARROWS = {
     "stats": "plots stats/sketches",
     "io/storage": "",
     "runtime": "io/storage",
-    "predicate": "runtime",
+    "predicate": "io/storage runtime",
     "cluster": "runtime",
     "numerics": "runtime",
     "numerics/gpu": "numerics runtime",
