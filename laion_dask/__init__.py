@@ -55,6 +55,7 @@ _OTHERS = {
     "read_shards": "laion_dask.io.parquet.read_shards",
     "scaling_plot": "laion_dask.planning.scaling_plot",
     "recipe": "laion_dask.curation.recipes.recipe",
+    "replay": "laion_dask.curation.recipes.replay",
     "recipes": "laion_dask.curation.recipes.recipe_table",
     "score_plot": "laion_dask.plots.thresholds",
     "set_options": "laion_dask.options",

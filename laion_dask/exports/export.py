@@ -13,7 +13,7 @@ from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import SchemaError, must_be, one_of, parameter
 from laion_dask.exports import formats
-from laion_dask.exports.formats.base import PartWriter
+from laion_dask.exports.formats.base import PartWriter, WrittenPart
 from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import common_schema, part_schema
@@ -102,7 +102,7 @@ def export(
 def export_with_notes(
     frame: dd.DataFrame,
     path: str | os.PathLike[str],
-    notes: Callable[[Rows], Mapping[str, Any]] | None,
+    notes: Callable[[Rows, Sequence[WrittenPart]], Mapping[str, Any]] | None,
     format: str = "parquet",
     *,
     rows_per_part: int | None = None,
@@ -113,7 +113,8 @@ def export_with_notes(
     Parameters
     ----------
     notes : callable, optional
-        ``notes(rows)`` returns the entries; called once the parts are written, before the commit.
+        ``notes(rows, parts)`` returns the entries. It is called once the parts are written, before
+        they are visible; if it raises, they never are.
     """
     if format not in formats.names():
         raise one_of("format", format, formats.names())
@@ -146,7 +147,7 @@ def export_with_notes(
         duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut(fragments, n), writer, staging, schema)
         manifest = build_manifest(provenance, schema, rows, n, seed)
-        manifest |= {} if notes is None else notes(rows)
+        manifest |= {} if notes is None else notes(rows, parts)
         committed = transaction.commit(parts, writer.finish(parts), manifest)
         return Export(transaction.path, rows, committed, frame)
 

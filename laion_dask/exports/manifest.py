@@ -42,7 +42,7 @@ def build_manifest(
         "where": provenance.filters,
         "joins": duplicates_left_out(provenance),
         "models": models,
-        "versions": _versions(with_models=bool(models)),
+        "versions": current_versions(with_models=bool(models)),
         "schema": [{"name": field.name, "type": str(field.type)} for field in schema],
         "counts": {name: getattr(rows, name) for name in Rows.__dataclass_fields__},
         "rows_per_part": rows_per_part,
@@ -65,7 +65,8 @@ def _input(shard: Shard) -> dict[str, Any]:
     }
 
 
-def _versions(with_models: bool) -> dict[str, str]:
+def current_versions(with_models: bool = True) -> dict[str, str]:
+    """The versions of the packages that an export may depend on."""
     versions = {"python": platform.python_version(), "laion_dask": version("laion_dask")}
     versions |= {package.__name__: package.__version__ for package in _ENGINES}
     return versions | {name: version(name) for name in _MODELS if with_models}

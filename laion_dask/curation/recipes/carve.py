@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask.dataframe as dd
@@ -15,43 +16,77 @@ from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, call_verb
 from laion_dask.curation.recipes.carve_result import Carve, funnel_by_step
 from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.run_record import run_record
 from laion_dask.exports.export import export_with_notes
+from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.table import Table
 
 
-def carve(
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose steps are applied, and nothing is exported yet.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    application : Application
+    provenance : Provenance
+        Of the rows that are kept.
+    record : dict
+        See `run_record`.
+    """
+
+    recipe: Definition
+    application: Application
+    provenance: Provenance
+    record: dict[str, Any]
+
+
+def prepared(
     recipe: Definition,
-    source: inputs.Source,
-    out: str | os.PathLike[str],
+    source: inputs.Source | None,
     embeddings: inputs.EmbeddingsArgument,
-    *,
     model: Any,
-    by: Any,
     export: Mapping[str, Any],
-) -> Carve:
-    """See `Recipe.run`."""
+) -> Prepared:
+    """Apply the steps of a recipe. Lazy, except for steps that need a pass."""
     resolved = recipe.resolved()
     frame = inputs.open_source(resolved, source)
     vectors = inputs.open_all(embeddings, model, frame)
     application = Application(resolved, frame, vectors, call_verb).apply()
-    carved = application.frame
-    provenance = Provenance.of(carved)
+    options = {**resolved.export, "seed": resolved.seed, **export}
+    record = run_record(resolved, source, vectors, options)
+    return Prepared(recipe, application, Provenance.of(application.frame), record)
+
+
+def carve(
+    run: Prepared,
+    out: str | os.PathLike[str],
+    by: Any = None,
+    check: Callable[[Rows, Sequence[WrittenPart]], None] | None = None,
+) -> Carve:
+    """Export the rows of a run; see `Recipe.run`.
+
+    ``check`` may raise once the parts are written, before they are visible.
+    """
     results: dict[str, Any] = {}
 
-    def notes(rows: Rows) -> dict[str, Any]:
-        results["funnel"] = funnel_by_step(provenance, rows, application)
-        results["audit"] = _audit(provenance, by)
+    def notes(rows: Rows, parts: Sequence[WrittenPart]) -> dict[str, Any]:
+        if check is not None:
+            check(rows, parts)
+        results["funnel"] = funnel_by_step(run.provenance, rows, run.application)
+        results["audit"] = _audit(run.provenance, by)
         return {
-            "recipe": recipe.tree,
+            "recipe": run.recipe.tree,
+            "run": run.record,
             "funnel": results["funnel"].to_dict("records"),
             "audit": _records(results["audit"]),
         }
 
-    options = {**resolved.export, "seed": resolved.seed, **export}
-    done = export_with_notes(carved, out, notes, **options)
-    return Carve(recipe, done, results["funnel"], results["audit"])
+    done = export_with_notes(run.application.frame, out, notes, **run.record["export"])
+    return Carve(run.recipe, done, results["funnel"], results["audit"])
 
 
 def _audit(provenance: Provenance, by: Any) -> Table | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import dask.dataframe as dd
 
-from laion_dask.curation.recipes.carve import applied, carve
+from laion_dask.curation.recipes.carve import applied, carve, prepared
 from laion_dask.curation.recipes.carve_plan import CarvePlan, plan_of
 from laion_dask.curation.recipes.carve_result import Carve
 from laion_dask.curation.recipes.definition import Definition
@@ -107,7 +107,7 @@ class Recipe(Definition):
 
     def run(
         self,
-        source: Source,
+        source: Source | None,
         out: str | os.PathLike[str],
         embeddings: EmbeddingsArgument = None,
         *,
@@ -123,7 +123,7 @@ class Recipe(Definition):
         Parameters
         ----------
         source : str, path, several of them, or dask DataFrame
-            Shards, or a frame from `read_shards`.
+            Shards, or a frame from `read_shards`; None if the recipe names them.
         out : str or path
             The folder of the export.
         embeddings : Embeddings, path, or mapping of str to these, optional
@@ -157,7 +157,7 @@ class Recipe(Definition):
         True
         """
 
-        return carve(self, source, out, embeddings, model=model, by=by, export=export)
+        return carve(prepared(self, source, embeddings, model, export), out, by)
 
 
 def recipe(name: str, /, **parameters: Any) -> Recipe:

@@ -1,0 +1,150 @@
+"""Commands that carve by a recipe: recipes, carve, replay."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from laion_dask.cli.app import app
+from laion_dask.cli.output import check_out, say, say_json
+from laion_dask.cli.shared_options import (
+    Field,
+    Json,
+    OptionalVectors,
+    OutAddress,
+    Report,
+    RowsPerPart,
+    Sources,
+)
+from laion_dask.errors import OptionError
+
+
+@app.command(epilog="Example: laion-dask recipes datacomp-basic > my-recipe.yaml")
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Print the YAML of this recipe.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the recipes that ship with the package, or print one."""
+    from laion_dask.curation.recipes import library
+    from laion_dask.curation.recipes.recipe_table import recipes as table
+
+    if name is not None:
+        text, _ = library.text_of(name)
+        sys.stdout.write(text)
+        return
+    found = table()
+    if json:
+        say_json(found)
+        return
+    widths = [max(map(len, [column, *found[column]])) for column in ("name", "title")]
+    for row in found.itertuples(index=False):
+        say(f"{row.name:{widths[0]}}  {row.title}")
+        say(f"{'':{widths[0]}}  {row.paper}; needs {row.needs or 'nothing'}")
+
+
+@app.command(
+    epilog="Example: laion-dask carve datacomp-clip-score shards/ subset/ --set fraction=0.2"
+)
+def carve(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="Name of a recipe, or a .yaml file of your own."),
+    ],
+    source: Sources,
+    out: OutAddress,
+    embeddings: OptionalVectors = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="CLIP model of --embeddings, such as ViT-L-14:openai."),
+    ] = None,
+    field: Field = None,
+    text_embeddings: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Text embeddings of SOURCE, of the same model."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter; repeatable."),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="File format of the export.")
+    ] = None,
+    rows_per_part: RowsPerPart = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the run would cost, and stop.")
+    ] = False,
+    report: Report = None,
+) -> None:
+    """Carve a subset by a recipe: print the funnel and the audit, and store both in OUT."""
+    from laion_dask.curation.recipes.recipe import Recipe
+    from laion_dask.io.parquet.read_shards import read_shards
+
+    chosen = Recipe.load(recipe).with_parameters(**_parameters(set_))
+    options = {"format": format, "rows_per_part": rows_per_part}
+    given = {name: value for name, value in options.items() if value is not None}
+    vectors = _opened(chosen, source, embeddings, text_embeddings, model, field)
+    if plan:
+        say(chosen.plan(source, vectors))
+        return
+    check_out(read_shards(source), report)
+    done = chosen.run(source, out, vectors, **given)
+    say(done)
+    if report is not None:
+        from laion_dask.reports.report import write_report
+
+        say(f"the report, with an audit of the steps, is {write_report(done.export, report)}")
+
+
+def _parameters(pairs: list[str] | None) -> dict:
+    """The parameters of --set, with values read as YAML reads them."""
+    from laion_dask.curation.recipes.document import read_document
+
+    values = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise OptionError(f"--set is {pair!r}. Expected NAME=VALUE, such as fraction=0.3.")
+        values[name] = read_document(text, f"--set {name}").tree if text.strip() else ""
+    return values
+
+
+def _opened(recipe, source, images: str | None, texts: str | None, model, field) -> dict | None:
+    """Embeddings by name."""
+    from laion_dask.curation.recipes.inputs import open_source
+    from laion_dask.frame.embeddings import open_embeddings
+
+    paths = {name: path for name, path in (("image", images), ("text", texts)) if path is not None}
+    if not paths:
+        return None
+    if model is None:
+        raise OptionError("--embeddings needs --model: the CLIP model that computed them.")
+    frame = open_source(recipe.resolved(), source)
+    return {
+        name: open_embeddings(path, model=model, like=frame, field=field)
+        for name, path in paths.items()
+    }
+
+
+@app.command(epilog="Example: laion-dask replay subset/ --to again/")
+def replay(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Folder of an export, or its _recipe.json.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NEW", help="Folder for the rows; by default, they are compared only."
+        ),
+    ] = None,
+) -> None:
+    """Carve an export again, and check that every byte of its parts is the same.
+
+    If not, one line names what differs: an input's size or digest, a weight, a version.
+    """
+    from laion_dask.curation.recipes.replay import replay as again
+
+    say(again(out, to))

@@ -1,0 +1,220 @@
+"""Carve the same rows again, from the manifest of an export."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.dataframe as dd
+
+from laion_dask.curation.recipes.carve import Prepared, carve, prepared
+from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.inputs import open_source
+from laion_dask.curation.recipes.run_record import embeddings_record, open_recorded
+from laion_dask.errors import RecipeError, must_be
+from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.manifest import current_versions
+from laion_dask.formatting import counted
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.filter_text import MASK, STEP
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.shard import shards_of
+from laion_dask.io.storage.export_manifest import MANIFEST, current_manifest, read_manifest
+from laion_dask.io.storage.paths import filesystem
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A carve that was made again, bit for bit.
+
+    Attributes
+    ----------
+    path : str
+        The export that was replayed.
+    to : str or None
+        The folder of the new export; None if it was only compared.
+    rows : Rows
+    parts : int
+        The number of files, whose sha256 are equal.
+    """
+
+    path: str
+    to: str | None
+    rows: Rows
+    parts: int
+
+    def __str__(self) -> str:
+        where = "" if self.to is None else f", now also in {self.to}"
+        return f"{self.rows}\nThe same bytes in {counted(self.parts, 'part')} as {self.path}{where}"
+
+
+def replay(out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None) -> Replay:
+    """Carve an export again, and compare every byte of its parts. Eager.
+
+    Parameters
+    ----------
+    out : str or path
+        The folder of an export, or its manifest ``_recipe.json``.
+    to : str or path, optional
+        A folder for the new export. By default it is compared and removed.
+
+    Returns
+    -------
+    Replay
+
+    Raises
+    ------
+    RecipeError
+        When an input is missing or has another size or digest, when a model, weight or list
+        differs, or when the rows do; names what differs. ``to`` is then unchanged.
+    ShardNotFoundError, ShardError
+        When there is no manifest, or it is damaged.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> recipe = ld.Recipe("wide").where("width >= 256")
+    >>> carve = recipe.run("demo-corpus/embedded/metadata", "wide")
+    >>> print(ld.replay("wide").rows == carve.rows)
+    True
+    """
+    must_be("out", out, (str, os.PathLike), "the folder of an export")
+    path = os.fspath(out)
+    manifest = _manifest(path)
+    run = manifest.get("run") or _run_of_export(path, manifest)
+    if run["source"] is None and "paths" not in run["recipe"].get("source", {}):
+        raise RecipeError(
+            f"{path} was carved from a frame, not from paths, so its source is not recorded. Run "
+            "the recipe on the paths of the shards to be able to replay it."
+        )
+    prepared_run = _prepared(path, manifest, run)
+    target = os.fspath(to) if to is not None else tempfile.mkdtemp(prefix="laion_dask-replay-")
+
+    def check(rows: Rows, parts: Sequence[WrittenPart]) -> None:
+        _compare_parts(path, manifest, rows, parts)
+
+    try:
+        done = carve(prepared_run, target, check=check)
+    finally:
+        if to is None:
+            shutil.rmtree(target, ignore_errors=True)
+    return Replay(path, None if to is None else target, done.rows, len(manifest["parts"]))
+
+
+def _prepared(path: str, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> Prepared:
+    """The run, with the inputs of the manifest, and nothing else."""
+    recipe = Definition.from_tree(run["recipe"], f"the recipe in {path}")
+    frame = open_source(recipe, run["source"])
+    _compare_inputs(manifest["inputs"], frame)
+    vectors = {name: open_recorded(one, frame) for name, one in run["embeddings"].items()}
+    for name, one in run["embeddings"].items():
+        now = embeddings_record(vectors[name])["files"]
+        _compare(one["files"], now, f"file of the {name} embeddings")
+    options = {**run["export"], "rows_per_part": manifest["rows_per_part"]}
+    result = prepared(recipe, run["source"], vectors, None, options)
+    models = [one for one in result.provenance.recipes if "join" not in one]
+    _compare_models(manifest["models"], json.loads(json.dumps(models)))
+    return result
+
+
+def _manifest(path: str) -> dict[str, Any]:
+    fs, folder = filesystem(path)
+    if folder.endswith(".json"):
+        return read_manifest(fs, folder).content
+    found = current_manifest(fs, folder.rstrip("/"))
+    if found is None:
+        raise RecipeError(f"{path} is not an export: it has no {MANIFEST}. Name its folder.")
+    return found.content
+
+
+def _run_of_export(path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of an export that no recipe made, if filters alone made it."""
+    by_user = [text for text in manifest["where"] if text.startswith((MASK, STEP))]
+    if manifest["models"] or manifest["joins"] or by_user:
+        reason = by_user[0] if by_user else "scores or a join"
+        raise RecipeError(
+            f"{path} was not made by a recipe, and its manifest does not say enough to make it "
+            f"again ({reason}). Write the steps as a recipe, and run that."
+        )
+    columns = [one["name"] for one in manifest["schema"] if one["name"] not in ("shard", "row")]
+    source = {"columns": columns, "rename": manifest["renamed"]}
+    tree = {
+        "name": "export",
+        "source": {key: value for key, value in source.items() if value},
+        "steps": [{"where": text} for text in manifest["where"]] or [{"where": "row is not None"}],
+    }
+    paths = [one["path"] for one in manifest["inputs"]]
+    export = {"seed": manifest["seed"]}
+    return {"recipe": tree, "source": paths, "embeddings": {}, "export": export}
+
+
+def _compare_inputs(recorded: Sequence[Mapping[str, Any]], frame: dd.DataFrame) -> None:
+    shards = [
+        {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
+        for s in {s.index: s for s in shards_of(Provenance.of(frame).partitions)}.values()
+    ]
+    _compare(
+        [{k: one[k] for k in shards[0]} for one in recorded] if shards else [], shards, "input"
+    )
+
+
+def _compare(
+    recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], what: str
+) -> None:
+    """Raise for the first file that differs."""
+    if len(recorded) != len(now):
+        raise RecipeError(
+            f"The {what} had {counted(len(recorded), 'file')}, and now there are {len(now):,}. "
+            "Replay needs the files of the run."
+        )
+    for old, new in zip(recorded, now, strict=True):
+        for key, value in old.items():
+            if new[key] != value:
+                file = old.get("path", old.get("name"))
+                raise RecipeError(
+                    f"The {what} {file} differs in {key}: it was {value!r}, and now it is "
+                    f"{new[key]!r}. Replay needs the files of the run."
+                )
+
+
+def _compare_parts(
+    path: str, manifest: Mapping[str, Any], rows: Rows, parts: Sequence[WrittenPart]
+) -> None:
+    counts = {name: getattr(rows, name) for name in Rows.__dataclass_fields__}
+    old = [
+        file["sha256"] for one in manifest["parts"] for file in (one, *one.get("companions", ()))
+    ]
+    new = [file.sha256 for part in parts for file in part.files]
+    if counts == manifest["counts"] and old == new:
+        return
+    now = current_versions()
+    versions = [
+        f"{name} {version} (now {now.get(name)})"
+        for name, version in manifest["versions"].items()
+        if now.get(name, version) != version
+    ]
+    cause = (
+        f"Different versions: {', '.join(versions)}"
+        if versions
+        else "The versions and the digests of all inputs are the same, so the data themselves "
+        "differ: run laion-dask verify on the export and on its inputs"
+    )
+    told = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
+    raise RecipeError(f"The rows differ from those of {path}.{told} {cause}.")
+
+
+def _compare_models(recorded: Sequence[Any], now: Sequence[Any]) -> None:
+    """Raise if a model, weight file or list differs from the one that was used."""
+    for old in recorded:
+        if old not in now:
+            names = [key for key in old if all(old[key] != one.get(key) for one in now)]
+            differs = f" in {', '.join(names)}" if names else ""
+            raise RecipeError(
+                f"A model, weight file or list of the run differs{differs}: it was {old}. Replay "
+                "needs the files of the run."
+            )
