@@ -40,10 +40,10 @@ def recipes(
     if json:
         say_json(found)
         return
-    widths = [max(map(len, [column, *found[column]])) for column in ("name", "title")]
-    for row in found.itertuples(index=False):
-        say(f"{row.name:{widths[0]}}  {row.title}")
-        say(f"{'':{widths[0]}}  {row.paper}; needs {row.needs or 'nothing'}")
+    width = max(map(len, found["name"]))
+    for row in found.to_dict("records"):
+        say(f"{row['name']:{width}}  {row['title']}")
+        say(f"{'':{width}}  {row['paper']}; needs {row['needs'] or 'nothing'}")
 
 
 @app.command(
@@ -137,7 +137,7 @@ def replay(
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="NEW", help="Folder for the rows; by default, they are compared only."
+            metavar="NEW", help="Folder for the rows; by default, they are only compared."
         ),
     ] = None,
 ) -> None:

@@ -16,7 +16,7 @@ from laion_dask.curation.recipes import library
 from laion_dask.curation.recipes.document import Document, read_document
 from laion_dask.curation.recipes.parameters import bound, replaced
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
-from laion_dask.curation.recipes.validation import KEYS, check_step, validate
+from laion_dask.curation.recipes.validation import KEYS, STEP_KEYS, check_step, validate
 from laion_dask.errors import RecipeError, did_you_mean, must_be
 
 
@@ -136,7 +136,7 @@ class Definition:
             The step's main argument, such as the expression of ``where``.
         **arguments
             Arguments of the verb; ``if_missing`` and ``if_present`` make the step depend on a
-            column, ``why`` gives its reason.
+            column, ``if_set`` and ``if_unset`` on a parameter, and ``why`` gives its reason.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Definition:
         """
         if name not in STEPS:
             raise RecipeError(f"There is no step {name!r}.{did_you_mean(name, STEPS)}")
-        extra = {k: arguments.pop(k) for k in ("if_missing", "if_present", "why") if k in arguments}
+        extra = {k: arguments.pop(k) for k in STEP_KEYS if k in arguments}
         if value is not None:
             arguments = {STEPS[name].main: value, **arguments}
         is_main = set(arguments) == {STEPS[name].main}
@@ -173,8 +173,15 @@ class Definition:
         """
         values = bound(self.parameters, self.values, self.name)
         self._check_set(values)
-        steps = [self._resolved_step(step, values) for step in self.steps]
+        taken = (
+            step
+            for step in self.steps
+            if values.get(step.get("if_set"), "") is not None
+            and ("if_unset" not in step or values[step["if_unset"]] is None)
+        )
+        steps = [self._resolved_step(step, values) for step in taken]
         lists = [self._absolute(one) for one in replaced(list(self.removal_lists), values)]
+        lists = [one for one in lists if one is not None]
         return replace(
             self,
             steps=steps,
@@ -186,10 +193,9 @@ class Definition:
         )
 
     def _check_set(self, values: Mapping[str, Any]) -> None:
-        unset = [name for name, value in values.items() if value is None]
-        for name in unset:
-            if self.parameters[name].get("default", "") is None:
-                about = self.parameters[name].get("description", "")
+        for name, declared in self.parameters.items():
+            if values[name] is None and "default" not in declared:
+                about = declared.get("description", "")
                 raise RecipeError(
                     f"The recipe {self.name!r} needs the parameter {name!r}: {about} Set it with "
                     f"ld.recipe({self.name!r}, {name}=...), or --set {name}=VALUE."
@@ -205,7 +211,8 @@ class Definition:
         }
         for key in set(kind.files) & set(arguments):
             arguments[key] = self._absolute(arguments[key])
-        others = {key: replaced(v, values) for key, v in step.items() if key != name}
+        dropped = (name, "if_set", "if_unset")
+        others = {key: replaced(v, values) for key, v in step.items() if key not in dropped}
         return {name: arguments, **others}
 
     def _absolute(self, path: Any) -> Any:

@@ -51,7 +51,7 @@ def columns_of(kind: StepKind, arguments: Mapping[str, Any]) -> set[str]:
 def needs_text(recipe: Definition) -> str:
     """What a recipe needs, as one line."""
     defaults = {n: one.get("default") for n, one in recipe.parameters.items()}
-    unset = [name for name, value in defaults.items() if value is None]
+    unset = [name for name, one in recipe.parameters.items() if "default" not in one]
     shown = {n: 0 if v is None else v for n, v in defaults.items()}
     columns: dict[str, None] = {}
     vectors: dict[str, None] = {}
@@ -61,7 +61,7 @@ def needs_text(recipe: Definition) -> str:
             key: replaced(value, shown, in_expression=key == "expression")
             for key, value in arguments.items()
         }
-        if not conditions.keys() & {"if_missing", "if_present"}:
+        if not conditions.keys() - {"why"}:
             columns |= dict.fromkeys(sorted(columns_of(kind, arguments) - added))
             vectors |= dict.fromkeys(f"{r} embeddings" for r in roles_of(kind, arguments).values())
         added |= {str(arguments[key]) for key in ("to",) if key in arguments}

@@ -31,6 +31,8 @@ KEYS: Mapping[str, tuple[type, str]] = {
 STEP_KEYS: Mapping[str, str] = {
     "if_missing": "Take the step only if the frame lacks this column.",
     "if_present": "Take the step only if the frame has this column.",
+    "if_set": "Take the step only if this parameter has a value.",
+    "if_unset": "Take the step only if this parameter has no value.",
     "why": "The reason for the step.",
 }
 _KINDS = {str: "text", list: "a list", dict: "a mapping", int: "a whole number"}
@@ -70,6 +72,10 @@ def validate(document: Document) -> dict[str, Any]:
     _check_parameters(document, tree)
     for n, step in enumerate(tree["steps"]):
         check_step(document, ("steps", n), step)
+        for key in ("if_set", "if_unset"):
+            if key in step:
+                known = tree.get("parameters", {})
+                _known(document, ("steps", n, key), step[key], known, "parameter")
     return tree
 
 
