@@ -176,7 +176,7 @@ class Definition:
         taken = (
             step
             for step in self.steps
-            if values.get(step.get("if_set"), "") is not None
+            if ("if_set" not in step or values[step["if_set"]] is not None)
             and ("if_unset" not in step or values[step["if_unset"]] is None)
         )
         steps = [self._resolved_step(step, values) for step in taken]
