@@ -100,8 +100,8 @@ ARROWS = {
     "doors": "models/heads training",
     "cli": (
         "doors "
-        "aggregations aggregations/engine aggregations/grouping cluster demo exports "
-        "exports/formats frame inference io/parquet joins models/heads "
+        "aggregations aggregations/engine aggregations/grouping cluster curation/recipes demo "
+        "exports exports/formats frame inference io/parquet joins models/heads "
         "models/weights planning reports runtime text"
     ),
 }
@@ -118,6 +118,7 @@ DASK_NAMES = {
 #: `laion_dask.runtime.graph`; pools and readers are threads or processes. Plain ``map`` and ``run``
 #: are Python's builtin and functions of this package, and are not counted.
 NOT_DASK = {
+    ("cli/carve.py", "chosen.run"): 1,  # a recipe
     ("cluster/client.py", "self.register_plugin"): 1,  # the client that replaces lost workers
     ("cluster/worker_recovery.py", "asyncio.run"): 1,
     ("curation/clusters/assignment.py", "graph.compute"): 1,

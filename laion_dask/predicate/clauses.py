@@ -41,6 +41,16 @@ def _parts(node: ast.expr) -> Iterator[ast.expr]:
         yield node
 
 
+def clause_texts(text: str) -> list[str]:
+    """The operands of ``and`` at the top level of an expression; the text itself if it has none."""
+    try:
+        tree = syntax_tree(f"({text.strip()}\n)")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # `parse` reports these
+        return [text]
+    parts = list(_parts(tree.body))
+    return [ast.unparse(part) for part in parts] if len(parts) > 1 else [text]
+
+
 def named_columns(text: str) -> set[str]:
     """Columns that an expression names, known or not; empty if the text is not an expression."""
     try:
@@ -56,4 +66,6 @@ def named_columns(text: str) -> set[str]:
         and len(node.args) == 1
         and isinstance(node.args[0], ast.Constant)
     ]
-    return {node.id for node in nodes if isinstance(node, ast.Name)}.union(map(str, quoted))
+    functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    names = (node for node in nodes if isinstance(node, ast.Name) and id(node) not in functions)
+    return {node.id for node in names}.union(map(str, quoted))

@@ -7,7 +7,6 @@ never moves over a step that depends on which rows there are, such as ``dedup`` 
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,10 +18,10 @@ from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.steps import STEPS, StepKind
 from laion_dask.curation.recipes.validation import at_step
 from laion_dask.errors import LaionDaskError, ProvenanceError
-from laion_dask.frame.funnel import clause_texts
+from laion_dask.frame import funnel
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import heads
-from laion_dask.predicate.clauses import named_columns
+from laion_dask.predicate.clauses import clause_texts, named_columns
 from laion_dask.verbs import VERBS
 
 #: Applies a step to a frame: ``call(kind, frame, arguments)``.
@@ -120,7 +119,9 @@ class Application:
             self._take(Taken(number, kind, arguments))
 
     def _where(self, number: int, kind: StepKind, arguments: Mapping[str, Any]) -> None:
-        parts = [Taken(number, kind, {"expression": e}) for e in _clauses(arguments["expression"])]
+        parts = [
+            Taken(number, kind, {"expression": e}) for e in clause_texts(arguments["expression"])
+        ]
         known = set(self.frame.columns)
         first = [p for p in parts if named_columns(p.arguments["expression"]) <= known]
         for part in first:
@@ -174,21 +175,10 @@ def is_taken(step: Mapping[str, Any], frame: dd.DataFrame) -> bool:
 
 def _clause_count(frame: dd.DataFrame) -> int:
     try:
-        return len(clause_texts(frame))
+        return len(funnel.clause_texts(frame))
     except ProvenanceError:  # a step of the user's own: there will be no funnel
         return 0
 
 
 def _exclusion(entry: str | Mapping[str, Any]) -> dict[str, Any]:
     return dict(entry) if isinstance(entry, Mapping) else {"list": entry}
-
-
-def _clauses(expression: str) -> list[str]:
-    """The operands of ``and`` at the top level of an expression."""
-    try:
-        body = ast.parse(f"({expression.strip()}\n)", mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # `where` reports these
-        return [expression]
-    if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
-        return [ast.unparse(part) for part in body.values]
-    return [expression]
