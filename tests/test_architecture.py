@@ -85,6 +85,7 @@ ARROWS = {
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (
         "aggregations curation curation/balancing curation/clusters curation/duplicates exports "
+        "exports/formats "
         "frame "
         "io/embeddings io/parquet io/storage joins models models/heads models/weights planning "
         "predicate runtime scoring stats text"
