@@ -80,6 +80,7 @@ _VERBS = (
     _lazy("language", "scoring.language"),
     _lazy("dedup", "curation.duplicates.dedup"),
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
+    _lazy("top", "curation.top"),
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),

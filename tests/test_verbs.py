@@ -31,6 +31,7 @@ CALLS = {
     ),
     "language": lambda frame, emb, folder: frame.laion.language(to="detected"),
     "dedup": lambda frame, emb, folder: frame.laion.dedup(keep={"max": "similarity"}),
+    "top": lambda frame, emb, folder: frame.laion.top("similarity", 0.3),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import dask.dataframe as dd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.bucket_pass import bucket_count, decide_in_buckets
 from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.exact import Rule
 from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
-from laion_dask.errors import OptionError, no_column, one_of
+from laion_dask.errors import OptionError, one_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -98,7 +98,8 @@ def dedup(
     if missing not in ("unscored", "keep"):
         raise one_of("missing", missing, ["unscored", "keep"])
     reads = key.reads(frame.columns)
-    needed = list(dict.fromkeys([*reads, *([rule.column] if rule.column else []), *PROVENANCE]))
+    ranked = [rule.ranking.column] if rule.ranking else []
+    needed = list(dict.fromkeys([*reads, *ranked, *PROVENANCE]))
     writer = RowWriter.create(exact.SCHEMA, shards_per_block(provenance))
     table = decide_in_buckets(
         frame[needed],
@@ -145,15 +146,7 @@ def rule_of(frame: dd.DataFrame, keep: str | Mapping[str, str], seed: int) -> Ru
             "{'max': 'similarity'} or {'min': 'punsafe'}."
         )
     ((how, column),) = keep.items()
-    if column not in frame.columns:
-        raise no_column(column, frame.columns)
-    dtype = frame.dtypes[column]
-    if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype)):
-        raise OptionError(
-            f"keep is {dict(keep)!r}, and {column!r} holds {dtype}. Expected a "
-            "column of numbers, such as a score."
-        )
-    return Rule(how, column)
+    return Rule(how, Ranking.of(frame, column))
 
 
 def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] = "url") -> Cost:

@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf
+from laion_dask.backend import Frame, frame_from_arrow, is_cudf
 from laion_dask.curation.bucket_pass import HASH
 from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import KEY, RowTable, row_keys
 from laion_dask.numerics.murmur3 import best_of_groups, hashes_of_rows
 
@@ -30,18 +31,18 @@ class Rule:
     Attributes
     ----------
     how : {"first", "last", "random", "max", "min"}
-    column : str
-        For ``"max"`` and ``"min"``.
+    ranking : Ranking or None
+        For ``"max"`` and ``"min"``: the column.
     seed : int
         For ``"random"``.
     """
 
     how: str
-    column: str = ""
+    ranking: Ranking | None = None
     seed: int = 0
 
     def __str__(self) -> str:
-        return repr({self.how: self.column} if self.column else self.how)
+        return repr({self.how: self.ranking.column} if self.ranking else self.how)
 
     @property
     def dtype(self) -> np.dtype:
@@ -56,25 +57,9 @@ class Rule:
         if self.how == "random":
             seeds = np.full(len(keys), self.seed, np.int64)
             return hashes_of_rows(np.column_stack([keys, seeds]).view(np.uint64))[:, 0]
-        rank, missing = _ranks(part, self.column)
+        assert self.ranking is not None  # of "max" and "min"
+        rank, missing = self.ranking.ranks(part)
         return np.where(missing, np.uint64(2**64 - 1), rank if self.how == "min" else ~rank)
-
-
-def _ranks(part: Frame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers that sort like the values of a column, (n,) uint64, and a mask of missing ones."""
-    column = frame_to_arrow(part[[name]].reset_index(drop=True))[name]
-    if pa.types.is_floating(column.type) or pa.types.is_null(column.type):
-        values = column.cast(pa.float64()).to_numpy() + 0.0
-        bits = values.view(np.int64)
-        mapped = np.where(bits < 0, ~bits, bits | np.int64(-(2**63))).view(np.uint64)
-        return mapped, np.isnan(values)
-    missing = column.is_null().to_numpy()
-    if column.null_count:
-        column = pc.fill_null(column, False if pa.types.is_boolean(column.type) else 0)
-    if pa.types.is_unsigned_integer(column.type):
-        return column.to_numpy().astype(np.uint64), missing
-    signed = column.to_numpy().astype(np.int64)
-    return signed.view(np.uint64) ^ np.uint64(1 << 63), missing
 
 
 def records_of(part: Frame, key: Key, rule: Rule) -> np.ndarray:

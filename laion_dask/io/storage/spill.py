@@ -64,6 +64,15 @@ class SpillFolder:
         except OSError as error:
             raise _spill_error(self.path, error) from error
 
+    def mapped(self, number: int, dtype: np.dtype | type) -> np.ndarray:
+        """A file of numbers as an array, of which only what is used is read."""
+        path = os.path.join(self.path, f"{number}.arrow")
+        try:
+            empty = os.path.getsize(path) == 0
+            return np.empty(0, dtype) if empty else np.memmap(path, dtype, "r")
+        except OSError as error:
+            raise _spill_error(self.path, error) from error
+
 
 def _unpickle(path: str) -> SpillFolder:
     folder = SpillFolder.__new__(SpillFolder)
