@@ -248,7 +248,7 @@ def test_arguments_are_checked_before_data_is_read(folder, no_compute):
         with pytest.raises(OptionError, match="by"):
             frame.laion.dedup(by=by)
     for keep in ("best", {"max": "text"}, {"first": "width"}, {}):
-        with pytest.raises(OptionError, match="keep|holds"):
+        with pytest.raises(OptionError, match=r"keep|holds"):
             frame.laion.dedup(keep=keep)
     with pytest.raises(ColumnError, match="similarity"):
         frame.laion.dedup(keep={"max": "similarty"})
