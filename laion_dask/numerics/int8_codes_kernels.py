@@ -182,3 +182,93 @@ def nearest(products, scale, bound, x, inverse, centroids, first, cosine, label)
                     if value > cosine[i] or (value == cosine[i] and number < label[i]):
                         cosine[i], label[i] = value, number
                         least = max(least, (value - bound[i]) / scale[i])
+
+
+#: Cosines this near to 1 are taken for 1: those of equal rows differ from it by rounding.
+_EQUAL = 1 - 1e-12
+
+
+@njit(nogil=True, fastmath={"reassoc", "contract"})
+def _largest_product(products, scale):
+    most = np.float32(-np.inf)
+    for j in range(products.shape[0]):
+        most = max(most, np.float32(products[j]) * scale[j])
+    return most
+
+
+def nearest_earlier(
+    products, x_scale, bound, y_scale, x, y, x_inverse, y_inverse, ahead, first, cosine, position
+):
+    """Update, for each row x, the earlier row y with the largest cosine, if that is large enough.
+
+    Parameters
+    ----------
+    products : (n, m) int32 array
+        Of the codes of x and y.
+    x_scale, y_scale : (n,) and (m,) float32 array
+    bound : (n,) float64 array
+        Of the error of an approximate cosine.
+    x, y : (n, dim) and (m, dim) float32 array
+    x_inverse, y_inverse : (n,) and (m,) float64 array
+        The reciprocals of the rows' lengths.
+    ahead : int
+        The position of the first row of x minus that of the first row of y.
+    first : int
+        The position of the first row of y.
+    cosine : (n,) float64 array
+        The largest so far; at first the threshold, which must be exceeded.
+    position : (n,) int64 array
+        That of the earlier row; of equal cosines, the first one.
+    """
+    for i in range(products.shape[0]):
+        stop = min(products.shape[1], ahead + i)
+        least = np.float32((cosine[i] - bound[i]) / x_scale[i])
+        for start in range(0, stop, _CHUNK):
+            if cosine[i] >= 1:
+                break
+            end = min(start + _CHUNK, stop)
+            if _largest_product(products[i, start:end], y_scale[start:end]) < least:
+                continue
+            for j in range(start, end):
+                if np.float32(products[i, j]) * y_scale[j] >= least and cosine[i] < 1:
+                    value = _dot(x[i], y[j]) * x_inverse[i] * y_inverse[j]
+                    if value > cosine[i]:
+                        cosine[i], position[i] = value if value < _EQUAL else 1.0, first + j
+                        least = np.float32((cosine[i] - bound[i]) / x_scale[i])
+
+
+@njit(nogil=True)
+def _root(parents, at):
+    while parents[at] != at:
+        parents[at] = parents[parents[at]]
+        at = parents[at]
+    return at
+
+
+def unite(
+    products, x_scale, bound, y_scale, x, y, x_inverse, y_inverse, ahead, first, least, parents
+):
+    """Join the components of rows x and earlier rows y whose cosine exceeds ``least``.
+
+    Parameters are those of `nearest_earlier`, and
+
+    Parameters
+    ----------
+    least : float
+    parents : (rows,) int64 array
+        A forest of all rows; the root of a tree is its first row.
+    """
+    for i in range(products.shape[0]):
+        stop = min(products.shape[1], ahead + i)
+        limit = np.float32((least - bound[i]) / x_scale[i])
+        for start in range(0, stop, _CHUNK):
+            end = min(start + _CHUNK, stop)
+            if _largest_product(products[i, start:end], y_scale[start:end]) < limit:
+                continue
+            for j in range(start, end):
+                if np.float32(products[i, j]) * y_scale[j] < limit:
+                    continue
+                one, other = _root(parents, first + ahead + i), _root(parents, first + j)
+                if one == other or not _dot(x[i], y[j]) * x_inverse[i] * y_inverse[j] > least:
+                    continue
+                parents[max(one, other)] = min(one, other)
