@@ -33,6 +33,7 @@ from laion_dask.curation.clusters.kmeans import Clusters as Clusters
 from laion_dask.curation.clusters.kmeans import kmeans as kmeans
 from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid
 from laion_dask.curation.duplicates.dedup import dedup as dedup
+from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.recipes.recipe import Recipe as Recipe
 from laion_dask.curation.recipes.recipe import recipe as recipe
 from laion_dask.curation.recipes.recipe_table import recipes as recipes

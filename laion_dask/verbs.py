@@ -85,6 +85,7 @@ _VERBS = (
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),
     _eager("search", "retrieval.search"),
+    _eager("duplicates", "curation.duplicates.groups"),
     _eager("kmeans", "curation.clusters.kmeans"),
     _eager("summary", "aggregations.summary"),
     _eager("distributions", "aggregations.distribution"),

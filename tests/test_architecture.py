@@ -125,6 +125,7 @@ NOT_DASK = {
     ("curation/clusters/assignment.py", "graph.compute"): 1,
     ("curation/clusters/chunks.py", "graph.compute"): 1,
     ("curation/clusters/lloyd.py", "graph.compute"): 3,
+    ("curation/duplicates/groups.py", "graph.compute"): 2,
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/verify.py", "pool.map"): 1,
     ("frame/funnel.py", "graph.compute"): 1,

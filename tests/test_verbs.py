@@ -32,6 +32,7 @@ CALLS = {
     "language": lambda frame, emb, folder: frame.laion.language(to="detected"),
     "dedup": lambda frame, emb, folder: frame.laion.dedup(keep={"max": "similarity"}),
     "top": lambda frame, emb, folder: frame.laion.top("similarity", 0.3),
+    "duplicates": lambda frame, emb, folder: frame.laion.duplicates(by="text"),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

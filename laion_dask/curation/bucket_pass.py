@@ -8,6 +8,7 @@ partition or one bucket.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask.dataframe as dd
@@ -34,6 +35,29 @@ _MANY_BUCKETS = 512
 
 #: Takes all records of a bucket; returns keys of rows, (n,) int64, and their values.
 Decide = Callable[..., tuple[np.ndarray, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """The records of a frame's rows, in files sorted by bucket.
+
+    Attributes
+    ----------
+    files : SpilledFiles
+    dtype : structured dtype
+    n_buckets : int
+    n_rows : int
+        Rows of the frame, with or without a record.
+    """
+
+    files: SpilledFiles
+    dtype: np.dtype
+    n_buckets: int
+    n_rows: int
+
+    def bucket(self, number: int) -> np.ndarray:
+        """All records of a bucket, in the order of partitions and of rows."""
+        return spill.read_records(self.files, number, self.n_buckets, self.dtype)
 
 
 def bucket_count(provenance: Provenance) -> int:
@@ -76,19 +100,19 @@ def decide_in_buckets(
     """
     files = spilled(frame, records_of, dtype, n_buckets, *args)
     buckets = list(range(n_buckets))
-    decided = graph.tasks(_decide, buckets, files, dtype, n_buckets, decide, writer, *args)
+    decided = graph.tasks(_decide, buckets, files, decide, writer, *args)
     return writer.lazily(decided, n_buckets)
 
 
 def spilled(
     frame: dd.DataFrame, records_of: Callable, dtype: np.dtype, n_buckets: int, *args: object
 ) -> Delayed:
-    """The files of a frame's records, sorted by bucket, as delayed `SpilledFiles`. Lazy."""
+    """The records of a frame's rows on disk, as delayed `Spilled`. Lazy."""
     folder = spill_folder()
     # A kernel of its own in the name of each task: no partition is shared with other steps of a
     # computation, which would keep all of them in memory until the last bucket is decided.
     numbers = graph.map_to_values(frame, _write, records_of, dtype, n_buckets, folder, *args)
-    return graph.gathered(graph.parts(numbers), _files, folder)
+    return graph.gathered(graph.parts(numbers), _files, folder, dtype, n_buckets)
 
 
 def _write(
@@ -99,12 +123,12 @@ def _write(
     folder: SpillFolder,
     *args: object,
     partition_info: dict | None = None,
-) -> int:
+) -> tuple[int, int]:
     records = records_of(part, *args)
     assert records.dtype == dtype
     number: int = (partition_info or {}).get("number", 0)
     buckets = buckets_of(records[HASH], n_buckets)
-    return spill.write_records(records, buckets, n_buckets, number, folder)
+    return spill.write_records(records, buckets, n_buckets, number, folder), len(part)
 
 
 def buckets_of(hashes: np.ndarray, n_buckets: int) -> np.ndarray:
@@ -114,19 +138,15 @@ def buckets_of(hashes: np.ndarray, n_buckets: int) -> np.ndarray:
     return buckets
 
 
-def _files(numbers: Sequence[int], folder: SpillFolder) -> SpilledFiles:
-    return SpilledFiles(folder, sorted(numbers))
+def _files(
+    written: Sequence[tuple[int, int]], folder: SpillFolder, dtype: np.dtype, n_buckets: int
+) -> Spilled:
+    files = SpilledFiles(folder, sorted(number for number, _ in written))
+    return Spilled(files, dtype, n_buckets, sum(n for _, n in written))
 
 
 def _decide(
-    bucket: int,
-    _number: int,
-    files: SpilledFiles,
-    dtype: np.dtype,
-    n_buckets: int,
-    decide: Decide,
-    writer: RowWriter,
-    *args: object,
+    bucket: int, _number: int, spilled: Spilled, decide: Decide, writer: RowWriter, *args: object
 ) -> Written:
-    keys, values = decide(spill.read_records(files, bucket, n_buckets, dtype), *args)
+    keys, values = decide(spilled.bucket(bucket), *args)
     return writer.write(bucket, keys, values)

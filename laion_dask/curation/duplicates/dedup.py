@@ -97,12 +97,9 @@ def dedup(
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
     if missing not in ("unscored", "keep"):
         raise one_of("missing", missing, ["unscored", "keep"])
-    reads = key.reads(frame.columns)
-    ranked = [rule.ranking.column] if rule.ranking else []
-    needed = list(dict.fromkeys([*reads, *ranked, *PROVENANCE]))
     writer = RowWriter.create(exact.SCHEMA, shards_per_block(provenance))
     table = decide_in_buckets(
-        frame[needed],
+        frame[needed_columns(frame, key, rule)],
         exact.records_of,
         exact.keep_one,
         writer,
@@ -118,7 +115,7 @@ def dedup(
         table,
         key,
         keep_missing,
-        reads=[*(reads if keep_missing else []), *PROVENANCE],
+        reads=[*(key.reads(frame.columns) if keep_missing else []), *PROVENANCE],
         meta=exact.decisions_meta(frame._meta),
     )
     names = key.names[0] if len(key.names) == 1 else list(key.names)
@@ -126,6 +123,12 @@ def dedup(
     text += f", seed={seed}" if rule.how == "random" else ""
     text += ", missing='keep')" if keep_missing else ")"
     return select_rows(frame, decided[exact.KEEP], text)
+
+
+def needed_columns(frame: dd.DataFrame, key: Key, rule: Rule) -> list[str]:
+    """The columns that decide which row of a group is kept."""
+    ranked = [rule.ranking.column] if rule.ranking else []
+    return list(dict.fromkeys([*key.reads(frame.columns), *ranked, *PROVENANCE]))
 
 
 def rule_of(frame: dd.DataFrame, keep: str | Mapping[str, str], seed: int) -> Rule:
