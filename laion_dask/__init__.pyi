@@ -60,6 +60,7 @@ from laion_dask.joins.join import join as join
 from laion_dask.models import ClipModel as ClipModel
 from laion_dask.models import EmbeddingSpace as EmbeddingSpace
 from laion_dask.models import Vectors as Vectors
+from laion_dask.models.heads.filter_network import load_filter as load_filter
 from laion_dask.options import get_option as get_option
 from laion_dask.options import set_options as set_options
 from laion_dask.planning.plan import Plan as Plan
@@ -86,5 +87,6 @@ from laion_dask.scoring.score import similarity as similarity
 from laion_dask.scoring.score_captions import score_captions as score_captions
 from laion_dask.text import term_lists as term_lists
 from laion_dask.text import write_term_list as write_term_list
+from laion_dask.training.train_filter import train_filter as train_filter
 
 __version__: str

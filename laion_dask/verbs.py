@@ -98,6 +98,7 @@ _VERBS = (
     _eager("export", "exports.export"),
     _verb("representation", "aggregations.representation"),
     _verb("train", "training.train", namespace="heads"),
+    _verb("train_filter", "training.train_filter"),
     _verb("embed", "inference.embed"),
     _verb("build_index", "retrieval.index.build"),
     Verb(

@@ -150,7 +150,9 @@ NOT_DASK = {
     ("retrieval/fetch.py", "graph.compute"): 2,
     ("retrieval/rerank.py", "graph.compute"): 1,
     ("retrieval/search.py", "graph.compute"): 2,
+    ("training/pairs.py", "graph.compute"): 1,
     ("training/train.py", "graph.compute"): 1,
+    ("training/train_filter.py", "pool.submit"): 1,
 }
 #: Files that import modules by names from a table or a folder, tested with that table.
 TABLE_LOADERS = {"__init__.py", "verbs.py", "exports/formats/__init__.py"}

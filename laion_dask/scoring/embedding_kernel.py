@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from laion_dask.io.embeddings.embeddings import Embeddings
-    from laion_dask.models.heads import Head
+    from laion_dask.models.heads import FilterNetwork, Head
 
 
 def fill_columns(
@@ -176,3 +176,24 @@ def heads(partition, embeddings: Embeddings, specs: Sequence[Head]):
         yield from (head.on_device(x) for head in specs)
 
     return fill_columns(partition, [head.name for head in specs], [embeddings], score, score_on_gpu)
+
+
+def filter_networks(
+    partition, images: Embeddings, texts: Embeddings, networks: Sequence[FilterNetwork]
+):
+    """One column per filter network; each row's embeddings are read once.
+
+    Returns
+    -------
+    DataFrame of float32
+        In [-1, 1]; NaN where either embedding has no direction.
+    """
+
+    def score(x: np.ndarray, y: np.ndarray):
+        yield from (network.predict(x, y) for network in networks)
+
+    def score_on_gpu(x, y):
+        yield from (network.on_device(x, y) for network in networks)
+
+    names = [network.name for network in networks]
+    return fill_columns(partition, names, [images, texts], score, score_on_gpu)

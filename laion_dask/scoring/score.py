@@ -16,6 +16,7 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
 from laion_dask.models.heads import Head
 from laion_dask.models.heads.compatibility import check_heads
+from laion_dask.models.heads.filter_network import FilterNetwork
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.scoring import embedding_kernel
@@ -78,10 +79,16 @@ def similarity(
     return assigned(frame, [to], embedding_kernel.similarity, graph.share(paired), vector, to)
 
 
-def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataFrame:
+def score(
+    frame: dd.DataFrame,
+    embeddings: Embeddings,
+    *heads: Head | FilterNetwork | Embeddings,
+    texts: Embeddings | None = None,
+) -> dd.DataFrame:
     """The frame with one column per head. Lazy.
 
-    Every row's embedding is read once, however many heads there are.
+    Every row's embedding is read once, however many heads there are, and once more for filter
+    networks.
 
     Parameters
     ----------
@@ -90,7 +97,11 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     embeddings : Embeddings
         Embeddings of the frame's rows.
     *heads
-        For example ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name.
+        For example ``ld.heads.aesthetic("ViT-L-14")``; the new column has the head's name. Or the
+        result of `train_filter`, which also needs ``texts``.
+    texts : Embeddings, optional
+        Embeddings of the captions, for filter networks; may also be given right after
+        ``embeddings``, as in ``score(images, texts, network)``.
 
     Raises
     ------
@@ -110,15 +121,28 @@ def score(frame: dd.DataFrame, embeddings: Embeddings, *heads: Head) -> dd.DataF
     >>> "punsafe_demo" in scored.columns
     True
     """
+    if heads and texts is None and isinstance(heads[0], Embeddings):
+        texts, heads = heads[0], heads[1:]
     if not heads:
         raise OptionError("No head was given. Name one, such as ld.heads.aesthetic('ViT-L-14').")
     provenance = checked_provenance(frame, embeddings)
     require_extra("clip", "Scoring with heads")
-    specs = tuple(check_heads(heads, embeddings.model))
-    names = [head.name for head in specs]
-    check_free(frame, names, of_heads=True)
+    networks = [head for head in heads if isinstance(head, FilterNetwork)]
+    others = [head for head in heads if not isinstance(head, FilterNetwork)]
+    specs = tuple(check_heads(others, embeddings.model))
+    names, of_networks = ([head.name for head in group] for group in (specs, networks))
+    check_filter_networks(networks, names, embeddings, texts)
+    check_free(frame, [*names, *of_networks], of_heads=True)
     paired = graph.share(embeddings.paired_with(provenance.shards))
-    return assigned(frame, names, embedding_kernel.heads, paired, graph.share(specs))
+    if specs:
+        frame = assigned(frame, names, embedding_kernel.heads, paired, graph.share(specs))
+    if networks:
+        assert texts is not None  # checked above
+        others_paired = graph.share(texts.paired_with(provenance.shards))
+        shared = graph.share(tuple(networks))
+        kernel = embedding_kernel.filter_networks
+        frame = assigned(frame, of_networks, kernel, paired, others_paired, shared)
+    return frame
 
 
 def similarity_cost(frame: PlannedFrame, other: Embeddings | None = None) -> Cost:
@@ -133,7 +157,32 @@ def similarity_cost(frame: PlannedFrame, other: Embeddings | None = None) -> Cos
     return replace(pair.cost, embeddings=(embeddings, paired))
 
 
-def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
+def check_filter_networks(
+    networks: Sequence[FilterNetwork],
+    names: Sequence[str],
+    images: Embeddings,
+    texts: Embeddings | None,
+) -> None:
+    """Raise unless filter networks fit the embeddings and write columns besides ``names``."""
+    taken = set(names)
+    for network in networks:
+        if network.name in taken:
+            raise OptionError(
+                f"Two heads write the column {network.name!r}. Rename one with head.to('…')."
+            )
+        taken.add(network.name)
+        if texts is None:
+            raise OptionError(
+                f"The filter network {network.name!r} compares images with captions. Pass the "
+                f"embeddings of the captions with {argument('texts', 'texts')}."
+            )
+        must_be("texts", texts, Embeddings, "what ld.open_embeddings(...) returns")
+        for embeddings in (images, texts):
+            subject = f"The filter network {network.name!r} and the embeddings"
+            check_same_space(network.clip, embeddings.model, subject)
+
+
+def score_cost(frame: PlannedFrame, *heads: Head | FilterNetwork) -> list[Cost]:
     """The costs of `score`, one per head; without a head, the cost of one linear head.
 
     Raises
@@ -144,8 +193,11 @@ def score_cost(frame: PlannedFrame, *heads: Head) -> list[Cost]:
     if not heads:
         flop, note = 2.0 * frame.embeddings_for("score").dim, "score: assumes one linear head"
         return [Cost(("linear",), reads=EMBEDDINGS, flop=flop, notes=(note,))]
-    specs = check_heads(heads, frame.embeddings_for(f"score, {heads[0].name}").model)
-    return [replace(head.cost, label=f"score, {head.name}") for head in specs]
+    others = [head for head in heads if not isinstance(head, FilterNetwork)]
+    specs = check_heads(others, frame.embeddings_for(f"score, {heads[0].name}").model)
+    networks = [head for head in heads if isinstance(head, FilterNetwork)]
+    costs = [(spec.name, spec.cost) for group in (specs, networks) for spec in group]
+    return [replace(cost, label=f"score, {name}") for name, cost in costs]
 
 
 def assigned(

@@ -13,6 +13,7 @@ from laion_dask.models.heads.aesthetic import aesthetic
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.embedding_head import EmbeddingHead
+from laion_dask.models.heads.filter_network import FilterNetwork
 from laion_dask.models.heads.linear import LinearHead, demo_safety
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.trained import TrainedHead, load
@@ -22,6 +23,7 @@ from laion_dask.models.heads.zero_shot import PromptHead, inappropriate, zero_sh
 __all__ = [
     "CaptionHead",
     "EmbeddingHead",
+    "FilterNetwork",
     "Head",
     "LinearHead",
     "NsfwHead",

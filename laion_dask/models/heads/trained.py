@@ -209,12 +209,12 @@ def _named(path: Path, recipe: dict) -> ClipModel | EmbeddingSpace:
     return ClipModel(arch, pretrained)
 
 
-def _metadata(data: bytes) -> dict:
+def _metadata(data: bytes, format_: str = _FORMAT) -> dict:
     # A safetensors file is the header's length in 8 bytes, the header as JSON, and the data.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     description = json.loads(header["__metadata__"]["laion_dask"])
-    if description["format"] != _FORMAT:
-        raise ValueError(f"its format is {description['format']!r}, not {_FORMAT!r}")
+    if description["format"] != format_:
+        raise ValueError(f"its format is {description['format']!r}, not {format_!r}")
     return description
 
 
