@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import laion_dask
+from laion_dask.curation.recipes.schema import write_schema
 
 STUB = Path(laion_dask.__file__).with_suffix(".pyi")
 
@@ -29,3 +30,4 @@ def stub() -> str:
 
 if __name__ == "__main__":
     STUB.write_text(stub(), encoding="utf-8")
+    write_schema()

@@ -36,7 +36,8 @@ STEP_KEYS: Mapping[str, str] = {
     "why": "The reason for the step.",
 }
 _KINDS = {str: "text", list: "a list", dict: "a mapping", int: "a whole number"}
-_SOURCE_KEYS = (
+#: The arguments of `read_shards` that a recipe may set.
+SOURCE_KEYS = (
     *("paths", "columns", "where", "dialect", "swap_width_height", "rename"),
     *("hive_partitioning", "max_rows_per_partition"),
 )
@@ -68,7 +69,7 @@ def validate(document: Document) -> dict[str, Any]:
             if not isinstance(line, str):
                 raise document.error((key, n), f"{_shown(line)} is not text.")
     for key in tree.get("source", {}):
-        _known(document, ("source", key), key, _SOURCE_KEYS, "argument of read_shards")
+        _known(document, ("source", key), key, SOURCE_KEYS, "argument of read_shards")
     _check_parameters(document, tree)
     for n, step in enumerate(tree["steps"]):
         check_step(document, ("steps", n), step)

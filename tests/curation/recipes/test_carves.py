@@ -1,0 +1,184 @@
+"""Runs of recipes: rows by hand, the funnel, the manifest, and replays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import dask
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support.shards import collection, refuse
+
+import laion_dask as ld
+from laion_dask.errors import RecipeError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return collection(tmp_path_factory.mktemp("carves") / "c", (60, 0, 40))
+
+
+def rows_of(folder) -> list[tuple[int, int]]:
+    frame = ld.read_shards(str(folder), columns=["url"]).compute()
+    return len(frame)
+
+
+def test_the_rows_are_those_of_the_filters_written_by_hand(data, tmp_path):
+    recipe = ld.Recipe("x").where("width > 500 and similarity > 0.2").where("punsafe < 0.7")
+    carve = recipe.run(data.metadata, tmp_path / "out")
+    frame = ld.read_shards(data.metadata).compute()
+    by_hand = (frame.width > 500) & (frame.similarity > 0.2) & (frame.punsafe < 0.7)
+    assert carve.rows.kept == int(by_hand.fillna(False).sum())
+    assert rows_of(tmp_path / "out") == carve.rows.kept
+
+
+def test_the_funnel_adds_up_and_is_stored_with_the_audit(data, tmp_path):
+    recipe = ld.Recipe("x").where("width > 500").where("punsafe < 0.7 and similarity > 0.2")
+    carve = recipe.run(ld.read_shards(data.metadata).laion.where("height > 99"), tmp_path / "out")
+    funnel, rows = carve.funnel, carve.rows
+    assert list(funnel["step"]) == [0, 0, 1, 2, 2]
+    assert list(funnel["before"][1:]) == list(funnel["kept"][:-1])
+    assert funnel["before"][0] == rows.read and funnel["kept"].iloc[-1] == rows.kept
+    for name in ("dropped", "unscored", "rejected"):
+        assert funnel[name].sum() == getattr(rows, name)
+    manifest = json.loads((tmp_path / "out" / "_recipe.json").read_text())
+    assert manifest["recipe"] == recipe.tree
+    assert manifest["funnel"] == funnel.to_dict("records")
+    assert {one["axis"] for one in manifest["audit"]} >= {"language", "gender"}
+    assert "punsafe < 0.7" in str(carve) and "Excluded share" in str(carve)
+
+
+def test_cheap_filters_come_before_scores_and_keep_the_same_rows(data, tmp_path):
+    images = ld.open_embeddings(data.img_emb, model=data.model)
+    texts = ld.open_embeddings(data.text_emb, model=data.model)
+    vectors = {"image": images, "text": texts}
+    late = ld.Recipe("x").similarity("text", to="clip").where("clip > 0 and width > 900")
+    plan = late.plan(data.metadata, vectors)
+    assert [does.partition(":")[0] for does in plan.steps["does"]] == [
+        "where",
+        "similarity",
+        "where",
+    ]
+    assert plan.needs_embeddings and plan.rows == 100
+    early = ld.Recipe("x").where("width > 900").similarity("text", to="clip").where("clip > 0")
+    for name, recipe in (("late", late), ("early", early)):
+        recipe.run(data.metadata, tmp_path / name, vectors)
+    tables = [pq.read_table(tmp_path / name / "shards") for name in ("late", "early")]
+    assert tables[0].equals(tables[1]) and 0 < len(tables[0]) < 60
+
+
+def test_building_and_planning_compute_nothing(data):
+    with dask.config.set(scheduler=refuse):
+        recipe = ld.Recipe("x").where("width > 500").language(to="l", if_missing="l")
+        recipe.plan(data.metadata)
+        recipe.apply(ld.read_shards(data.metadata))
+
+
+def test_conditions_depend_on_columns_and_parameters(data, tmp_path):
+    text = """
+        name: x
+        parameters: {low: {default: null}, high: {default: 900}}
+        steps:
+        - where: width > 500
+          if_present: width
+        - where: nothing > 500
+          if_present: nothing
+        - language: {to: language}
+          if_missing: language
+        - where: height > $low
+          if_set: low
+        - where: height < $high
+          if_unset: low
+    """
+    recipe = ld.Recipe.parse(text)
+    carve = recipe.run(data.metadata, tmp_path / "out")
+    assert list(carve.funnel["rule"]) == ["read", "width > 500", "height < 900"]
+    carve = recipe.with_parameters(low=100).run(data.metadata, tmp_path / "out")
+    assert list(carve.funnel["rule"]) == ["read", "width > 500", "height > 100"]
+
+
+def test_an_error_of_a_step_names_its_line(data, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: x\nsteps:\n- where: width > 1\n- where: widht > 1\n")
+    with pytest.raises(RecipeError, match=r"mine\.yaml, line 4: .*Did you mean 'width'"):
+        ld.Recipe.load(path).run(data.metadata, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(RecipeError, match="needs image embeddings"):
+        ld.Recipe("x").score("aesthetic").run(data.metadata, tmp_path / "out")
+    with pytest.raises(RecipeError, match="model"):
+        ld.Recipe("x").score("aesthetic").run(data.metadata, tmp_path / "out", data.img_emb)
+
+
+class TestReplay:
+    def test_the_same_bytes_again(self, data, tmp_path):
+        recipe = ld.Recipe("x").similarity("text", to="clip").where("clip > 0")
+        vectors = {
+            name: ld.open_embeddings(folder, model=data.model)
+            for name, folder in (("image", data.img_emb), ("text", data.text_emb))
+        }
+        carve = recipe.run(data.metadata, tmp_path / "out", vectors, rows_per_part=7)
+        again = ld.replay(tmp_path / "out", tmp_path / "again")
+        assert again.rows == carve.rows and again.parts > 2
+        assert ld.replay(tmp_path / "again" / "_recipe.json").rows == carve.rows
+        tables = [pq.read_table(tmp_path / name / "shards") for name in ("out", "again")]
+        assert tables[0].equals(tables[1])
+
+    def test_an_export_by_filters_alone(self, data, tmp_path):
+        frame = ld.read_shards(data.metadata).laion.where("width > 500").laion.where("height > 9")
+        done = frame.laion.export(tmp_path / "out")
+        assert ld.replay(tmp_path / "out").rows == done.rows
+
+    def test_what_cannot_be_replayed_says_why(self, data, tmp_path):
+        frame = ld.read_shards(data.metadata)
+        ld.Recipe("x").where("width > 5").run(frame, tmp_path / "frame")
+        with pytest.raises(RecipeError, match="from a frame"):
+            ld.replay(tmp_path / "frame")
+        frame[frame.width > 5].laion.export(tmp_path / "mask")
+        with pytest.raises(RecipeError, match="pandas mask"):
+            ld.replay(tmp_path / "mask")
+        with pytest.raises(RecipeError, match="not an export"):
+            ld.replay(tmp_path)
+
+    @pytest.mark.parametrize("change", ["rewritten", "added", "missing", "vectors"])
+    def test_another_input_is_named(self, change, tmp_path):
+        data = collection(tmp_path / "c", (30, 20))
+        images = ld.open_embeddings(data.img_emb, model=data.model)
+        recipe = ld.Recipe("x").where("width > 5").similarity("text", to="clip")
+        texts = ld.open_embeddings(data.text_emb, model=data.model)
+        recipe.run(data.metadata, tmp_path / "out", {"image": images, "text": texts})
+        shard = Path(data.metadata) / "metadata_0001.parquet"
+        if change == "rewritten":
+            table = pq.read_table(shard)
+            pq.write_table(table.slice(0, 20).sort_by("WIDTH"), shard)
+        elif change == "added":
+            shutil.copy(shard, shard.with_name("metadata_0002.parquet"))
+        elif change == "missing":
+            shard.unlink()
+        else:
+            file = Path(data.img_emb) / "img_emb_0.npy"
+            np.save(file, np.load(file)[::-1])
+        named = "img_emb_0.npy" if change == "vectors" else "metadata_0001|had 2 files"
+        with pytest.warns() if change == "added" else _nothing():
+            with pytest.raises(RecipeError, match=named):
+                ld.replay(tmp_path / "out", tmp_path / "again")
+        assert not (tmp_path / "again").exists()
+
+    def test_other_rows_are_an_error_and_nothing_is_written(self, data, tmp_path, monkeypatch):
+        ld.Recipe("x").where("width > 5").run(data.metadata, tmp_path / "out")
+        path = tmp_path / "out" / "_recipe.json"
+        manifest = json.loads(path.read_text())
+        manifest["run"]["recipe"]["steps"][0]["where"]["expression"] = "width > 900"
+        manifest["versions"]["duckdb"] = "1.0"
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(RecipeError, match=r"The rows differ.*duckdb 1\.0"):
+            ld.replay(tmp_path / "out", tmp_path / "again")
+        assert not (tmp_path / "again").exists()
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
