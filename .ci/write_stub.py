@@ -1,9 +1,9 @@
-"""Write ``laion_dask/__init__.pyi``, which lists the public names for type checkers and editors.
+"""Write ``laion_dask/__init__.pyi``, the public names for type checkers, and recipes' schema.
 
     python .ci/write_stub.py
 
 Run this after changing ``laion_dask/verbs.py`` or the names in ``laion_dask/__init__.py``; a test
-checks that the stub is up to date.
+checks that both files are up to date.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def recipe_schema() -> dict[str, Any]:
         "properties": {"default": {}, "description": {"type": "string"}},
         "additionalProperties": False,
     }
-    keys["source"] |= {"properties": dict.fromkeys(SOURCE_KEYS, {}), "additionalProperties": False}
+    source: dict[str, Any] = {key: {} for key in SOURCE_KEYS}
+    keys["source"] |= {"properties": source, "additionalProperties": False}
     keys["steps"]["items"] = {"oneOf": [_step(kind) for kind in STEPS.values()]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -46,7 +47,9 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _step(kind: StepKind) -> dict[str, Any]:
-    arguments = {name: {} for name in kind.parameter_names if not name.startswith("*")}
+    arguments: dict[str, Any] = {
+        name: {} for name in kind.parameter_names if not name.startswith("*")
+    }
     required = [*kind.required, *(["heads"] if kind.name == "score" else [])]
     by_name = {
         "type": "object",

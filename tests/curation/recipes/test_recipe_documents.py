@@ -25,7 +25,7 @@ STEPS = "steps:\n- where: width > 1\n"
         ("name: x\nsteps:\n- wher: a\n", 3, "Did you mean 'where'"),
         ("name: x\nsteps:\n- where: a\n  if_mising: a\n", 4, "Did you mean 'if_missing'"),
         ("name: x\nsteps:\n- where: a\n  language: b\n", 3, "one name"),
-        ("name: x\nsteps:\n- similarity: {tp: a}\n", 3, "Did you mean 'to'"),
+        ("name: x\nsteps:\n- language: {colum: a}\n", 3, "Did you mean 'column'"),
         ("name: x\nsteps:\n- score: {}\n", 3, "needs heads"),
         ("name: x\nsteps:\n- width > 1\n", 3, "not a step"),
         ("name: x\nsteps:\n- where: width > $low\n", 3, "not a parameter"),
