@@ -32,6 +32,7 @@ BUILTIN = {
     "SpillError": OSError,
     "ExportConflictError": OSError,
     "ExportError": OSError,
+    "RecipeError": ValueError,
     "IndexFileError": OSError,
     "OptionError": ValueError,
     "MissingExtraError": ImportError,

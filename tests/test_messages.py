@@ -68,6 +68,7 @@ REACHED_FROM = {
     "predicate/operands.py": READING,
     "predicate/parser.py": READING,
     "dialects.py": READING,
+    "curation/recipes/inputs.py": {"carve"},
     "planning/inputs.py": {"plan"},
     "planning/plan.py": {"plan"},
     "planning/measured_rates.py": {"plan"},

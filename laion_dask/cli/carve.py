@@ -12,7 +12,6 @@ from laion_dask.cli.output import check_out, say, say_json
 from laion_dask.cli.shared_options import (
     Field,
     Json,
-    OptionalVectors,
     OutAddress,
     Report,
     RowsPerPart,
@@ -56,16 +55,18 @@ def carve(
     ],
     source: Sources,
     out: OutAddress,
-    embeddings: OptionalVectors = None,
+    embeddings: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Image embeddings of SOURCE; or NAME=PATH, such as text=text_emb/. Repeatable.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="CLIP model of --embeddings, such as ViT-L-14:openai."),
     ] = None,
     field: Field = None,
-    text_embeddings: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Text embeddings of SOURCE, of the same model."),
-    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter; repeatable."),
@@ -86,7 +87,7 @@ def carve(
     chosen = Recipe.load(recipe).with_parameters(**_parameters(set_))
     options = {"format": format, "rows_per_part": rows_per_part}
     given = {name: value for name, value in options.items() if value is not None}
-    vectors = _opened(chosen, source, embeddings, text_embeddings, model, field)
+    vectors = _opened(chosen, source, embeddings, model, field)
     if plan:
         say(chosen.plan(source, vectors))
         return
@@ -112,14 +113,18 @@ def _parameters(pairs: list[str] | None) -> dict:
     return values
 
 
-def _opened(recipe, source, images: str | None, texts: str | None, model, field) -> dict | None:
+def _opened(recipe, source, embeddings: list[str] | None, model, field) -> dict | None:
     """Embeddings by name."""
     from laion_dask.curation.recipes.inputs import open_source
     from laion_dask.frame.embeddings import open_embeddings
 
-    paths = {name: path for name, path in (("image", images), ("text", texts)) if path is not None}
-    if not paths:
+    if not embeddings:
         return None
+    named = (one.partition("=") for one in embeddings)
+    paths = {
+        name if equals and name.isidentifier() else "image": path if equals else name
+        for name, equals, path in named
+    }
     if model is None:
         raise OptionError("--embeddings needs --model: the CLIP model that computed them.")
     frame = open_source(recipe.resolved(), source)

@@ -36,8 +36,8 @@ class CarvePlan:
     --------
     >>> import laion_dask as ld
     >>> plan = ld.recipe("laion-high-resolution").plan("demo-corpus/embedded/metadata")
-    >>> plan.rows, plan.needs_embeddings
-    (3980, False)
+    >>> plan.needs_embeddings, plan.steps["does"].tolist()
+    (False, ['where: width >= 1024 and height >= 1024'])
     """
 
     steps: pd.DataFrame

@@ -63,7 +63,7 @@ class Definition:
         --------
         >>> import laion_dask as ld
         >>> ld.Recipe.load("laion-high-resolution").steps
-        [{'where': 'width >= 1024 and height >= 1024'}]
+        [{'where': 'width >= $side and height >= $side'}]
         """
         text, origin = library.text_of(name_or_path)
         return cls.parse(text, origin)
@@ -125,15 +125,16 @@ class Definition:
         changed = {k: v for k, v in values.items() if v != declared[k].get("default")}
         return replace(self, values=changed) if values else self
 
-    def step(self, name: str, value: Any = None, /, **arguments: Any) -> Self:
+    def step(self, name: str, /, *values: Any, **arguments: Any) -> Self:
         """The recipe with one more step.
 
         Parameters
         ----------
         name : str
             The name of the step, which is that of a verb.
-        value : optional
-            The step's main argument, such as the expression of ``where``.
+        *values
+            One value is the step's main argument, such as the expression of ``where``; several
+            are the verb's arguments in order.
         **arguments
             Arguments of the verb; ``if_missing`` and ``if_present`` make the step depend on a
             column, ``if_set`` and ``if_unset`` on a parameter, and ``why`` gives its reason.
@@ -146,8 +147,12 @@ class Definition:
         if name not in STEPS:
             raise RecipeError(f"There is no step {name!r}.{did_you_mean(name, STEPS)}")
         extra = {k: arguments.pop(k) for k in STEP_KEYS if k in arguments}
-        if value is not None:
-            arguments = {STEPS[name].main: value, **arguments}
+        names = STEPS[name].parameter_names if len(values) != 1 else [STEPS[name].main]
+        if len(values) > len(names):
+            raise RecipeError(
+                f"{name!r} takes {', '.join(names)}; {len(values)} values were given."
+            )
+        arguments = dict(zip(names, values, strict=False)) | arguments
         is_main = set(arguments) == {STEPS[name].main}
         content = arguments[STEPS[name].main] if is_main else arguments
         step: dict[str, Any] = {name: _plain(content)}

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import dask.dataframe as dd
 
 from laion_dask.curation.recipes.definition import Definition
-from laion_dask.errors import RecipeError, did_you_mean, parameter
+from laion_dask.errors import RecipeError, argument, did_you_mean, parameter
 from laion_dask.frame.embeddings import open_embeddings
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.parquet.read_shards import read_shards
@@ -82,7 +82,7 @@ def named(embeddings: Mapping[str, Embeddings], name: str, step: str) -> Embeddi
     if name not in embeddings:
         hint = did_you_mean(name, embeddings) if embeddings else ""
         raise RecipeError(
-            f"{step!r} needs {name} embeddings, and {'these' if embeddings else 'none'} were "
-            f"given.{hint} Pass embeddings={{'{name}': ...}}, or --embeddings PATH --model M."
+            f"{step!r} needs {name} embeddings, and {'others' if embeddings else 'none'} were "
+            f"given.{hint} Add them, such as {argument('embeddings', {name: 'FOLDER'})}."
         )
     return embeddings[name]

@@ -92,7 +92,7 @@ _KINDS = (
     StepKind(
         "score", main="heads", embeddings=("embeddings",), adds_columns=True, needs_embeddings=True
     ),
-    StepKind("top", main="fraction", depends_on_rows=True),
+    StepKind("top", main="column", depends_on_rows=True),
     StepKind("sample", main="fraction", depends_on_rows=True),
     StepKind("dedup", main="by", embeddings=("by",), depends_on_rows=True),
     StepKind(
