@@ -33,6 +33,7 @@ _OTHERS = {
     "Rows": "laion_dask.frame.accounting",
     "Summary": "laion_dask.aggregations.summary",
     "Vectors": "laion_dask.models",
+    "complexity_plot": "laion_dask.plots.complexity",
     "concentration": "laion_dask.aggregations.concentration",
     "connect": "laion_dask.cluster",
     "cooccurrence": "laion_dask.aggregations.cooccurrence",

@@ -32,6 +32,8 @@ from laion_dask.cluster import start_cluster as start_cluster
 from laion_dask.curation.clusters.kmeans import Clusters as Clusters
 from laion_dask.curation.clusters.kmeans import kmeans as kmeans
 from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid
+from laion_dask.curation.clusters.prune import complexity as complexity
+from laion_dask.curation.clusters.prune import prune as prune
 from laion_dask.curation.duplicates.dedup import dedup as dedup
 from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.recipes.recipe import Recipe as Recipe
@@ -66,6 +68,7 @@ from laion_dask.options import set_options as set_options
 from laion_dask.planning.plan import Plan as Plan
 from laion_dask.planning.plan import plan as plan
 from laion_dask.planning.scaling_plot import scaling_plot as scaling_plot
+from laion_dask.plots.complexity import complexity_plot as complexity_plot
 from laion_dask.plots.histogram import histogram as histogram
 from laion_dask.plots.histogram import show as show
 from laion_dask.plots.thresholds import score_plot as score_plot

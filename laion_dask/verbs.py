@@ -87,6 +87,8 @@ _VERBS = (
     _eager("search", "retrieval.search"),
     _eager("duplicates", "curation.duplicates.groups"),
     _eager("kmeans", "curation.clusters.kmeans"),
+    _eager("complexity", "curation.clusters.prune"),
+    _eager("prune", "curation.clusters.prune"),
     _eager("summary", "aggregations.summary"),
     _eager("distributions", "aggregations.distribution"),
     _eager(

@@ -39,6 +39,8 @@ CALLS = {
     "nearest_centroid": lambda frame, emb, folder: frame.laion.nearest_centroid(
         emb, np.eye(2, emb.dim)
     ),
+    "complexity": lambda frame, emb, folder: frame.laion.complexity(emb, 5, n_clusters=2),
+    "prune": lambda frame, emb, folder: frame.laion.prune(emb, 5, n_clusters=2),
     "kmeans": lambda frame, emb, folder: frame.laion.kmeans(emb, 2, iterations=2),
     "search": lambda frame, emb, folder: frame.laion.search(emb, (0, 1), k=2),
     "summary": lambda frame, emb, folder: frame.laion.summary(),

@@ -61,7 +61,7 @@ def cluster_quotas(
     References
     ----------
     Abbas, A., Rusak, E., Tirumala, K., Brendel, W., Chaudhuri, K. and Morcos, A. (2024). Effective
-    pruning of web-scale datasets based on complexity of concept clusters. ICLR. Section 3.
+    pruning of web-scale datasets based on complexity of concept clusters. ICLR.
 
     Examples
     --------

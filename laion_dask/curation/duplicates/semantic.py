@@ -15,32 +15,26 @@ from laion_dask.curation.clusters.kmeans import check_clusters, check_folder, cl
 from laion_dask.curation.clusters.stages import Workspace, read_arrays
 from laion_dask.curation.duplicates.semantic_pass import (
     GROUP_FIELDS,
-    KEEP,
-    SCHEMA,
     Search,
     batches,
     search_batch,
 )
 from laion_dask.curation.row_table import (
     RowTable,
-    look_up,
-    look_up_meta,
     shard_and_row,
     shards_per_block,
 )
 from laion_dask.curation.row_writer import RowWriter
+from laion_dask.curation.stored_decisions import SCHEMA, rows_decided, rule_text
 from laion_dask.errors import OptionError, one_of
 from laion_dask.frame.provenance import Provenance
-from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.storage.spill import SpillFolder
-from laion_dask.runtime import graph
 from laion_dask.runtime.tasks import run_each
-from laion_dask.schema import PROVENANCE
 from laion_dask.validation import number, whole_number
 
 #: The rows of a cluster, by default, and the largest default number of clusters: those of SemDeDup
-#: for 440 million rows of LAION (Abbas et al. 2023, section 4).
+#: for 440 million rows of LAION (Abbas et al. 2023).
 ROWS_PER_CLUSTER, MAX_CLUSTERS = 8_800, 50_000
 #: Bytes of vectors that a task holds, by default.
 MEMORY = 1 << 29
@@ -227,32 +221,13 @@ def semantic_duplicates(
 
 
 def semantic_dedup(frame: dd.DataFrame, embeddings: Embeddings, **options) -> dd.DataFrame:
-    """The rows of a frame without semantic duplicates. Finds them first; the frame is lazy.
+    """The rows of a frame without semantic duplicates, which are found first. Eager.
 
-    Parameters are those of `semantic_duplicates`.
+    Parameters are those of `semantic_duplicates`; the frame returned is lazy.
     """
     found = semantic_duplicates(frame, embeddings, **options)
-    return without_dropped(frame, found.table, rule_text("dedup", embeddings, options))
-
-
-def without_dropped(frame: dd.DataFrame, table: RowTable, rule: str) -> dd.DataFrame:
-    """The rows of a frame that a table of decisions keeps; rows it does not know are unscored."""
-    decided = graph.map_columns(
-        frame,
-        look_up,
-        graph.share(table, f"decisions-{os.path.basename(table.folder.path)}"),
-        [KEEP],
-        reads=list(PROVENANCE),
-        meta=look_up_meta(frame._meta, table.schema, [KEEP]),
-    )
-    return select_rows(frame, decided[KEEP], rule)
-
-
-def rule_text(verb: str, embeddings: Embeddings, options: dict) -> str:
-    """The text of a rule, as a call: the model of the embeddings, and the options given."""
-    left_out = ("memory_limit", "folder")
-    shown = [f"{name}={value!r}" for name, value in options.items() if name not in left_out]
-    return f"{verb}({', '.join([embeddings.model.name, *shown])})"
+    shown = {k: v for k, v in options.items() if k not in ("memory_limit", "folder")}
+    return rows_decided(frame, found.table, rule_text("dedup", embeddings, shown))
 
 
 def _search(eps, keep, rule, seed, memory_limit) -> Search:

@@ -8,21 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from laion_dask.curation.clusters.assignment import Assigned
 from laion_dask.curation.clusters.stages import is_written, read_arrays, write_arrays
 from laion_dask.curation.duplicates.semantic_search import components, published_rule
 from laion_dask.curation.row_table import shard_and_row
 from laion_dask.curation.row_writer import RowWriter, Written
+from laion_dask.curation.stored_decisions import KEEP
 from laion_dask.frame.row_hash import identity_hash
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import Run
 
-#: The column of a table of decisions.
-KEEP = "keep"
-SCHEMA = pa.schema({KEEP: pa.bool_()})
 #: The arrays of a file of results: each row's key and decision, then those of the rows in groups.
 GROUP_FIELDS = ("group", "key", "rank", "representative", "similarity")
 
