@@ -89,12 +89,8 @@ def test_a_filter_before_and_after(data):
     pruned = few.laion.prune(emb, 20, n_clusters=3).laion.where("height > 200")
     rows = pruned.laion.rows()
     assert rows.kept <= 20 and rows.read == 500
-    steps = (
-        [str(step) for step in pruned.laion.funnel()["step"]]
-        if hasattr(pruned.laion.funnel(), "columns")
-        else []
-    )
-    assert not steps or len(steps) >= 3
+    funnel = str(pruned.laion.funnel())
+    assert "width > 300" in funnel and "prune(" in funnel and "height > 200" in funnel
 
 
 def test_no_rows_and_one_cluster(data):
