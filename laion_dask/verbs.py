@@ -75,6 +75,7 @@ _VERBS = (
     _lazy("similarity", "scoring.score"),
     _lazy("score", "scoring.score"),
     _lazy("norm_sim", "scoring.norm_sim"),
+    _lazy("neg_clip_loss", "curation.neg_clip_loss"),
     _lazy("mix", "scoring.mixture"),
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),

@@ -174,7 +174,7 @@ def check_filter_networks(
         if texts is None:
             raise OptionError(
                 f"The filter network {network.name!r} compares images with captions. Pass the "
-                f"embeddings of the captions with {argument('texts', 'texts')}."
+                f"embeddings of the captions with {argument('texts')}."
             )
         must_be("texts", texts, Embeddings, "what ld.open_embeddings(...) returns")
         for embeddings in (images, texts):

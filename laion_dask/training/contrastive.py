@@ -15,7 +15,7 @@ _SAME = 1 - 1e-5
 #: Learning rate at its peak, weight decay, and the share of steps in which the rate rises.
 _RATE, _DECAY, _WARM_UP = 3e-3, 0.5, 0.05
 #: The inverse temperature at the start, and its maximum (Radford et al. 2021, section 2.5).
-_START_SCALE, _MAX_SCALE = 1 / 0.07, 100.0
+_START_SCALE, _MAX_SCALE = 10.0, 100.0
 
 
 @dataclass(frozen=True)

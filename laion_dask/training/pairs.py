@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import frame_to_arrow
-from laion_dask.errors import EmbeddingsError, OptionError, argument
+from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where import where
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -85,7 +85,7 @@ def pairs_of_frame(
         if frame is None:
             raise OptionError(
                 f"trusted is the expression {trusted!r}, and there is no frame to apply it to. "
-                f"Pass {argument('frame', 'frame')}, or the filtered frame itself as trusted."
+                "Pass the frame, too, or the filtered frame itself as trusted."
             )
         trusted = where(frame, trusted)
     trusted = frame if trusted is None else trusted
