@@ -77,10 +77,10 @@ ARROWS = {
         "runtime stats text"
     ),
     "curation/balancing": "curation aggregations/grouping frame predicate runtime text",
-    "exports/formats": "io/images io/parquet io/storage runtime",
+    "exports/formats": "io/embeddings io/images io/storage runtime",
     "exports": (
-        "aggregations aggregations/grouping exports/formats frame io/parquet io/storage joins "
-        "runtime stats"
+        "aggregations aggregations/grouping exports/formats frame io/embeddings io/parquet "
+        "io/storage joins runtime stats"
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (

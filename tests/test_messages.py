@@ -46,6 +46,7 @@ REACHED_FROM = {
     "io/embeddings/headers.py": WITH_VECTORS,
     "io/embeddings/open_files.py": WITH_VECTORS,
     "io/parquet/hive.py": READING,
+    "exports/card.py": {"export", "score"},
     "exports/export.py": {"export", "score"},
     "io/images/images.py": {"embed"},
     "io/images/parquet_layout.py": {"embed"},

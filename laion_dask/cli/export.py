@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,16 +11,19 @@ from laion_dask.cli.app import app
 from laion_dask.cli.output import check_out, say
 from laion_dask.cli.shared_options import (
     By,
+    CardEntries,
     Field,
     Format,
     Heads,
     Model,
+    Options,
     OutAddress,
     Report,
     RowsPerPart,
     Vectors,
     Where,
     groupings,
+    named_values,
     reads_shards,
 )
 from laion_dask.errors import OptionError
@@ -46,7 +49,9 @@ def score(
     ] = "query_similarity",
     where: Where = None,
     format: Format = "parquet",
+    option: Options = None,
     rows_per_part: RowsPerPart = None,
+    card: CardEntries = None,
     report: Report = None,
     by: By = None,
 ) -> None:
@@ -67,7 +72,8 @@ def score(
     if text:
         frame = frame.laion.similarity(vectors, vectors.model.text(text), to=to)
     frame = frame if where is None else frame.laion.where(where)
-    write_subset(frame, out, format, rows_per_part, report, by)
+    chosen = _options(option, card, format, vectors)
+    write_subset(frame, out, format, rows_per_part, report, by, chosen)
 
 
 @app.command(
@@ -79,12 +85,36 @@ def export(
     out: OutAddress,
     where: Where = None,
     format: Format = "parquet",
+    option: Options = None,
     rows_per_part: RowsPerPart = None,
+    card: CardEntries = None,
     report: Report = None,
     by: By = None,
 ) -> None:
-    """Export the rows that --where keeps, with a recipe that accounts for every row."""
-    write_subset(read(where=where), out, format, rows_per_part, report, by)
+    """Export the rows that --where keeps, with a recipe that accounts for every row.
+
+    --option names an option of the format: names=laion for parquet, images=FOLDER, caption=COLUMN
+    and decode=false for webdataset.
+    """
+    chosen = _options(option, card, format)
+    write_subset(read(where=where), out, format, rows_per_part, report, by, chosen)
+
+
+def _options(
+    option: list[str] | None, card: list[str] | None, format: str, embeddings=None
+) -> dict[str, Any]:
+    """The keyword arguments of `export` from NAME=VALUE options."""
+    from laion_dask.exports import formats
+
+    words = {"true": True, "false": False}
+    chosen: dict[str, Any] = {
+        name: words.get(value, value) for name, value in named_values(option, "--option").items()
+    }
+    if embeddings is not None and format in formats.names():
+        chosen |= {"embeddings": embeddings} if "embeddings" in formats.options_of(format) else {}
+    if format in formats.names():
+        formats.check_options(format, chosen)
+    return {**chosen, "card": named_values(card, "--card") or None}
 
 
 def write_subset(
@@ -94,6 +124,7 @@ def write_subset(
     rows_per_part: int | None,
     report: Path | None,
     by: list[str] | None,
+    options: dict[str, Any] | None = None,
 ) -> None:
     """Write a frame and, if requested, the report that audits its filters."""
     from laion_dask.aggregations.audit import check_axes
@@ -106,7 +137,7 @@ def write_subset(
     if axes:
         check_axes(frame, axes)
     check_out(frame, report)
-    done = export(frame, out, format, rows_per_part=rows_per_part)
+    done = export(frame, out, format, rows_per_part=rows_per_part, **(options or {}))
     say(done)
     if report is not None:
         say(f"the report, with an audit of the filters, is {write_report(done, report, by=axes)}")

@@ -132,6 +132,24 @@ Format = Annotated[
     str,
     typer.Option(metavar="NAME", help=f"File format of the export: {', '.join(formats.names())}."),
 ]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="Option of --format, such as names=laion for parquet, or images=FOLDER for "
+        "webdataset; repeatable.",
+    ),
+]
+CardEntries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--card",
+        metavar="NAME=VALUE",
+        help="What the Croissant file and the datasheet say: name, description, creator, license, "
+        "url, version, date_published, cite_as or language; repeatable.",
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(
@@ -194,6 +212,17 @@ def _reading(
         "max_rows_per_partition": max_rows_per_partition,
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def named_values(pairs: list[str] | None, option: str) -> dict[str, str]:
+    """A mapping of NAME=VALUE options."""
+    values = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{option} is {pair!r}; expected NAME=VALUE.")
+        values[name] = value
+    return values
 
 
 def _renamed(pair: str) -> tuple[str, str]:

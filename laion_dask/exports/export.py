@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -11,20 +12,24 @@ import dask.dataframe as dd
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.errors import SchemaError, must_be, one_of, parameter
+from laion_dask.errors import OptionError, SchemaError, must_be, one_of, parameter
 from laion_dask.exports import formats
-from laion_dask.exports.formats.base import PartWriter, WrittenPart
+from laion_dask.exports.card import Card
+from laion_dask.exports.documents import audit_table, checksums, documents_of
+from laion_dask.exports.formats.base import PartWriter, StagedFile, StagingFolder, WrittenPart
 from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import common_schema, part_schema
 from laion_dask.exports.parts import cut, default_rows_per_part, write_parts
 from laion_dask.exports.result import Export
+from laion_dask.exports.rights import total_rights
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import check_shard_numbers
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.parquet import duckdb_connection
 from laion_dask.validation import whole_number
 
@@ -36,6 +41,9 @@ def export(
     *,
     rows_per_part: int | None = None,
     seed: int | None = None,
+    card: Mapping[str, Any] | None = None,
+    audit: bool | str | Sequence[str] = False,
+    **options: Any,
 ) -> Export:
     """Write the frame's rows and a manifest; the folder changes atomically. Eager.
 
@@ -63,19 +71,32 @@ def export(
         pattern such as ``**/*.parquet`` also matches the parts written so far; `read_shards` uses
         the manifest, which lists the parts of one. The same holds briefly if an earlier release
         left its parts beside the manifest.
-    format : {"parquet"}
-        The name of an export format, a module in ``laion_dask.exports.formats``.
+    format : str
+        ``"parquet"``, ``"csv"``, ``"urls"``, ``"img2dataset"``, ``"datacomp"``, ``"webdataset"``,
+        ``"huggingface"``, ``"embeddings"`` or ``"lance"``: each is a module in
+        ``laion_dask.exports.formats``, and described in ``docs/how-to/export.md``.
     rows_per_part : int, optional
         Rows of each part but the last. By default parts are equal and as few as possible, with at
         most a million rows, and at most 256 MB in memory on average. Recorded in the manifest. A
         part is in memory while it is written, one per thread.
     seed : int, optional
         The seed that the frame was sampled with; recorded in the manifest.
+    card : mapping of str to str, optional
+        What only you can say about the subset: ``name``, ``description``, ``creator``,
+        ``license``, ``url``, ``version``, ``date_published``, ``cite_as``, ``language``. Written
+        to ``_croissant.json`` (Croissant 1.1) and ``_datasheet.md``, which are beside the manifest
+        and "unknown" where you say nothing.
+    audit : bool, str or list of str
+        Whether to write `Export.audit` as ``_audit.csv``, which reads some columns again; or the
+        groups to audit, as its ``by``.
+    **options
+        Options of the format: ``names="laion"`` (parquet), ``images=``, ``caption=``, ``decode=``
+        (webdataset), ``embeddings=`` (embeddings).
 
     Raises
     ------
     OptionError
-        When the format does not exist, or ``rows_per_part`` is not a positive integer.
+        When the format does not exist or does not have an option, or a value is not valid.
     SchemaError
         When the names of two columns differ only in case.
     ExportError
@@ -96,7 +117,17 @@ def export(
     >>> done.rows.kept == len(ld.read_shards("wide"))
     True
     """
-    return export_with_notes(frame, path, None, format, rows_per_part=rows_per_part, seed=seed)
+    return export_with_notes(
+        frame,
+        path,
+        None,
+        format,
+        rows_per_part=rows_per_part,
+        seed=seed,
+        card=card,
+        audit=audit,
+        **options,
+    )
 
 
 def export_with_notes(
@@ -107,6 +138,9 @@ def export_with_notes(
     *,
     rows_per_part: int | None = None,
     seed: int | None = None,
+    card: Mapping[str, Any] | None = None,
+    audit: bool | str | Sequence[str] = False,
+    **options: Any,
 ) -> Export:
     """Export as `export` does, with more entries in the manifest. Eager.
 
@@ -119,6 +153,8 @@ def export_with_notes(
     if format not in formats.names():
         raise one_of("format", format, formats.names())
     must_be("path", path, (str, os.PathLike), "a folder or an address")
+    formats.check_options(format, options)
+    described = Card.of(card)
     if rows_per_part is not None:
         name = parameter("rows_per_part")
         rows_per_part = whole_number(name, rows_per_part, "the rows of each part")
@@ -126,11 +162,13 @@ def export_with_notes(
     provenance = Provenance.of(frame)
     check_shard_numbers(provenance.sources)
     refuse_folder_of_inputs(transaction.path, transaction.address, provenance)
+    options = {name: _paired(value, provenance) for name, value in options.items()}
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
     with transaction:
         staging = transaction.staging_folder
-        writer: PartWriter = formats.load(format).open(staging, schema)
+        writer: PartWriter = formats.load(format).open(staging, schema, **options)
+        _check_target(writer, transaction, format)
         fragments, rows = map_with_accounting(
             provenance,
             write_fragment,
@@ -143,13 +181,61 @@ def export_with_notes(
         )
         assert rows is not None  # must_account
         schema = common_schema(schema, [fragment.schema for fragment in fragments])
-        n = rows_per_part or default_rows_per_part(fragments, schema)
+        n = rows_per_part or writer.rows_per_part or default_rows_per_part(fragments, schema)
         duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut(fragments, n), writer, staging, schema)
+        rights = total_rights([part.rights for part in parts], rows.kept)
+        parts, index = _finished(writer, parts, staging)
         manifest = build_manifest(provenance, schema, rows, n, seed)
+        manifest |= {
+            "format": format,
+            "format_options": _recorded(options),
+            "card": dict(card or {}),
+        }
+        manifest["rights"] = rights
         manifest |= {} if notes is None else notes(rows, parts)
-        committed = transaction.commit(parts, writer.finish(parts), manifest)
-        return Export(transaction.path, rows, committed, frame)
+        documents = documents_of(writer, parts, index, manifest, schema, described, format)
+        done = Export(transaction.path, rows, {}, frame)
+        if audit is not False:
+            documents["_audit.csv"] = audit_table(done, audit)
+        committed = transaction.commit(parts, index, manifest, documents)
+        return replace(done, manifest=committed)
+
+
+def _finished(
+    writer: PartWriter, parts: Sequence[WrittenPart], staging: StagingFolder
+) -> tuple[list[WrittenPart], list[StagedFile]]:
+    """The parts with the names that the format gives, and the files that it adds."""
+    parts = writer.merge(parts)
+    parts = [part.named(writer.final_names(part, len(parts))) for part in parts]
+    index = list(writer.finish(parts))
+    digests = checksums(parts)
+    if digests:
+        index.append(staging.write("index.sha256", digests.encode()))
+    return parts, index
+
+
+def _paired(value: Any, provenance: Provenance) -> Any:
+    """An option of a format; embeddings are paired with the shards of the frame."""
+    if isinstance(value, Embeddings):
+        return value.paired_with(provenance.shards)
+    if isinstance(value, Mapping):
+        return {name: _paired(one, provenance) for name, one in value.items()}
+    return value
+
+
+def _recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a format as the manifest has them: plain values, or what an object says."""
+    plain = (str, bool, int, float, type(None))
+    return {n: v if isinstance(v, plain) else repr(v) for n, v in sorted(options.items())}
+
+
+def _check_target(writer: PartWriter, transaction: ExportTransaction, format: str) -> None:
+    if writer.is_local and not transaction.is_local:
+        raise OptionError(
+            f"The format {format!r} cannot be written to {transaction.path}. Name a local folder, "
+            "and copy it there."
+        )
 
 
 def _in_order(lists: list[list[Fragment]]) -> list[Fragment]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from laion_dask.exports.formats.base import Part, PartWriter, StagingFolder, WrittenPart
 from laion_dask.exports.fragment import Fragment, Slice, read_slices, remove_fragments
+from laion_dask.exports.rights import rights_of
 from laion_dask.exports.row_bytes import fixed_bytes
 from laion_dask.runtime.tasks import Run, run_each
 
@@ -99,7 +100,7 @@ def _write_part(
         table = read_slices(slices, staging, schema)
         files = tuple(writer.write(Part(number, table)))
         run.advance(len(table))
-    return WrittenPart(number, len(table), files)
+    return WrittenPart(number, len(table), files, rights_of(table))
 
 
 class _Uses:

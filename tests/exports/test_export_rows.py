@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from support.carved_exports import SIZES, carve, files_of, kept_by_hand, rows_of
+from support.carved_exports import BESIDE, SIZES, carve, files_of, kept_by_hand, rows_of
 from support.frames import both, on_host
 from support.shards import collection, vectors
 
@@ -75,7 +75,7 @@ def test_the_recipe_says_what_is_there(source, out):
     assert counts["read"] == sum(counts[name] for name in others)
     assert counts["kept"] == sum(part["rows"] for part in recipe["parts"])
     parts = {part["file"] for part in recipe["parts"]}
-    assert set(files_of(out)) == {"_recipe.json", *(f"shards/{name}" for name in parts)}
+    assert set(files_of(out)) == {*BESIDE, *(f"shards/{name}" for name in parts)}
     for part in recipe["parts"]:
         data = (out / "shards" / part["file"]).read_bytes()
         assert part["bytes"] == len(data)
@@ -189,7 +189,7 @@ def test_in_memory(source):
         carve(source).laion.export("memory://test_export/out")
         assert rows_of("memory://test_export/out") == kept_by_hand(source)
         names = [n.rpartition("/")[2] for n in fs.find("/test_export")]
-        assert all(n == "_recipe.json" or n.startswith("part-") for n in names)
+        assert all(n in BESIDE or n.startswith("part-") for n in names)
         ld.read_shards("memory://test_export/out").laion.export("memory://test_export/again")
         with pytest.raises(ExportError, match="own input"):
             ld.read_shards("memory://test_export/out").laion.export("memory://test_export/out")

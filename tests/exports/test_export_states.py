@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.carved_exports import SIZES, carve, files_of, kept_by_hand, rows_of
+from support.carved_exports import BESIDE, SIZES, carve, files_of, kept_by_hand, rows_of
 from support.frames import both
 from support.shards import laion_table, write_shard
 
@@ -27,7 +27,7 @@ def test_an_export_is_replaced_as_a_whole(source, out):
     exported = ld.read_shards(source, where="width >= 1500").laion.export(out)
     second = files_of(out)
     parts = {f"shards/{p['file']}" for p in exported.manifest["parts"]}
-    assert set(second) == {"_recipe.json", *parts}
+    assert set(second) == {*BESIDE, *parts}
     assert not {n for n in first if n.startswith("shards")} & set(second)
     assert len(ld.read_shards(out)) == exported.rows.kept
 

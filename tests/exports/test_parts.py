@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client
-from support.carved_exports import carve, files_of, kept_by_hand, rows_of
+from support.carved_exports import BESIDE, carve, files_of, kept_by_hand, rows_of
 from support.frames import both
 from support.shards import write_shard
 
@@ -212,7 +212,7 @@ def test_fragments_are_removed_once_they_are_not_needed(rich, out, monkeypatch):
     assert seen[0] == frame.npartitions - 1  # all but the one without rows
     assert seen == sorted(seen, reverse=True) and seen[-1] <= 3
     names = {path.name for path in out.rglob("*")}
-    assert names == {"_recipe.json", "shards", *(p.name for p in (out / "shards").iterdir())}
+    assert names == {*BESIDE, "shards", *(p.name for p in (out / "shards").iterdir())}
 
 
 def test_the_manifest_says_how_to_write_the_same_parts(rich, out):

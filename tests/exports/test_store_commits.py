@@ -6,7 +6,7 @@ from threading import Barrier
 
 import fsspec
 import pytest
-from support.carved_exports import carve, kept_by_hand
+from support.carved_exports import BESIDE, carve, kept_by_hand
 from support.one_row_exports import NEW, OLD, by_glob, by_recipe, write
 from support.s3_server import s3_bucket
 
@@ -64,7 +64,7 @@ def test_parts_are_written_in_their_place_and_never_copied(bucket, source, monke
     assert len(ld.read_shards(f"{bucket}/once")) == exported.rows.kept
     fs, inner = fsspec.core.url_to_fs(f"{bucket}/once")
     assert sorted(fs.find(inner)) == sorted(
-        [f"{inner}/{MANIFEST}", *(f"{inner}/{PARTS}/{name}" for name in names)]
+        [*(f"{inner}/{name}" for name in BESIDE), *(f"{inner}/{PARTS}/{name}" for name in names)]
     )
 
 

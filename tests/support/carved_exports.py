@@ -34,3 +34,7 @@ def files_of(folder) -> dict[str, bytes]:
     return {
         str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()
     }
+
+
+#: The files beside the parts of an export to Parquet.
+BESIDE = {"_recipe.json", "_croissant.json", "_datasheet.md"}

@@ -1,21 +1,60 @@
-"""Export formats: each module in this package, except `base`, is a format of the same name.
+"""Export formats: each module in this package, except those in `_NO_FORMATS`, is a format.
 
 To add a format, add a module with a function ``open(staging, schema)`` that returns a
-`laion_dask.exports.formats.base.PartWriter`. Formats are not listed anywhere else.
+`laion_dask.exports.formats.base.PartWriter`. Its further parameters, which are keyword-only, are
+the format's options: `export` passes its own further keyword arguments to them. Formats are not
+listed anywhere else.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
+
+from laion_dask.errors import OptionError, argument, did_you_mean, parameter
+
+#: Modules that formats share.
+_NO_FORMATS = {"base", "cells", "columns", "npy"}
 
 
 def names() -> list[str]:
     """The names of all export formats, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    modules = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(modules - _NO_FORMATS)
 
 
 def load(name: str) -> ModuleType:
     """The module of a format, given one of the `names`."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def options_of(name: str) -> Mapping[str, inspect.Parameter]:
+    """The options of a format, by name."""
+    parameters = inspect.signature(load(name).open).parameters
+    return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Raise if a format does not have one of these options, or needs another.
+
+    Raises
+    ------
+    OptionError
+        Names the nearest option, or the formats that have it.
+    """
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            others = [other for other in names() if option in options_of(other)]
+            hint = f" Formats with that option: {', '.join(others)}." if others else ""
+            hint = hint or did_you_mean(option, known) or " It has no options."
+            raise OptionError(f"The format {name!r} has no option {parameter(option)}.{hint}")
+    for option, one in known.items():
+        if one.default is one.empty and options.get(option) is None:
+            raise OptionError(
+                f"The format {name!r} needs {argument(option)}. See the format's section in "
+                "docs/how-to/export.md."
+            )

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import IO, TypeAlias
+from typing import IO, ClassVar, TypeAlias
 
 import fsspec
 import pyarrow as pa
@@ -60,6 +60,10 @@ class StagedFile:
     sha256: str
     name: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    def counted(self, **counts: int) -> StagedFile:
+        """The file with these `counts`."""
+        return replace(self, counts=counts)
 
     def final_name(self, stem: str) -> str:
         """The name of the file once it is visible.
@@ -259,11 +263,14 @@ class WrittenPart:
     rows : int
     files : tuple of StagedFile
         The number of rows is listed with the first file.
+    rights : mapping of str to mapping
+        The number of rows by value, for each column of licenses or consent.
     """
 
     number: int
     rows: int
     files: tuple[StagedFile, ...]
+    rights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def final_names(self) -> list[str]:
@@ -280,6 +287,14 @@ class WrittenPart:
 
 class PartWriter(ABC):
     """Writes the parts of one export. Must be picklable and have a deterministic repr."""
+
+    #: The number of rows of a part unless the caller gives one; None for a number that makes parts
+    #: of a sensible size.
+    rows_per_part: ClassVar[int | None] = None
+    #: Whether the Hub's card, ``README.md``, is put beside the manifest.
+    has_card: ClassVar[bool] = False
+    #: Whether the format can only be written to a local folder.
+    is_local: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, part: Part) -> Sequence[StagedFile]:

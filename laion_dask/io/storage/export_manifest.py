@@ -35,7 +35,7 @@ MANIFESTS = (MANIFEST, NEXT_MANIFEST, FLAT_MANIFEST)
 #: The folder with an export's parts.
 PARTS = "shards"
 #: The documents that an export may write beside its manifest.
-DOCUMENTS = ("README.md", "audit.csv", "croissant.json", "datasheet.md", "img2dataset.sh")
+DOCUMENTS = ("README.md", "_audit.csv", "_croissant.json", "_datasheet.md", "img2dataset.sh")
 #: Marks a folder whose first export is being copied or was interrupted.
 UNFINISHED = ".laion_dask-unfinished"
 #: The ``kind`` of every manifest; it identifies a folder as an export.

@@ -71,7 +71,7 @@ def _new_formats(tmp_path, monkeypatch):
 
 
 def test_every_module_is_a_format():
-    assert formats.names() == ["pairs", "parquet", "texts"]
+    assert {"pairs", "parquet", "texts"} < {*formats.names()}
     for name in formats.names():
         assert callable(formats.load(name).open)
 

@@ -1,0 +1,177 @@
+"""webdataset: tars of images with their captions and columns, ``00000.tar``, ``00001.tar``, …
+
+A sample has the files ``KEY.jpg`` (or png, webp, …: the image file as it was opened), ``KEY.txt``
+(the caption) and ``KEY.json`` (all columns). Keys are the part and the position in it, as in
+img2dataset's output, since a row's own key may hold dots or occur twice. Samples are in the order
+of the rows; times and owners are 0, so a second run writes the same bytes. A row whose image is
+missing or broken is in no tar: the manifest and the printed result count such rows. A sample
+without a caption has no ``.txt``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.errors import ColumnError, ImageError, must_be
+from laion_dask.exports.formats.base import (
+    Part,
+    PartWriter,
+    StagedFile,
+    StagedSink,
+    StagingFolder,
+    WrittenPart,
+)
+from laion_dask.exports.formats.cells import as_json
+from laion_dask.exports.formats.columns import need_text
+from laion_dask.io.images.decoding import read_picture
+from laion_dask.io.images.images import NAMES, Images, open_images
+from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.runtime import cancellation
+
+#: Samples of a tar, as in img2dataset's output.
+_SAMPLES = 10_000
+#: Rows whose images are in memory at a time.
+_BLOCK = 64
+_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
+_SUFFIXES |= {"TIFF": "tiff", "AVIF": "avif"}
+
+
+@dataclass(frozen=True)
+class TarWriter(PartWriter):
+    staging: StagingFolder
+    images: Images
+    caption: str | None
+    decode: bool
+
+    rows_per_part = _SAMPLES
+
+    def write(self, part: Part) -> list[StagedFile]:
+        counts = {"samples": 0, "missing_images": 0, "broken_images": 0, "missing_captions": 0}
+        with self.staging.create(f"{part.stem}.tar") as sink:
+            for position, (row, found) in enumerate(self._rows(part.table)):
+                cancellation.check()
+                outcome, suffix = self._outcome(found)
+                counts[outcome] += 1
+                if outcome == "samples" and found.data is not None:
+                    caption = row.get(self.caption) if self.caption else None
+                    counts["missing_captions"] += caption is None
+                    key = f"{part.number:05d}-{position:05d}"
+                    _add(sink, f"{key}.{suffix}", found.data)
+                    if caption is not None:
+                        _add(sink, f"{key}.txt", caption.encode())
+                    _add(sink, f"{key}.json", as_json(row).encode())
+            sink.write(bytes(-sink.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
+        staged = sink.staged
+        always = ("samples", "missing_images")
+        return [staged.counted(**{n: c for n, c in counts.items() if c or n in always})]
+
+    def _rows(self, table: pa.Table) -> Iterator[tuple[dict[str, Any], RowImage]]:
+        names = [name for name in NAMES if name in table.column_names]
+        shared = _shared(table, names)
+        for start in range(0, len(table), _BLOCK):
+            block = table.slice(start, _BLOCK)
+            found = self.images.read_rows(_as_pandas(block))
+            rows = block.to_pylist()
+            for row, one, is_shared in zip(
+                rows, found, shared[start : start + _BLOCK], strict=True
+            ):
+                withheld = is_shared and one.match is Match.NAME
+                yield row, RowImage(None, Match.SHARED) if withheld else one
+
+    def _outcome(self, found: RowImage) -> tuple[str, str]:
+        """What becomes of a row, as it is counted, and the suffix of its image."""
+        if found.data is None:
+            return "missing_images", ""
+        kind = _kind(found.data, self.decode)
+        return ("broken_images", "") if kind is None else ("samples", kind)
+
+    def final_names(self, part: WrittenPart, n_parts: int) -> Sequence[str]:
+        return [f"{part.number:05d}.tar"]
+
+
+def open(
+    staging: StagingFolder,
+    schema: pa.Schema,
+    *,
+    images: Images | str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    caption: str = "text",
+    decode: bool = True,
+) -> TarWriter:
+    """A writer of tars of images.
+
+    Parameters
+    ----------
+    staging : StagingFolder
+    schema : pyarrow.Schema
+    images : Images, or paths
+        As `laion_dask.open_images` returns them, or its argument.
+    caption : str
+        The column of captions. A frame need not have ``text``.
+    decode : bool
+        Whether to decode each image, to find the broken ones. If not, only its header is read.
+
+    Raises
+    ------
+    ColumnError
+        When the frame has no column that names images, or not the column of captions.
+    ShardNotFoundError, ImageError
+        When there are no images.
+    """
+    must_be("decode", decode, bool, "True or False")
+    must_be("caption", caption, str, "the name of a column")
+    if not {*NAMES} & {*schema.names}:
+        raise ColumnError(
+            f"The frame has no column {' or '.join(map(repr, NAMES))}, which name the images: "
+            "img2dataset and ld.embed write them. Read the Parquet files beside the tars."
+        )
+    if caption in schema.names or caption != "text":
+        need_text(schema, caption, "webdataset")
+    opened = images if isinstance(images, Images) else open_images(images)
+    return TarWriter(staging, opened, caption if caption in schema.names else None, decode)
+
+
+def _as_pandas(block: pa.Table) -> pd.DataFrame:
+    """The columns that tell a row's image, with nulls as None."""
+    frame: pd.DataFrame = block.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _shared(table: pa.Table, names: Sequence[str]) -> list[bool]:
+    """Whether rows of several shards have the name of a row's image."""
+    if "shard" not in table.column_names or not names:
+        return [False] * len(table)
+    frame = table.select([*names, "shard"]).to_pandas(types_mapper=pd.ArrowDtype)
+    name = frame[names[0]]
+    for other in names[1:]:
+        name = name.fillna(frame[other])
+    shards = frame["shard"].groupby(name).transform("nunique")
+    return [bool(n > 1) for n in shards.fillna(0)]
+
+
+def _kind(data: bytes, decode: bool) -> str | None:
+    """The suffix of an image file; None if it is broken."""
+    from PIL import Image
+
+    try:
+        if decode:
+            read_picture(data)
+        with Image.open(io.BytesIO(data)) as picture:
+            return _SUFFIXES.get(picture.format or "")
+    except (ImageError, OSError, SyntaxError, ValueError):
+        return None
+
+
+def _add(sink: StagedSink, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o644
+    sink.write(entry.tobuf(tarfile.USTAR_FORMAT))
+    sink.write(content)
+    sink.write(bytes(-len(content) % tarfile.BLOCKSIZE))
