@@ -24,14 +24,16 @@ OURS, PEERS = "laion_dask", ("polars", "DuckDB")
 PACKAGES = ("polars", "duckdb", "pyarrow", "dask", "pandas", "numpy", "laion_dask")
 
 
-def measure(source: str, repeats: int, scratch: Path) -> dict[str, list[dict]]:
+def measure(
+    source: str, repeats: int, scratch: Path, script: str = "join_ways.py"
+) -> dict[str, list[dict]]:
     """Run the contenders in turn and discard the first turn. All sums must be equal."""
     runs: dict[str, list[dict]] = {way: [] for way in WAYS}
     sums_of = {}
     for repeat in range(repeats + 1):
         for way in WAYS:
             out = scratch / "sums.json"
-            result = child("join_ways.py", way, source, str(out))
+            result = child(script, way, source, str(out))
             sums_of[way] = json.loads(out.read_text())
             if repeat:
                 runs[way].append(result)

@@ -10,7 +10,7 @@ see has no values: they are null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +39,14 @@ def row_keys(part: Frame) -> tuple[np.ndarray, np.ndarray]:
     A row without a shard or row, as from an outer merge, has none.
     """
     shard, row = (_integers(part, name) for name in PROVENANCE)
+    if _within(shard, 63 - _ROW_BITS) and _within(row, _ROW_BITS):
+        return keys_of(shard, row), np.ones(len(row), bool)
     valid = (shard >= 0) & (shard < 1 << 63 - _ROW_BITS) & (row >= 0) & (row < 1 << _ROW_BITS)
     return keys_of(np.where(valid, shard, 0), np.where(valid, row, 0)), valid
+
+
+def _within(numbers: np.ndarray, bits: int) -> bool:
+    return bool(numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 1 << bits)
 
 
 def _integers(part: Frame, name: str) -> np.ndarray:
@@ -103,19 +109,55 @@ class RowTable:
         SpillError
             When a file of the table cannot be read.
         """
-        n, needed = len(keys), blocks_of(keys, self.shards_per_block)
-        found = [self.schema.empty_table()]
-        positions, start = np.full(n, -1), 0
-        for block in np.intersect1d(needed, self.blocks):
+        if not len(keys):
+            return self.schema.empty_table()
+        needed, found = blocks_of(keys, self.shards_per_block), [self.schema.empty_table()]
+        positions, start = np.full(len(keys), -1), 0
+        for block, at in runs(needed):
+            number = np.searchsorted(self.blocks, block)
+            if number == len(self.blocks) or self.blocks[number] != block:
+                continue
             stored = read_block(self.folder, block)
-            at = np.flatnonzero(needed == block)
             where = _position(stored[KEY].to_numpy(), keys[at])
-            at, where = at[where >= 0], where[where >= 0]
-            found.append(stored.select(self.schema.names).take(pa.array(where)))
-            positions[at] = np.arange(start, start + len(at))
-            start += len(at)
+            is_stored = where >= 0
+            if not is_stored.all():
+                where = where[is_stored]
+                at = (np.arange(at.start, at.stop) if isinstance(at, slice) else at)[is_stored]
+            found.append(_taken(stored.select(self.schema.names), where))
+            positions[at] = np.arange(start, start + len(where))
+            start += len(where)
         values = pa.concat_tables(found).combine_chunks()
+        if start == len(keys) and _ascend(positions):
+            return values
         return values.take(pa.array(positions, mask=positions < 0))
+
+
+def runs(numbers: np.ndarray) -> Iterator[tuple[int, slice | np.ndarray]]:
+    """Each distinct number, with its positions: a slice if they follow each other."""
+    changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    starts, ends = np.append(0, changes).tolist(), np.append(changes, len(numbers)).tolist()
+    distinct = np.unique(numbers[starts])
+    if len(distinct) == len(starts):
+        for start, end in zip(starts, ends, strict=True):
+            yield int(numbers[start]), slice(start, end)
+    else:
+        for number in distinct.tolist():
+            yield number, np.flatnonzero(numbers == number)
+
+
+def _taken(values: pa.Table, positions: np.ndarray) -> pa.Table:
+    """Rows of a table; a slice of it if they follow each other."""
+    if _ascend(positions):
+        return values.slice(int(positions[0]) if len(positions) else 0, len(positions))
+    return values.take(pa.array(positions))
+
+
+def _ascend(positions: np.ndarray) -> bool:
+    """Whether each number is the one before plus one."""
+    return not len(positions) or bool(
+        positions[-1] - positions[0] == len(positions) - 1
+        and (positions[1:] > positions[:-1]).all()
+    )
 
 
 def _position(stored: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -129,6 +171,8 @@ def _position(stored: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 def blocks_of(keys: np.ndarray, n_shards: int) -> np.ndarray:
     """The number of the block of each row."""
+    if n_shards == 1:
+        return np.asarray(keys, np.int64) >> _BLOCK_BITS
     shard, row = shard_and_row(keys)
     return ((shard // n_shards) << (_ROW_BITS - _BLOCK_BITS)) | (row >> _BLOCK_BITS)
 

@@ -193,11 +193,9 @@ def _repeated_error(key: np.int64) -> ProvenanceError:
 def _distinct(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct numbers, in ascending order, and the position of each among them."""
     changes = np.flatnonzero(blocks[1:] != blocks[:-1]) + 1
-    if len(changes) < len(blocks) // 16:  # runs of equal blocks, as rows are in order
-        starts = np.append(0, changes)
-        distinct, at = np.unique(blocks[starts], return_inverse=True)
-        return distinct, np.repeat(at, np.diff(starts, append=len(blocks)))
-    return np.unique(blocks, return_inverse=True)
+    starts = np.append(0, changes)[: len(blocks)]
+    distinct, at = np.unique(blocks[starts], return_inverse=True)
+    return distinct, np.repeat(at, np.diff(starts, append=len(blocks)))
 
 
 def _all_blocks(written: Sequence[Written]) -> np.ndarray:
