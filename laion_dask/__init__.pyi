@@ -29,6 +29,8 @@ from laion_dask.aggregations.summary import Summary as Summary
 from laion_dask.aggregations.summary import summary as summary
 from laion_dask.cluster import connect as connect
 from laion_dask.cluster import start_cluster as start_cluster
+from laion_dask.curation.balancing.balance import balance as balance
+from laion_dask.curation.balancing.concepts import concepts as concepts
 from laion_dask.curation.clusters.kmeans import Clusters as Clusters
 from laion_dask.curation.clusters.kmeans import kmeans as kmeans
 from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid

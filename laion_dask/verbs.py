@@ -80,6 +80,7 @@ _VERBS = (
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
     _lazy("dedup", "curation.duplicates.dedup"),
+    _lazy("balance", "curation.balancing.balance"),
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
     _lazy("top", "curation.top"),
     _lazy("excluded", "frame.funnel"),
@@ -90,6 +91,7 @@ _VERBS = (
     _eager("kmeans", "curation.clusters.kmeans"),
     _eager("complexity", "curation.clusters.prune"),
     _eager("prune", "curation.clusters.prune"),
+    _eager("concepts", "curation.balancing.concepts"),
     _eager("summary", "aggregations.summary"),
     _eager("distributions", "aggregations.distribution"),
     _eager(

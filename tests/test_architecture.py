@@ -76,7 +76,7 @@ ARROWS = {
         "curation curation/clusters frame io/embeddings io/images io/parquet io/storage numerics "
         "runtime stats text"
     ),
-    "curation/balancing": "curation aggregations/grouping frame predicate runtime text",
+    "curation/balancing": "curation frame numerics predicate runtime stats text",
     "exports/formats": "io/embeddings io/images io/storage runtime",
     "exports": (
         "aggregations aggregations/grouping exports/formats frame io/embeddings io/parquet "
@@ -126,6 +126,7 @@ NOT_DASK = {
     ("curation/clusters/chunks.py", "graph.compute"): 1,
     ("curation/clusters/lloyd.py", "graph.compute"): 3,
     ("curation/duplicates/groups.py", "graph.compute"): 2,
+    ("curation/balancing/concepts.py", "graph.compute"): 1,
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/verify.py", "pool.map"): 1,
     ("frame/funnel.py", "graph.compute"): 1,

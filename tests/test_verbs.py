@@ -34,6 +34,8 @@ CALLS = {
     "dedup": lambda frame, emb, folder: frame.laion.dedup(keep={"max": "similarity"}),
     "top": lambda frame, emb, folder: frame.laion.top("similarity", 0.3),
     "duplicates": lambda frame, emb, folder: frame.laion.duplicates(by="text"),
+    "balance": lambda frame, emb, folder: frame.laion.balance(["a", "the"], t=1),
+    "concepts": lambda frame, emb, folder: frame.laion.concepts(["a", "the"]),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

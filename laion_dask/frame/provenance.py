@@ -20,7 +20,6 @@ from laion_dask.frame.row_path import Steps
 from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.shard import ScanPartition, Shard
-from laion_dask.predicate import Predicate
 from laion_dask.runtime.dask_expressions import (
     BaseExpr,
     Concat,
@@ -262,10 +261,13 @@ class Provenance:
 
     @cached_property
     def lists(self) -> list[dict[str, Any]]:
-        """The lists in files that the filters name: path, sha256 and number of values."""
-        wheres = (leaf.where if isinstance(leaf, Scan) else leaf for leaf in self._leaves)
-        filters = [where for where in wheres if isinstance(where, Predicate)]
-        by_repr = {repr(one): one.recipe() for where in filters for one in where.lists}
+        """The lists that filters and verbs use: path or origin, sha256 and number of values.
+
+        They are those in the attribute ``lists`` of a filter, or of an argument of a verb.
+        """
+        users = (leaf.where if isinstance(leaf, Scan) else leaf for leaf in self._leaves)
+        lists = [one for user in users for one in getattr(user, "lists", ())]
+        by_repr = {repr(one): one.recipe() for one in lists}
         return [by_repr[key] for key in sorted(by_repr)]
 
     @property

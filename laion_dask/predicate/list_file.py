@@ -127,7 +127,26 @@ def _read(path: str) -> bytes:
         raise ListError(f"cannot be read: {reason}. Give the path of a file") from None
 
 
-def _values(data: bytes, of: ValueList) -> ValueSet:
+def read_texts(path: str, column: str) -> tuple[pa.Array, str]:
+    """The texts of a list, with repetitions, and the sha256 of the file. Eager.
+
+    Parameters
+    ----------
+    path : str
+    column : str
+        The column of a table of several columns.
+
+    Raises
+    ------
+    ListError
+    """
+    data = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    return _column(data, ValueList(path, path, digest, "string", column, 0)), digest
+
+
+def _column(data: bytes, of: ValueList) -> pa.Array:
+    """The values of a list, as they are in the file; at least one."""
     extension = os.path.splitext(of.path)[1].lower()
     if extension == ".parquet":
         column = _from_parquet(data, of)
@@ -136,7 +155,12 @@ def _values(data: bytes, of: ValueList) -> ValueSet:
     else:
         column = _without_blanks(_lines(data), of, first=1)
     if not len(column):
-        raise ListError("has no values. Leave the test out to match nothing")
+        raise ListError("has no values. Expected at least one")
+    return column
+
+
+def _values(data: bytes, of: ValueList) -> ValueSet:
+    column = _column(data, of)
     if of.kind == "string":
         return TextSet(column)
     if not pa.types.is_integer(column.type):

@@ -63,8 +63,8 @@ class Entries:
     def __post_init__(self) -> None:
         state = hashlib.sha256(str(self.version).encode())
         data, at = _buffers(self.texts)
-        state.update(np.ascontiguousarray(at - at[0]))
-        state.update(np.ascontiguousarray(data[at[0] : at[-1]]))
+        state.update((at - at[0]).tobytes())
+        state.update(data[at[0] : at[-1]].tobytes())
         object.__setattr__(self, "digest", state.hexdigest())
 
     def __len__(self) -> int:
@@ -131,8 +131,8 @@ class Entries:
         more = np.empty(n, np.uint8)
         slots = np.full(1 << max(3, (2 * n).bit_length()), -1, np.int64)
         n = _kernel("build")(data, at, ranges, marks, start, size, entry, more, slots)
-        kept = (np.ascontiguousarray(each[:n]) for each in (start, size, entry, more))
-        return Table(data, ranges, *kept, slots)
+        start, size, entry = start[:n].copy(), size[:n].copy(), entry[:n].copy()
+        return Table(data, ranges, start, size, entry, more[:n].copy(), slots)
 
 
 class Table(NamedTuple):
@@ -167,14 +167,13 @@ def _load(name: str) -> Callable[..., int]:
     bytes_, numbers, none = np.zeros(1, np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
     slots, floats, nothing = np.full(8, -1, np.int64), np.ones(0), np.zeros(0, np.uint8)
     table = (bytes_, none, none, none, none, nothing, slots)
-    arrays = {
+    outputs = (bytes_, bytes_, none, none, none, floats)
+    arrays: dict[str, tuple[np.ndarray, ...]] = {
         "count_prefixes": (bytes_, numbers, none, bytes_),
         "build": (bytes_, numbers, none, bytes_, none, none, none, nothing, slots),
-        "scan": (
-            bytes_, numbers, *table, floats, bytes_, bytes_, none, none, none, floats,
-        ),  # fmt: skip
-    }[name]
-    return native(name, lambda: getattr(_source(), name), [_MODULE], *arrays)
+        "scan": (bytes_, numbers, *table, floats, *outputs),
+    }
+    return native(name, lambda: getattr(_source(), name), [_MODULE], *arrays[name])
 
 
 def _source() -> ModuleType:
