@@ -34,7 +34,8 @@ class Commands(TyperGroup):
                 return super().invoke(context)
             except LaionDaskError as error:
                 print_error(with_option_names(error))
-                wrong_call = isinstance(error, (OptionError, PredicateError, ColumnError))
+                kinds = (OptionError, PredicateError, ColumnError)
+                wrong_call = isinstance(error, kinds) or isinstance(error.__cause__, kinds)
                 context.exit(2 if wrong_call else 1)
 
 

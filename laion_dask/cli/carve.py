@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,9 +15,10 @@ from laion_dask.cli.shared_options import (
     Field,
     Json,
     OutAddress,
+    Reading,
     Report,
     RowsPerPart,
-    Sources,
+    reads_shards,
 )
 from laion_dask.errors import OptionError
 
@@ -48,12 +51,13 @@ def recipes(
 @app.command(
     epilog="Example: laion-dask carve datacomp-clip-score shards/ subset/ --set fraction=0.2"
 )
+@partial(reads_shards, before=("recipe",))
 def carve(
+    read: Reading,
     recipe: Annotated[
         str,
         typer.Argument(metavar="RECIPE", help="Name of a recipe, or a .yaml file of your own."),
     ],
-    source: Sources,
     out: OutAddress,
     embeddings: Annotated[
         list[str] | None,
@@ -82,17 +86,16 @@ def carve(
 ) -> None:
     """Carve a subset by a recipe: print the funnel and the audit, and store both in OUT."""
     from laion_dask.curation.recipes.recipe import Recipe
-    from laion_dask.io.parquet.read_shards import read_shards
 
-    chosen = Recipe.load(recipe).with_parameters(**_parameters(set_))
+    chosen = _with_reading(Recipe.load(recipe).with_parameters(**_parameters(set_)), read)
     options = {"format": format, "rows_per_part": rows_per_part}
     given = {name: value for name, value in options.items() if value is not None}
-    vectors = _opened(chosen, source, embeddings, model, field)
+    vectors = _opened(read, embeddings, model, field)
     if plan:
-        say(chosen.plan(source, vectors))
+        say(chosen.plan(read.source, vectors))
         return
-    check_out(read_shards(source), report)
-    done = chosen.run(source, out, vectors, **given)
+    check_out(read(), report)
+    done = chosen.run(read.source, out, vectors, **given)
     say(done)
     if report is not None:
         from laion_dask.reports.report import write_report
@@ -113,9 +116,16 @@ def _parameters(pairs: list[str] | None) -> dict:
     return values
 
 
-def _opened(recipe, source, embeddings: list[str] | None, model, field) -> dict | None:
+def _with_reading(recipe, read: Reading):
+    """The recipe with the reading options of the command, so that a replay reads alike."""
+    steps = list(recipe.steps)
+    if read.join is not None:
+        steps.insert(0, {"join": {"scores": read.join, **read.join_options}})
+    return replace(recipe, source={**recipe.source, **read.options}, steps=steps)
+
+
+def _opened(read: Reading, embeddings: list[str] | None, model, field) -> dict | None:
     """Embeddings by name."""
-    from laion_dask.curation.recipes.inputs import open_source
     from laion_dask.frame.embeddings import open_embeddings
 
     if not embeddings:
@@ -127,7 +137,7 @@ def _opened(recipe, source, embeddings: list[str] | None, model, field) -> dict 
     }
     if model is None:
         raise OptionError("--embeddings needs --model: the CLIP model that computed them.")
-    frame = open_source(recipe.resolved(), source)
+    frame = read()
     return {
         name: open_embeddings(path, model=model, like=frame, field=field)
         for name, path in paths.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -268,8 +268,11 @@ class Reading:
         return frame if where is None else kept(frame, where)
 
 
-def reads_shards(command: Callable) -> Callable:
-    """Add SOURCE and the reading options to a command; its first parameter is a `Reading`."""
+def reads_shards(command: Callable, before: Sequence[str] = ()) -> Callable:
+    """Add SOURCE and the reading options to a command; its first parameter is a `Reading`.
+
+    Arguments of the command named in ``before`` come before SOURCE.
+    """
     own_parameters = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     reading, joining = (
         list(inspect.signature(shared, eval_str=True).parameters.values())
@@ -277,7 +280,10 @@ def reads_shards(command: Callable) -> Callable:
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
     sources = inspect.Parameter("source", keyword, annotation=Sources)
-    parameters = [p.replace(kind=keyword) for p in (sources, *own_parameters, *reading, *joining)]
+    first = [p for p in own_parameters if p.name in before]
+    others = [p for p in own_parameters if p.name not in before]
+    listed = (*first, sources, *others, *reading, *joining)
+    parameters = [p.replace(kind=keyword) for p in listed]
 
     @functools.wraps(command)
     def run(source: list[str], **arguments):

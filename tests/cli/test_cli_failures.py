@@ -31,7 +31,10 @@ MORE = {
     "search": ["--embeddings", "{source}", "--model", "demo", "--text", "a bird"],
     "score": ["{out}", "--embeddings", "{source}", "--model", "demo", "--text", "a bird"],
     "export": ["{out}"],
+    "carve": ["{out}"],
 }
+#: Arguments before SOURCE.
+BEFORE = {"carve": ["laion-high-resolution"]}
 
 
 def refused(outcome: tuple[int, str, str], *codes: int) -> str:
@@ -63,12 +66,19 @@ def sources(tmp_path, laion_shards):
 
 
 def words(command: str, source: Path, out: Path) -> list[str]:
-    return [command, str(source), *(w.format(source=source, out=out) for w in MORE[command])]
+    return [
+        command,
+        *BEFORE.get(command, []),
+        str(source),
+        *(w.format(source=source, out=out) for w in MORE[command]),
+    ]
 
 
 def test_the_walk_knows_every_command():
     assert set(READING) == set(MORE)
-    assert set(GROUP.commands) - set(MORE) == {"embed", "index", "verify", "models", "demo"}
+    assert set(GROUP.commands) - set(MORE) == {
+        *("embed", "index", "verify", "models", "demo", "recipes", "replay"),
+    }
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "damaged", "torn", "page"])
@@ -107,7 +117,9 @@ def test_a_wrong_option_of_reading(monkeypatch, capsys, sources, tmp_path, comma
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", [*(c for c in READING if c not in ("plan", "score", "search"))])
+@pytest.mark.parametrize(
+    "command", [*(c for c in READING if c not in ("plan", "score", "search", "carve"))]
+)
 def test_a_filter_with_a_typing_error(monkeypatch, capsys, sources, tmp_path, command):
     for where in ("widht > 3", "width >", "width > 'a'"):
         line = [*words(command, sources["whole"], tmp_path / "out"), "--where", where]

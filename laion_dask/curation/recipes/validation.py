@@ -150,7 +150,7 @@ def _known(document: Document, path: Path, name: str, known: Collection[str], wh
 
 def at_step(document: Document, number: int, error: LaionDaskError) -> RecipeError:
     """An error that a step raised, with the line of the step."""
-    return document.error(("steps", number), str(error))
+    return document.error(("steps", number), error.marked)
 
 
 def _shown(value: object) -> str:
