@@ -46,12 +46,8 @@ REACHED_FROM = {
     "io/embeddings/headers.py": WITH_VECTORS,
     "io/embeddings/open_files.py": WITH_VECTORS,
     "io/parquet/hive.py": READING,
-<<<<<<< HEAD
     "exports/card.py": {"export", "score"},
-    "exports/export.py": {"export", "score"},
-=======
     "exports/export.py": {"export", "score", "carve"},
->>>>>>> 85650b2 (carve takes the options of reading; its errors keep the command's spelling)
     "io/images/images.py": {"embed"},
     "io/images/parquet_layout.py": {"embed"},
     "io/parquet/scan_piece.py": READING,
