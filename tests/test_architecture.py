@@ -128,6 +128,7 @@ NOT_DASK = {
     ("curation/duplicates/groups.py", "graph.compute"): 2,
     ("curation/balancing/concepts.py", "graph.compute"): 1,
     ("demo/training_data.py", "workers.map"): 1,
+    ("exports/records.py", "pool.map"): 3,
     ("exports/verify.py", "pool.map"): 1,
     ("frame/funnel.py", "graph.compute"): 1,
     ("frame/map_with_accounting.py", "graph.compute"): 1,

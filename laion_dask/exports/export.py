@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,9 +20,12 @@ from laion_dask.exports.documents import audit_table, checksums, documents_of
 from laion_dask.exports.formats.base import PartWriter, StagedFile, StagingFolder, WrittenPart
 from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.manifest import build_manifest
-from laion_dask.exports.part_schema import common_schema, part_schema
-from laion_dask.exports.parts import cut, default_rows_per_part, write_parts
+from laion_dask.exports.part_schema import part_schema
+from laion_dask.exports.parts import write_parts
+from laion_dask.exports.plan import plan_of
+from laion_dask.exports.records import Records
 from laion_dask.exports.result import Export
+from laion_dask.exports.resume import Layout, done_before
 from laion_dask.exports.rights import total_rights
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.frame.accounting import Rows
@@ -165,25 +169,32 @@ def export_with_notes(
     options = {name: _paired(value, provenance) for name, value in options.items()}
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
+    transaction.plan = plan_of(provenance, (format, options), schema, rows_per_part, seed)
     with transaction:
         staging = transaction.staging_folder
         writer: PartWriter = formats.load(format).open(staging, schema, **options)
         _check_target(writer, transaction, format)
+        rows_of_part = rows_per_part or writer.rows_per_part
+        layout = partial(Layout.of, schema=schema, rows_per_part=rows_of_part)
+        records = Records(staging)
+        before = done_before(records, transaction.plan.partitions, layout)
         fragments, rows = map_with_accounting(
             provenance,
             write_fragment,
             staging,
             schema,
-            combine=_in_order,
+            combine=_joined,
             label="export",
             must_account=True,
             fan_in=100,
+            record=records.fragments,
+            done=before.partitions,
         )
         assert rows is not None  # must_account
-        schema = common_schema(schema, [fragment.schema for fragment in fragments])
-        n = rows_per_part or writer.rows_per_part or default_rows_per_part(fragments, schema)
+        cut = layout(sorted(fragments, key=lambda fragment: fragment.number))
+        schema, n = cut.schema, cut.rows_per_part
         duckdb_connection.free_memory()  # the parts need as much
-        parts = write_parts(cut(fragments, n), writer, staging, schema)
+        parts = write_parts(cut.slices, writer, records, schema, before.parts)
         rights = total_rights([part.rights for part in parts], rows.kept)
         parts, index = _finished(writer, parts, staging)
         manifest = build_manifest(provenance, schema, rows, n, seed)
@@ -238,7 +249,7 @@ def _check_target(writer: PartWriter, transaction: ExportTransaction, format: st
         )
 
 
-def _in_order(lists: list[list[Fragment]]) -> list[Fragment]:
+def _joined(lists: list[list[Fragment]]) -> list[Fragment]:
     return list(chain.from_iterable(lists))
 
 

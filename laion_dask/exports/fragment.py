@@ -51,12 +51,20 @@ class Fragment:
     content_bytes : int
         See `laion_dask.exports.row_bytes.content_bytes`; the sum over all columns.
     schema : pyarrow.Schema
+    bytes : int
+        The size of the file.
     """
 
     name: str
     rows: int
     content_bytes: int
     schema: pa.Schema
+    bytes: int
+
+    @property
+    def number(self) -> int:
+        """The number of the partition."""
+        return int(self.name.split("-")[1])
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,9 @@ def write_fragment(
     table = table if order is None else pc.take(table, order, memory_pool=POOL)
     # If a task runs twice, nobody writes to a file that is already being read.
     name = f"fragment-{number:08d}-{uuid.uuid4().hex[:12]}.arrow"
-    _write(table, staging, name)
+    n_bytes = _write(table, staging, name)
     content = sum(map(content_bytes, table.columns))
-    return [Fragment(name, len(table), content, table.schema)]
+    return [Fragment(name, len(table), content, table.schema, n_bytes)]
 
 
 def row_order(table: pa.Table) -> pa.Array | None:
@@ -119,17 +127,18 @@ def row_order(table: pa.Table) -> pa.Array | None:
     return None if follows.all() else pa.array(np.lexsort((row, shard)))
 
 
-def _write(table: pa.Table, staging: StagingFolder, name: str) -> None:
+def _write(table: pa.Table, staging: StagingFolder, name: str) -> int:
+    """Write a table as a file, and return its size."""
     fs, folder = file_system(staging.url)
     is_local = isinstance(fs, LocalFileSystem)
     options = pa.ipc.IpcWriteOptions(compression=None if is_local else "zstd", use_threads=False)
     path = f"{folder}/{name}"
     try:
-        with (
-            open(path, "wb") if is_local else fs.open(path, "wb") as file,
-            pa.ipc.new_file(file, table.schema, options=options) as writer,
-        ):
-            writer.write_table(table, max_chunksize=_BATCH_ROWS)
+        with open(path, "wb") if is_local else fs.open(path, "wb") as file:
+            with pa.ipc.new_file(file, table.schema, options=options) as writer:
+                writer.write_table(table, max_chunksize=_BATCH_ROWS)
+            n_bytes: int = file.tell()
+            return n_bytes
     except failures(fs) as error:
         raise write_error(f"{staging.url}/{name}", error) from error
 
@@ -222,6 +231,21 @@ def _batches(reader: pa.ipc.RecordBatchFileReader, one: Slice) -> Iterator[pa.Re
         begin += len(batch)
         if start < stop:
             yield batch.slice(start, stop - start)
+
+
+def is_whole(fragment: Fragment, staging: StagingFolder) -> bool:
+    """Whether the file of a fragment has the size, the rows and the schema that were recorded."""
+    fs, folder = file_system(staging.url)
+    path = f"{folder}/{fragment.name}"
+    try:
+        if not isinstance(fs, LocalFileSystem):
+            return bool(fs.size(path) == fragment.bytes)
+        with pa.memory_map(path) as file, pa.ipc.open_file(file) as reader:
+            rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+            found = (file.size(), rows, reader.schema)
+            return found == (fragment.bytes, fragment.rows, fragment.schema)
+    except (failures(fs), pa.ArrowException):
+        return False
 
 
 def remove_fragments(names: Sequence[str], staging: StagingFolder) -> None:

@@ -37,7 +37,7 @@ def build_manifest(
     renamed = {(old, new) for old, new, _ in columns if old != new}
     models = [one for one in provenance.recipes if "join" not in one]
     manifest = {
-        "inputs": [_input(shard) for shard in shards.values()],
+        "inputs": [input_entry(shard) for shard in shards.values()],
         "renamed": dict(sorted(renamed)),
         "where": provenance.filters,
         "joins": duplicates_left_out(provenance),
@@ -55,7 +55,8 @@ def build_manifest(
     return manifest
 
 
-def _input(shard: Shard) -> dict[str, Any]:
+def input_entry(shard: Shard) -> dict[str, Any]:
+    """A shard as the manifest lists it."""
     return {
         "shard": shard.index,
         "path": shard.path,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from laion_dask.exports.formats.base import Part, PartWriter, StagingFolder, WrittenPart
 from laion_dask.exports.fragment import Fragment, Slice, read_slices, remove_fragments
+from laion_dask.exports.records import Records
 from laion_dask.exports.rights import rights_of
 from laion_dask.exports.row_bytes import fixed_bytes
 from laion_dask.runtime.tasks import Run, run_each
@@ -60,7 +61,11 @@ def cut(fragments: Sequence[Fragment], rows_per_part: int) -> list[list[Slice]]:
 
 
 def write_parts(
-    parts: Sequence[Sequence[Slice]], writer: PartWriter, staging: StagingFolder, schema: pa.Schema
+    parts: Sequence[Sequence[Slice]],
+    writer: PartWriter,
+    records: Records,
+    schema: pa.Schema,
+    done: Mapping[int, WrittenPart],
 ) -> list[WrittenPart]:
     """Write parts in parallel; remove each fragment once no other part needs it. Eager.
 
@@ -68,24 +73,28 @@ def write_parts(
     ----------
     parts : sequence of sequence of Slice
     writer : PartWriter
-    staging : StagingFolder
+    records : Records
     schema : pyarrow.Schema
         The schema of every part.
+    done : mapping of int to WrittenPart
+        The parts that a killed export has written.
 
     Raises
     ------
     ExportError
         When a fragment cannot be read, or a part cannot be written.
     """
-    return run_each(
+    todo = [(number, slices) for number, slices in enumerate(parts) if number not in done]
+    written = run_each(
         _write_part,
-        [(number, tuple(slices), writer, staging, schema) for number, slices in enumerate(parts)],
-        sizes=[sum(s.stop - s.start for s in slices) for slices in parts],
+        [(number, tuple(slices), writer, records, schema) for number, slices in todo],
+        sizes=[sum(s.stop - s.start for s in slices) for _, slices in todo],
         label="write parts",
         unit="row",
         progress=None,
-        after=_Uses(parts, staging),
+        after=_Uses([slices for _, slices in todo], records.staging),
     )
+    return sorted([*done.values(), *written], key=lambda part: part.number)
 
 
 def _write_part(
@@ -93,14 +102,16 @@ def _write_part(
     number: int,
     slices: Sequence[Slice],
     writer: PartWriter,
-    staging: StagingFolder,
+    records: Records,
     schema: pa.Schema,
 ) -> WrittenPart:
     with run:
-        table = read_slices(slices, staging, schema)
+        table = read_slices(slices, records.staging, schema)
         files = tuple(writer.write(Part(number, table)))
+        part = WrittenPart(number, len(table), files, rights_of(table))
+        part = records.part(part, slices)
         run.advance(len(table))
-    return WrittenPart(number, len(table), files, rights_of(table))
+    return part
 
 
 class _Uses:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from contextlib import suppress
 
 import fsspec
 
+from laion_dask.errors import ExportError
+from laion_dask.exports.plan import Plan
+from laion_dask.exports.records import RECORDS
 from laion_dask.exports.state import STAGING, listed_names, names_in
+from laion_dask.io.storage.create_once import create_once
 from laion_dask.io.storage.export_manifest import PARTS, export_of, is_part_name
 from laion_dask.io.storage.folder_lock import Owner, age_s, owner
 from laion_dask.io.storage.local_file import failures
@@ -14,8 +20,61 @@ from laion_dask.io.storage.local_file import failures
 #: Seconds without a write after which the staging folder of a process on another machine is
 #: considered abandoned.
 _ABANDONED_S = 86_400.0
+#: The file with the plan of an export, which also marks its staging folder in a store.
+PLAN = "plan.json"
+#: Prefix of the files that name the processes that took a staging folder over.
+CLAIM = "claim-"
 #: Staging folders that this process is writing to.
 open_stagings: set[str] = set()
+
+
+def adopt(fs: fsspec.AbstractFileSystem, folder: str, plan: Plan) -> str | None:
+    """Take over the staging folder of a killed export of the same plan; None if there is none.
+
+    Raises
+    ------
+    ExportError
+        When a shard has changed since a killed export of the same job recorded some of its rows.
+    """
+    for name in names_in(fs, folder):
+        staging = f"{folder}/{name}"
+        if not name.startswith(STAGING) or not _is_abandoned(fs, staging):
+            continue
+        other = plan_in(fs, staging)
+        if other is None or other.id is None:
+            continue
+        if other.id == plan.id and _claim(fs, staging):
+            return staging
+        changed = plan.changed_input(other)
+        if changed is not None and names_in(fs, f"{staging}/{RECORDS}"):
+            raise ExportError(
+                f"{changed} has changed since an export to {folder} was killed, which has already "
+                "read rows of its shards. Restore the shard to finish that export, or run "
+                f"'laion-dask gc {folder}' to discard what it has written, and export again."
+            )
+    return None
+
+
+def plan_in(fs: fsspec.AbstractFileSystem, staging: str) -> Plan | None:
+    """The plan of the export that has a staging folder."""
+    try:
+        return Plan.parse(fs.cat_file(f"{staging}/{PLAN}"))
+    except failures(fs):
+        return None
+
+
+def _claim(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
+    """Take over an abandoned staging folder; False if another process has."""
+    claim = f"{staging}/{CLAIM}{len(_claims(fs, staging)):06d}"
+    content = f"{owner()}-{uuid.uuid4().hex[:8]}".encode()
+    try:
+        return create_once(fs, claim, content) == content
+    except failures(fs):
+        return False
+
+
+def _claims(fs: fsspec.AbstractFileSystem, staging: str) -> list[str]:
+    return [name for name in names_in(fs, staging) if re.fullmatch(CLAIM + r"\d{6}", name)]
 
 
 def clear_abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> None:
@@ -24,7 +83,7 @@ def clear_abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> None:
         staging = f"{folder}/{name}"
         if name.startswith(STAGING):
             with suppress(failures(fs)):  # another export may clear it at the same time
-                if _is_abandoned(fs, staging):
+                if _is_abandoned(fs, staging) and _claim(fs, staging):
                     fs.rm(staging, recursive=True)
 
 
@@ -55,13 +114,22 @@ def unlisted_parts(fs: fsspec.AbstractFileSystem, folder: str, own: str = "") ->
 
 
 def _is_abandoned(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
-    writer = Owner.parse(staging.rpartition(STAGING)[2])
+    """Whether the process that writes to a staging folder has ended."""
     if staging in open_stagings:
         return False
+    writer = _owner_of(fs, staging)
     if writer is not None and (writer.has_ended() or writer == owner()):
         return True
     files = fs.find(staging) or [staging]
     return min(age_s(fs, file) for file in files) > _ABANDONED_S
+
+
+def _owner_of(fs: fsspec.AbstractFileSystem, staging: str) -> Owner | None:
+    """The process that made a staging folder, or the last one that took it over."""
+    for claim in reversed(_claims(fs, staging)):
+        with suppress(failures(fs)):
+            return Owner.parse(fs.cat_file(f"{staging}/{claim}").decode(errors="replace"))
+    return Owner.parse(staging.rpartition(STAGING)[2])
 
 
 def remove_staging(fs: fsspec.AbstractFileSystem, staging: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,19 +26,26 @@ from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
 from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
 from laion_dask.exports.local_switch import ASIDE, switch_folder
 from laion_dask.exports.manifest import file_entries, staged_names
-from laion_dask.exports.staging import clear_abandoned, export_id_of, open_stagings, remove_staging
+from laion_dask.exports.plan import NO_PLAN
+from laion_dask.exports.records import Records
+from laion_dask.exports.staging import (
+    PLAN,
+    adopt,
+    clear_abandoned,
+    export_id_of,
+    open_stagings,
+    remove_staging,
+)
 from laion_dask.exports.state import STAGING, ExportState, export_state, names_in
 from laion_dask.exports.store_switch import StoreSwitch
 from laion_dask.io.storage.atomic_file import reason, write_error
 from laion_dask.io.storage.conditional_put import checks_conditions
+from laion_dask.io.storage.create_once import create_once
 from laion_dask.io.storage.export_manifest import KIND, PARTS, UNFINISHED
 from laion_dask.io.storage.folder_lock import owner
 from laion_dask.io.storage.local_file import failures
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.io.storage.swap_folders import restore_folder
-
-#: The file that marks a staging folder.
-_MARK = "plan.json"
 
 
 class ExportTransaction:
@@ -55,6 +63,7 @@ class ExportTransaction:
         self.path = path
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
+        self.plan = NO_PLAN
         self._in_store = StoreSwitch(self.fs, self.folder, path, self.staging)
         self._conditional = False
         self.fs.invalidate_cache()
@@ -96,10 +105,16 @@ class ExportTransaction:
     def __enter__(self) -> ExportTransaction:
         open_stagings.add(self.staging)
         try:
+            self._adopt()
             self.fs.makedirs(self.staging, exist_ok=True)
-            if not self.is_local:
+            if self.is_local:
+                self._begin()
+            else:
                 self._begin_in_store()
             clear_abandoned(self.fs, self.folder)
+        except ExportError:
+            self.__exit__()
+            raise
         except failures(self.fs) as error:
             self.__exit__()
             raise ExportError(
@@ -111,10 +126,32 @@ class ExportTransaction:
             raise
         return self
 
+    def _adopt(self) -> None:
+        """Continue a killed export of the same plan, if there is one."""
+        adopted = adopt(self.fs, self.folder, self.plan) if self.plan.id is not None else None
+        if adopted is not None:
+            open_stagings.discard(self.staging)
+            self.staging = self._in_store.staging = adopted
+            open_stagings.add(adopted)
+
+    def _begin(self) -> None:
+        """Write the plan; put back what a killed export had moved for its commit."""
+        if self.plan is NO_PLAN:
+            return
+        new, records = f"{self.staging}/{PARTS}", Records(self.staging_folder)
+        records.make_folder()
+        create_once(self.fs, f"{self.staging}/{PLAN}", self.plan.to_bytes())
+        if os.path.isdir(new):
+            for name, staged in records.final_names().items():
+                if os.path.exists(f"{new}/{name}"):
+                    os.rename(f"{new}/{name}", f"{self.staging}/{staged}")
+        for folder in (new, f"{self.staging}/{ASIDE}"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _begin_in_store(self) -> None:
-        """Mark the staging folder, which a store does not have on its own, and a new target."""
-        mark = f"{self.staging}/{_MARK}"
-        self.fs.pipe_file(mark, b"{}")
+        """Write the plan, which marks the staging folder, and mark a new target."""
+        mark = f"{self.staging}/{PLAN}"
+        create_once(self.fs, mark, self.plan.to_bytes())
         self._conditional = checks_conditions(self.fs, mark)
         if not self._base.manifests:
             self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")

@@ -121,9 +121,14 @@ def map_to_values(frame: dd.DataFrame, kernel: Callable, *args):
     return frame.map_partitions(kernel, *args, meta=_ANY, enforce_metadata=False)
 
 
-def scan_to_values(kernel: Callable, partitions: Sequence):
+def scan_to_values(kernel: Callable, partitions: Sequence, numbers: Sequence[int] | None = None):
     """``kernel(partition, number)``, a value of any kind, for `reduce_values`. Lazy."""
-    return over_partitions(kernel, partitions, _ANY)
+    return over_partitions(kernel, partitions, _ANY, numbers)
+
+
+def partitions(frame: dd.DataFrame, numbers: Sequence[int]) -> dd.DataFrame:
+    """The partitions of a frame at some positions. Lazy."""
+    return frame.partitions[list(numbers)]
 
 
 def reduce_values(values, combine: Callable, *, fan_in: int):
@@ -214,10 +219,12 @@ def _is_plain(value) -> bool:
     return all(map(_is_plain, value)) if type(value) is tuple else type(value) in (int, str)
 
 
-def over_partitions(kernel: Callable, partitions: Sequence, meta) -> dd.DataFrame:
+def over_partitions(
+    kernel: Callable, partitions: Sequence, meta, numbers: Sequence[int] | None = None
+) -> dd.DataFrame:
     """``kernel(partition, number)``, without reading partitions into a frame first. Lazy."""
     with dask.config.set({"dataframe.convert-string": False}):
-        numbers = range(len(partitions))
+        numbers = range(len(partitions)) if numbers is None else list(numbers)
         return dd.from_map(kernel, list(partitions), numbers, meta=meta, label="over-partitions")
 
 

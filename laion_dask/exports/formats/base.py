@@ -111,6 +111,24 @@ class StagingFolder:
         stem = f"part-{int(stem):05d}" if stem.isdigit() else stem
         return f"{stem}-{self.export_id}{attempt}.{suffix}"
 
+    def holds(self, file: StagedFile) -> bool:
+        """Whether a staged file has its size and, on a local file system, its digest."""
+        fs, path = file_system(self.locate(file.staged))
+        try:
+            if not isinstance(fs, LocalFileSystem):
+                return bool(fs.size(path) == file.bytes)
+            with open(path, "rb") as opened:
+                return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+        except failures(fs):
+            return False
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove staged files; the end of the export removes those that cannot be removed now."""
+        for name in names:
+            fs, path = file_system(self.locate(name))
+            with suppress(failures(fs)):
+                fs.rm_file(path)
+
     def write(self, name: str, content: bytes) -> StagedFile:
         """Write one file.
 
