@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import dask.dataframe as dd
@@ -11,12 +12,14 @@ from laion_dask.curation.bucket_pass import bucket_count, decide_in_buckets
 from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.exact import Rule
 from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.duplicates.semantic import semantic_cost, semantic_dedup
 from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import OptionError, one_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
@@ -26,13 +29,19 @@ _KEEP = ("first", "last", "random")
 
 def dedup(
     frame: dd.DataFrame,
-    by: str | Sequence[str] = "url",
+    by: str | Sequence[str] | Embeddings = "url",
     *,
-    keep: str | Mapping[str, str] = "first",
+    keep: str | Mapping[str, str] | None = None,
     missing: str = "unscored",
     seed: int = 0,
+    eps: float | None = None,
+    n_clusters: int | None = None,
+    rule: str | None = None,
+    iterations: int | None = None,
+    memory_limit: int | None = None,
+    folder: str | os.PathLike | None = None,
 ) -> dd.DataFrame:
-    """One row of each group of rows that are equal by a key. Lazy.
+    """One row of each group of rows that are equal by a key, or whose embeddings are close. Lazy.
 
     Rows are compared by the values of the key's columns, byte by byte. Which row of a group is kept
     depends on the frame's rows only, not on its partitions. The keys are read in a pass of their
@@ -45,25 +54,35 @@ def dedup(
     Values are compared by hashes of 128 bits (MurmurHash3): the probability that any two of 5.85
     billion different keys are taken for equal is 5e-20. Single integers are compared exactly.
 
+    With embeddings, the duplicates are those of SemDeDup. They are found immediately, in passes
+    over the embeddings (see `laion_dask.curation.duplicates.semantic`). The frame is lazy.
+
     Parameters
     ----------
     frame : dask DataFrame
         From `read_shards`, filtered or with columns added; each row at most once.
-    by : str or sequence of str
+    by : str, sequence of str, or Embeddings
         The key: a column, such as ``"url"``, ``"uid"``, ``"hash"`` or ``"sha256"``, or several that
         are compared together, such as ``["url", "text"]``. ``"normalized_url"`` compares the column
         ``url`` in its normal form (WHATWG: scheme and host in lower case, without default port,
         dots in paths resolved), without fragment and without a dot at the end of the host.
-    keep : {"first", "last", "random"} or mapping
-        The row of a group to keep: the first or last by ``shard`` and ``row``; one drawn by a hash
-        of the seed and its ``shard`` and ``row``; or the row with the largest or smallest value of
-        a numeric column, as ``{"max": "similarity"}`` or ``{"min": "punsafe"}``. Of equal values,
-        the first row is kept; null and NaN come last.
+    keep : str or mapping, optional
+        By a key, the row of a group to keep: the ``"first"`` (the default) or ``"last"`` by
+        ``shard`` and ``row``; a ``"random"`` one, drawn by a hash of the seed and its ``shard`` and
+        ``row``; or the row with the largest or smallest value of a numeric column, as
+        ``{"max": "similarity"}`` or ``{"min": "punsafe"}``. Of equal values, the first row is kept;
+        null and NaN come last. By embeddings, the row of a cluster that comes first: the farthest
+        from the centroid, ``"hard"`` (the default), the nearest, ``"easy"``, or a ``"random"`` one.
     missing : {"unscored", "keep"}
         What becomes of rows without a key, because one of its columns is null or NaN. No two of
         them are duplicates. By default they are unscored: not kept, and counted as such.
     seed : int
-        For ``keep="random"``.
+        For ``keep="random"``, and for the clusters of embeddings.
+    eps : float, optional
+        With embeddings: rows are close if their cosine is more than ``1 - eps``. By default 0.05.
+    n_clusters, rule, iterations, memory_limit, folder
+        With embeddings, as for
+        `laion_dask.curation.duplicates.semantic.semantic_duplicates`.
 
     Returns
     -------
@@ -91,7 +110,37 @@ def dedup(
     >>> unique = frame.laion.dedup(by="url", keep={"max": "similarity"})
     >>> bool(unique["url"].compute().is_unique)
     True
+    >>> images = ld.open_embeddings("demo-corpus/embedded/img_emb", model="demo", like=frame)
+    >>> distinct = frame.laion.dedup(images, eps=0.02)
+    >>> distinct.laion.rows().kept < len(frame)
+    True
     """
+    options = given_options(
+        eps=eps,
+        n_clusters=n_clusters,
+        rule=rule,
+        iterations=iterations,
+        memory_limit=memory_limit,
+        folder=folder,
+    )
+    if isinstance(by, Embeddings):
+        if missing != "unscored":
+            raise one_of("missing", missing, ["unscored"])
+        return semantic_dedup(
+            frame, by, keep="hard" if keep is None else keep, seed=seed, **options
+        )
+    check_no_semantic_options(options)
+    return _by_key(frame, by, "first" if keep is None else keep, missing, seed)
+
+
+def _by_key(
+    frame: dd.DataFrame,
+    by: str | Sequence[str],
+    keep: str | Mapping[str, str],
+    missing: str,
+    seed: int,
+) -> dd.DataFrame:
+    """One row of each group of rows that are equal by a key. Lazy."""
     provenance = Provenance.of(frame)
     provenance.check_identity_columns()
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
@@ -125,6 +174,21 @@ def dedup(
     return select_rows(frame, decided[exact.KEEP], text)
 
 
+def given_options(**options: object) -> dict[str, object]:
+    """The options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def check_no_semantic_options(options: Mapping[str, object]) -> None:
+    """Raise if an option for embeddings was given, without embeddings."""
+    if options:
+        raise OptionError(
+            f"{next(iter(options))} applies to embeddings, and by is not embeddings. Expected "
+            "frame.laion.dedup(emb, eps=0.05) with what ld.open_embeddings(...) returns, or a key "
+            "without it."
+        )
+
+
 def needed_columns(frame: dd.DataFrame, key: Key, rule: Rule) -> list[str]:
     """The columns that decide which row of a group is kept."""
     ranked = [rule.ranking.column] if rule.ranking else []
@@ -152,7 +216,7 @@ def rule_of(frame: dd.DataFrame, keep: str | Mapping[str, str], seed: int) -> Ru
     return Rule(how, Ranking.of(frame, column))
 
 
-def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] = "url") -> Cost:
+def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = "url") -> Cost:
     """The cost of `dedup`, which computes the frame twice: the key, and then the rows.
 
     Raises
@@ -160,6 +224,8 @@ def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] = "url") -> Cost:
     OptionError, ColumnError
         As for `dedup`.
     """
+    if isinstance(by, Embeddings):
+        return semantic_cost(frame, by)
     columns = tuple(Key.of(frame.frame, by).reads(frame.columns))
     note = "dedup: the rate is that of a join on disk, which moves more bytes a row"
     return Cost(("join on disk",), columns=columns, notes=(note,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import dask.dataframe as dd
@@ -11,11 +12,19 @@ import pandas as pd
 from laion_dask.backend import Frame, to_pandas
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.bucket_pass import HASH, Spilled, bucket_count, spilled
-from laion_dask.curation.duplicates.dedup import dedup_cost, needed_columns, rule_of
+from laion_dask.curation.duplicates.dedup import (
+    check_no_semantic_options,
+    dedup_cost,
+    given_options,
+    needed_columns,
+    rule_of,
+)
 from laion_dask.curation.duplicates.exact import LOW, ORDER, records_of
 from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.duplicates.semantic import semantic_groups
 from laion_dask.curation.row_table import KEY, row_keys, shard_and_row
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
@@ -23,12 +32,18 @@ from laion_dask.stats.checks import check_integer
 
 def duplicates(
     frame: dd.DataFrame,
-    by: str | Sequence[str] = "url",
+    by: str | Sequence[str] | Embeddings = "url",
     *,
-    keep: str | Mapping[str, str] = "first",
+    keep: str | Mapping[str, str] | None = None,
     most: int = 1000,
     members: int = 10,
     seed: int = 0,
+    eps: float | None = None,
+    n_clusters: int | None = None,
+    rule: str | None = None,
+    iterations: int | None = None,
+    memory_limit: int | None = None,
+    folder: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
     """The largest groups of rows that are equal by a key, as a table. Eager.
 
@@ -38,7 +53,7 @@ def duplicates(
     Parameters
     ----------
     frame : dask DataFrame
-    by, keep, seed
+    by, keep, seed, eps, n_clusters, rule, iterations, memory_limit, folder
         As for `dedup`.
     most : int
         The number of groups to return: the largest ones, those of equal size by their row.
@@ -63,6 +78,11 @@ def duplicates(
         ``attrs`` has the counts of the whole frame: ``rows``; ``missing``, rows without a key;
         ``groups``, of two rows or more; ``repeats``, the rows that `dedup` drops.
 
+        By embeddings, one row for each row of a group, the largest group first: ``group``,
+        ``rank`` (from 1, the row that is kept), ``shard``, ``row``, ``kept``,
+        ``representative_shard`` and ``representative_row`` (the earlier row that it duplicates) and
+        ``similarity``, the cosine with it; of all rows of a group, whatever ``members`` is.
+
     Raises
     ------
     OptionError, ColumnError, ProvenanceError
@@ -80,11 +100,35 @@ def duplicates(
     >>> groups["size"].is_monotonic_decreasing
     True
     """
+    check_integer("most", most, 1)
+    check_integer("members", members, 1)
+    options = given_options(
+        eps=eps,
+        n_clusters=n_clusters,
+        rule=rule,
+        iterations=iterations,
+        memory_limit=memory_limit,
+        folder=folder,
+    )
+    if isinstance(by, Embeddings):
+        order = "hard" if keep is None else keep
+        return semantic_groups(frame, by, most, keep=order, seed=seed, **options)
+    check_no_semantic_options(options)
+    return _by_key(frame, by, "first" if keep is None else keep, most, members, seed)
+
+
+def _by_key(
+    frame: dd.DataFrame,
+    by: str | Sequence[str],
+    keep: str | Mapping[str, str],
+    most: int,
+    members: int,
+    seed: int,
+) -> pd.DataFrame:
+    """The groups of rows that are equal by a key."""
     provenance = Provenance.of(frame)
     provenance.check_identity_columns()
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
-    check_integer("most", most, 1)
-    check_integer("members", members, 1)
     reads = key.reads(frame.columns)
     rows = frame[needed_columns(frame, key, rule)]
     files = spilled(rows, records_of, rule.dtype, n := bucket_count(provenance), key, rule)
@@ -105,7 +149,7 @@ def duplicates(
     return table
 
 
-def duplicates_cost(frame: PlannedFrame, by: str | Sequence[str] = "url") -> Cost:
+def duplicates_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = "url") -> Cost:
     """The cost of `duplicates`: that of `dedup`.
 
     Raises

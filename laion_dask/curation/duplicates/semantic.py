@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.clusters.chunks import check_embeddings, chunks_of_frame, n_rows
-from laion_dask.curation.clusters.kmeans import check_clusters, check_folder, clustered, training
-from laion_dask.curation.clusters.stages import Workspace, read_arrays
+from laion_dask.curation.clusters.kmeans import (
+    check_clusters,
+    check_folder,
+    clustered,
+    kmeans_cost,
+    training,
+)
+from laion_dask.curation.clusters.stages import Workspace
+from laion_dask.curation.duplicates.semantic_groups import SemanticDuplicates
 from laion_dask.curation.duplicates.semantic_pass import (
-    GROUP_FIELDS,
     Search,
     batches,
     search_batch,
 )
-from laion_dask.curation.row_table import (
-    RowTable,
-    shard_and_row,
-    shards_per_block,
-)
+from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.curation.stored_decisions import SCHEMA, rows_decided, rule_text
 from laion_dask.errors import OptionError, one_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime.tasks import run_each
 from laion_dask.validation import number, whole_number
 
@@ -38,85 +40,6 @@ from laion_dask.validation import number, whole_number
 ROWS_PER_CLUSTER, MAX_CLUSTERS = 8_800, 50_000
 #: Bytes of vectors that a task holds, by default.
 MEMORY = 1 << 29
-#: The largest number of rows in groups that are returned as one table.
-MAX_TABLE_ROWS = 50_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class SemanticDuplicates:
-    """The semantic duplicates of a frame's rows, on disk.
-
-    Attributes
-    ----------
-    table : RowTable
-        ``keep`` (bool) of every row with a direction.
-    kept, dropped, unscored : int
-        Rows. Unscored ones have no direction.
-    n_clusters : int
-    """
-
-    table: RowTable
-    kept: int
-    dropped: int
-    unscored: int
-    n_clusters: int
-    results: SpillFolder
-    n_batches: int
-
-    def parts(self) -> Iterator[pd.DataFrame]:
-        """The rows in groups of two or more, in parts that have whole groups; see `groups`."""
-        for batch in range(self.n_batches):
-            arrays = read_arrays(self.results, batch)[2:]
-            yield _table(dict(zip(GROUP_FIELDS, map(np.asarray, arrays), strict=True)))
-
-    def groups(self) -> pd.DataFrame:
-        """All rows in groups of two or more, ordered by group and rank.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``group`` (int64, from 0, in the order of the kept rows), ``rank`` (int64, from 1, the
-            row that is kept), ``shard`` (int32), ``row`` (int64), ``kept`` (bool),
-            ``representative_shard`` (int32), ``representative_row`` (int64): the earlier row that
-            it duplicates, or itself if it is kept; ``similarity`` (float64): the cosine with that
-            row, NaN for a kept row.
-
-        Raises
-        ------
-        OptionError
-            When more than 50 million rows are in groups.
-        """
-        parts, n = [_table({name: np.empty(0, np.int64) for name in GROUP_FIELDS})], 0
-        for part in self.parts():
-            n += len(part)
-            if n > MAX_TABLE_ROWS:
-                raise OptionError(
-                    f"More than {MAX_TABLE_ROWS:,} rows are in groups of duplicates. Expected a "
-                    "table that fits into memory: look at a sample of the rows first."
-                )
-            parts.append(part)
-        table = pd.concat(parts, ignore_index=True)
-        kept = table["kept"].to_numpy()
-        keys = table["group"].to_numpy()
-        table["group"] = np.searchsorted(np.sort(keys[kept]), keys)
-        return table.sort_values(["group", "rank"], kind="stable", ignore_index=True)
-
-
-def _table(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    shard, row = shard_and_row(arrays["key"])
-    other_shard, other_row = shard_and_row(arrays["representative"])
-    return pd.DataFrame(
-        {
-            "group": arrays["group"],
-            "rank": arrays["rank"],
-            "shard": shard.astype(np.int32),
-            "row": row,
-            "kept": arrays["key"] == arrays["group"],
-            "representative_shard": other_shard.astype(np.int32),
-            "representative_row": other_row,
-            "similarity": arrays["similarity"].astype(np.float64),
-        }
-    )
 
 
 def semantic_duplicates(
@@ -220,7 +143,7 @@ def semantic_duplicates(
     )
 
 
-def semantic_dedup(frame: dd.DataFrame, embeddings: Embeddings, **options) -> dd.DataFrame:
+def semantic_dedup(frame: dd.DataFrame, embeddings: Embeddings, **options: Any) -> dd.DataFrame:
     """The rows of a frame without semantic duplicates, which are found first. Eager.
 
     Parameters are those of `semantic_duplicates`; the frame returned is lazy.
@@ -228,6 +151,31 @@ def semantic_dedup(frame: dd.DataFrame, embeddings: Embeddings, **options) -> dd
     found = semantic_duplicates(frame, embeddings, **options)
     shown = {k: v for k, v in options.items() if k not in ("memory_limit", "folder")}
     return rows_decided(frame, found.table, rule_text("dedup", embeddings, shown))
+
+
+def semantic_groups(
+    frame: dd.DataFrame, embeddings: Embeddings, most: int, **options: Any
+) -> pd.DataFrame:
+    """The ``most`` largest groups of semantic duplicates, with the counts of all. Eager.
+
+    The other parameters are those of `semantic_duplicates`.
+    """
+    found = semantic_duplicates(frame, embeddings, **options)
+    table = found.groups(most)
+    table.attrs.update(found.counts())
+    return table
+
+
+def semantic_cost(frame: PlannedFrame, embeddings: Embeddings) -> Cost:
+    """The cost of finding semantic duplicates: of k-means with the default number of clusters.
+
+    Comparing the rows of a cluster costs as much again.
+    """
+    n = sum(file.n_rows for file in embeddings.files)
+    k = min(MAX_CLUSTERS, max(1, round(n / ROWS_PER_CLUSTER)))
+    cost = kmeans_cost(frame, 2 * k)
+    note = "dedup, embeddings: also writes the embeddings to disk once, by cluster"
+    return replace(cost, label="dedup", notes=(*cost.notes, note))
 
 
 def _search(eps, keep, rule, seed, memory_limit) -> Search:

@@ -96,7 +96,19 @@ _KINDS = (
     StepKind("sample", main="fraction", depends_on_rows=True),
     StepKind("dedup", main="by", embeddings=("by",), depends_on_rows=True),
     StepKind(
-        "prune", main="keep", embeddings=("emb",), needs_embeddings=True, depends_on_rows=True
+        "prune",
+        main="keep",
+        embeddings=("embeddings",),
+        needs_embeddings=True,
+        depends_on_rows=True,
+    ),
+    StepKind(
+        "nearest_centroid",
+        main="centroids",
+        embeddings=("embeddings",),
+        files=("centroids",),
+        adds_columns=True,
+        needs_embeddings=True,
     ),
     StepKind("balance", main="entries", files=("entries",), depends_on_rows=True),
     StepKind("exclude", main="list", files=("list",)),

@@ -192,3 +192,27 @@ def test_a_frame_with_a_row_twice_is_refused(data):
 def test_arguments_are_checked_before_data_is_read(data, options, message):
     with pytest.raises(OptionError, match=message):
         semantic_duplicates(*data, **options)
+
+
+def test_the_verbs_take_embeddings(data):
+    frame, emb = data
+    found = semantic_duplicates(frame, emb, eps=EPS, n_clusters=2, keep="easy")
+    kept = frame.laion.dedup(emb, eps=EPS, n_clusters=2, keep="easy")
+    assert kept.laion.rows().kept == found.kept
+    table = frame.laion.duplicates(emb, eps=EPS, n_clusters=2, keep="easy", most=3)
+    sizes = found.groups().groupby("group").size().sort_values(ascending=False)
+    assert table.groupby("group").size().tolist() == sizes.tolist()[:3]
+    assert table.attrs == {
+        "rows": 500,
+        "missing": 6,
+        "groups": len(sizes),
+        "repeats": found.dropped,
+    }
+    every = frame.laion.duplicates(emb, eps=EPS, n_clusters=2, keep="easy")
+    assert len(every) == sizes.sum()
+    with pytest.raises(OptionError, match="eps applies to embeddings"):
+        frame.laion.dedup("url", eps=0.1)
+    with pytest.raises(OptionError, match="n_clusters applies to embeddings"):
+        frame.laion.duplicates("url", n_clusters=4)
+    with pytest.raises(OptionError, match="missing is 'keep'"):
+        frame.laion.dedup(emb, missing="keep")
