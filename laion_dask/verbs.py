@@ -77,6 +77,7 @@ _VERBS = (
     _lazy("norm_sim", "scoring.norm_sim"),
     _lazy("neg_clip_loss", "curation.neg_clip_loss"),
     _lazy("mix", "scoring.mixture"),
+    _lazy("soft_cap", "curation.soft_cap"),
     _lazy("score_captions", "scoring.score_captions"),
     _lazy("language", "scoring.language"),
     _lazy("dedup", "curation.duplicates.dedup"),

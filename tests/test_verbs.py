@@ -26,6 +26,7 @@ CALLS = {
     "score": lambda frame, emb, folder: frame.laion.score(emb, prompt_head(emb)),
     "norm_sim": lambda frame, emb, folder: frame.laion.norm_sim(emb, emb),
     "neg_clip_loss": lambda frame, emb, folder: frame.laion.neg_clip_loss(emb, emb, repeats=2),
+    "soft_cap": lambda frame, emb, folder: frame.laion.soft_cap("similarity", 30),
     "mix": lambda frame, emb, folder: frame.laion.mix({"similarity": 1, "punsafe": -2}),
     "score_captions": lambda frame, emb, folder: frame.laion.score_captions(
         ld.heads.toxicity(len_over_100, to="long")

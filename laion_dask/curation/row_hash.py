@@ -20,16 +20,16 @@ def row_hash(shard: np.ndarray, row: np.ndarray, seed: int, draw: int = 0) -> np
     seed, draw : int
         0 or more; different draws of a seed are independent of each other.
     """
+    state = mix(mix(np.uint64(seed & (2**64 - 1))) ^ np.uint64(draw))
+    mixed = mix(state ^ np.asarray(shard).astype(np.uint64))
+    hashed: np.ndarray = mix(mixed ^ np.asarray(row).astype(np.uint64))
+    return hashed
+
+
+def mix(x: Any) -> Any:
+    """The finalizer of SplitMix64, of uint64 values."""
     with np.errstate(over="ignore"):
-        state = _mix(np.uint64(seed & (2**64 - 1)))
-        state = _mix(state ^ np.uint64(draw))
-        mixed = _mix(state ^ np.asarray(shard).astype(np.uint64))
-        hashed: np.ndarray = _mix(mixed ^ np.asarray(row).astype(np.uint64))
-        return hashed
-
-
-def _mix(x: Any) -> Any:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
