@@ -236,7 +236,12 @@ class _Writer:
             # DuckDB's abs of the lowest integer of a type is an error.
             return f"abs(({value})::HUGEINT)" if node.kind == "integer" else f"abs({value})"
         if isinstance(node, Arithmetic):
-            left, right = (f"({self.value(s)})::DOUBLE" for s in (node.left, node.right))
+            left, right = (
+                self.extreme_float(side)
+                if isinstance(side, Extreme) and side.kind == "integer"
+                else f"({self.value(side)})::DOUBLE"
+                for side in (node.left, node.right)
+            )
             if node.op == "/":
                 right = f"NULLIF({right}, 0)"
             return f"({left} {node.op} {right})"
@@ -259,6 +264,10 @@ class _Writer:
         if node.kind == "integer":
             known = " AND ".join(f"NOT ({null})" for null in self.null(node)) or "TRUE"
             return f"CASE WHEN {known} THEN {self.extreme_integer(node)} END"
+        return self.extreme_float(node)
+
+    def extreme_float(self, node: Extreme) -> str:
+        """The same as a float; converting integers to float64 first gives the same number."""
         type_ = "FLOAT" if node.kind == "float32" else "DOUBLE"
         sign = "-" if node.op == "min" else ""
         parts = (f"{sign}(({self.value(part)})::{type_})" for part in node.parts)
@@ -267,7 +276,7 @@ class _Writer:
 
     def extreme_integer(self, node: Operand) -> str:
         if not isinstance(node, Extreme):
-            return f"({self.value(node)})::HUGEINT"
+            return f"({self.value(node)})"
         function = "least" if node.op == "min" else "greatest"
         return f"{function}({', '.join(map(self.extreme_integer, node.parts))})"
 
