@@ -43,6 +43,7 @@ from laion_dask.curation.recipes.recipe import Recipe as Recipe
 from laion_dask.curation.recipes.recipe import recipe as recipe
 from laion_dask.curation.recipes.recipe_table import recipes as recipes
 from laion_dask.curation.recipes.replay import replay as replay
+from laion_dask.curation.sample import sample as sample
 from laion_dask.curation.soft_cap import soft_cap as soft_cap
 from laion_dask.curation.top import top as top
 from laion_dask.demo.job import DemoCorpus as DemoCorpus

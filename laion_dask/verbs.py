@@ -84,6 +84,7 @@ _VERBS = (
     _lazy("balance", "curation.balancing.balance"),
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
     _lazy("top", "curation.top"),
+    _lazy("sample", "curation.sample"),
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),

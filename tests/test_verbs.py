@@ -37,6 +37,7 @@ CALLS = {
     "duplicates": lambda frame, emb, folder: frame.laion.duplicates(by="text"),
     "balance": lambda frame, emb, folder: frame.laion.balance(["a", "the"], t=1),
     "concepts": lambda frame, emb, folder: frame.laion.concepts(["a", "the"]),
+    "sample": lambda frame, emb, folder: frame.laion.sample(n=5, by="language"),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

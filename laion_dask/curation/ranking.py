@@ -65,3 +65,10 @@ class Ranking:
         wide = pa.uint64() if self.kind == "unsigned" else pa.int64()
         filled = pc.fill_null(column.cast(wide), 0).to_numpy()
         return (filled if self.kind == "unsigned" else filled.view(np.uint64) ^ _TOP), missing
+
+    def values(self, part: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """The values as float64, (n,), and a mask of those that are null or NaN."""
+        column = frame_to_arrow(part[[self.column]].reset_index(drop=True))[self.column]
+        values = column.cast(pa.uint8() if pa.types.is_boolean(column.type) else column.type)
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+        return numbers, np.isnan(numbers)

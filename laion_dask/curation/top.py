@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dask.dataframe as dd
-import numpy as np
-import pyarrow as pa
 
-from laion_dask.backend import Frame, frame_from_arrow, is_cudf
+from laion_dask.backend import Frame
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.ranking import Ranking
-from laion_dask.errors import OptionError
+from laion_dask.curation.sample import check_size
+from laion_dask.curation.smallest import Ranked, decisions
 from laion_dask.frame.selection import select_rows
-from laion_dask.io.storage.spill import SpillFolder
-from laion_dask.runtime import cancellation, graph
-from laion_dask.runtime.disk_shuffle import spill_folder
-from laion_dask.stats.checks import check_integer
-
-#: Bits of a rank that are decided at a time.
-_BITS = 8
-_KEEP = "keep"
 
 
 def top(
@@ -74,27 +65,10 @@ def top(
     >>> len(best) >= int(0.3 * len(frame)) + 1
     True
     """
-    if (fraction is None) == (n is None):
-        raise OptionError(
-            f"fraction is {fraction!r} and n is {n!r}. Expected one of them, such as "
-            "frame.laion.top('similarity', 0.3)."
-        )
-    if fraction is not None and (
-        isinstance(fraction, bool)
-        or not isinstance(fraction, (int, float, np.floating))
-        or not 0 < fraction <= 1
-    ):
-        raise OptionError(f"fraction is {fraction!r}. Expected a number in (0, 1], such as 0.3.")
-    if n is not None:
-        check_integer("n", n, 1)
-    ranking, folder = Ranking.of(frame, column), spill_folder()
-    counted = graph.map_to_values(frame[[column]], _write_ranks, ranking, folder)
-    threshold = graph.gathered(graph.parts(counted), _threshold, folder, fraction, n)
-    meta = frame_from_arrow(_decided(np.empty(0, bool), np.empty(0, bool)), _backend(frame._meta))
-    meta.index = frame._meta.index[:0]
-    decided = graph.map_columns(frame, _decisions, ranking, threshold, reads=[column], meta=meta)
-    how = f"{fraction}" if n is None else f"n={n}"
-    return select_rows(frame, decided[_KEEP], f"top({column!r}, {how})")
+    check_size(fraction, n, "frame.laion.top('similarity', 0.3)")
+    ranking = Ranking.of(frame, column)
+    keep = decisions(frame, [column], _ranked, _Position(fraction, n), ranking)
+    return select_rows(frame, keep, f"top({column!r}, {fraction if n is None else f'n={n}'})")
 
 
 def top_cost(frame: PlannedFrame, column: str | None = None) -> Cost:
@@ -104,50 +78,17 @@ def top_cost(frame: PlannedFrame, column: str | None = None) -> Cost:
     return Cost(("where", "where"), columns=columns, notes=(note,))
 
 
-def _write_ranks(
-    part: Frame, ranking: Ranking, folder: SpillFolder, partition_info: dict | None = None
-) -> tuple[int, int]:
-    """Write the sorted ranks of a partition's values; return its number and number of rows."""
-    number: int = (partition_info or {}).get("number", 0)
+@dataclass(frozen=True)
+class _Position:
+    """Keep rows up to a position, counted from 0: DataComp's of a fraction, or that of row n."""
+
+    fraction: float | None
+    n: int | None
+
+    def __call__(self, n_rows: int) -> int:
+        return int(n_rows * self.fraction) + 1 if self.fraction is not None else self.n or 1
+
+
+def _ranked(part: Frame, ranking: Ranking) -> Ranked:
     ranks, missing = ranking.ranks(part)
-    with folder.file(number, "wb") as file:
-        file.write(np.sort(ranks[~missing]))
-    return number, len(part)
-
-
-def _threshold(
-    counted: Sequence[tuple[int, int]], folder: SpillFolder, fraction: float | None, n: int | None
-) -> np.uint64:
-    """The smallest rank that is kept.
-
-    Found digit by digit: of the ranks that have the digits so far, how many have at least each next
-    digit. No more than one file is open at a time.
-    """
-    n_rows = sum(rows for _, rows in counted)
-    position = int(n_rows * fraction) if fraction is not None else (n or 1) - 1
-    prefix = 0
-    for shift in range(64 - _BITS, -1, -_BITS):
-        bounds = prefix + np.arange(1 << _BITS, dtype=np.uint64) * np.uint64(1 << shift)
-        at_least = np.zeros(len(bounds), np.int64)
-        for number, _ in counted:
-            cancellation.check()
-            ranks = folder.mapped(number, np.uint64)
-            at_least += len(ranks) - np.searchsorted(ranks, bounds)
-        digit = int(np.count_nonzero(at_least > position)) - 1
-        prefix = int(bounds[max(digit, 0)])
-    return np.uint64(prefix)
-
-
-def _decisions(part: Frame, ranking: Ranking, threshold: np.uint64) -> Frame:
-    ranks, missing = ranking.ranks(part)
-    result = frame_from_arrow(_decided(ranks >= threshold, missing), _backend(part))
-    result.index = part.index
-    return result
-
-
-def _decided(keep: np.ndarray, missing: np.ndarray) -> pa.Table:
-    return pa.table({_KEEP: pa.array(keep, pa.bool_(), mask=missing)})
-
-
-def _backend(frame: Frame) -> str:
-    return "cudf" if is_cudf(frame) else "pandas"
+    return Ranked(~ranks, missing)  # the highest scores are the smallest ranks

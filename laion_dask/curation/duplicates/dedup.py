@@ -11,8 +11,8 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.bucket_pass import bucket_count, decide_in_buckets
 from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.exact import Rule
-from laion_dask.curation.duplicates.keys import Key
 from laion_dask.curation.duplicates.semantic import semantic_cost, semantic_dedup
+from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from laion_dask.backend import Frame, frame_from_arrow, is_cudf
 from laion_dask.curation.bucket_pass import HASH
-from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.draws import DEDUP, draws
+from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import KEY, RowTable, row_keys
-from laion_dask.numerics.murmur3 import best_of_groups, hashes_of_rows
+from laion_dask.numerics.murmur3 import best_of_groups
 
 #: Fields of records: the second half of the hash, and the order of rows within a group.
 LOW, ORDER = "low", "order"
@@ -55,8 +56,7 @@ class Rule:
         if self.how == "last":
             return ~keys.astype(np.uint64)
         if self.how == "random":
-            seeds = np.full(len(keys), self.seed, np.int64)
-            return hashes_of_rows(np.column_stack([keys, seeds]).view(np.uint64))[:, 0]
+            return draws(part, self.seed, DEDUP)[0]
         assert self.ranking is not None  # of "max" and "min"
         rank, missing = self.ranking.ranks(part)
         return np.where(missing, np.uint64(2**64 - 1), rank if self.how == "min" else ~rank)

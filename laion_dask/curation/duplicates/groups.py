@@ -20,8 +20,8 @@ from laion_dask.curation.duplicates.dedup import (
     rule_of,
 )
 from laion_dask.curation.duplicates.exact import LOW, ORDER, records_of
-from laion_dask.curation.duplicates.keys import Key
 from laion_dask.curation.duplicates.semantic import semantic_groups
+from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys, shard_and_row
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
