@@ -1,4 +1,4 @@
-"""Commands that write rows (score, export) or check them (verify)."""
+"""Commands that write rows (score, export), check them (verify) or clean up after them (gc)."""
 
 from __future__ import annotations
 
@@ -156,3 +156,22 @@ def verify(
     from laion_dask.exports.verify import verify as check
 
     say(check(folder))
+
+
+@app.command(epilog="Example: laion-dask gc subset/ --dry-run")
+def gc(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of an export.", show_default=False)
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the files and their sizes, and remove none.")
+    ] = False,
+) -> None:
+    """Remove what killed exports left in a folder: files that no manifest names.
+
+    Prints each file with its size. Files of an export that is running are kept. A killed export
+    can no longer be resumed.
+    """
+    from laion_dask.exports.garbage import collect_garbage
+
+    say(collect_garbage(folder, dry_run=dry_run))

@@ -36,14 +36,11 @@ def adopt(fs: fsspec.AbstractFileSystem, folder: str, plan: Plan) -> str | None:
     ExportError
         When a shard has changed since a killed export of the same job recorded some of its rows.
     """
-    for name in names_in(fs, folder):
-        staging = f"{folder}/{name}"
-        if not name.startswith(STAGING) or not _is_abandoned(fs, staging):
-            continue
+    for staging in abandoned(fs, folder):
         other = plan_in(fs, staging)
         if other is None or other.id is None:
             continue
-        if other.id == plan.id and _claim(fs, staging):
+        if other.id == plan.id and claim(fs, staging):
             return staging
         changed = plan.changed_input(other)
         if changed is not None and names_in(fs, f"{staging}/{RECORDS}"):
@@ -63,12 +60,12 @@ def plan_in(fs: fsspec.AbstractFileSystem, staging: str) -> Plan | None:
         return None
 
 
-def _claim(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
+def claim(fs: fsspec.AbstractFileSystem, staging: str) -> bool:
     """Take over an abandoned staging folder; False if another process has."""
-    claim = f"{staging}/{CLAIM}{len(_claims(fs, staging)):06d}"
+    path = f"{staging}/{CLAIM}{len(_claims(fs, staging)):06d}"
     content = f"{owner()}-{uuid.uuid4().hex[:8]}".encode()
     try:
-        return create_once(fs, claim, content) == content
+        return create_once(fs, path, content) == content
     except failures(fs):
         return False
 
@@ -77,14 +74,26 @@ def _claims(fs: fsspec.AbstractFileSystem, staging: str) -> list[str]:
     return [name for name in names_in(fs, staging) if re.fullmatch(CLAIM + r"\d{6}", name)]
 
 
+def abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
+    """The staging folders of exports that were killed."""
+    return [path for path in _stagings(fs, folder) if _is_abandoned(fs, path)]
+
+
+def running(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
+    """The staging folders of exports that are running."""
+    return [path for path in _stagings(fs, folder) if not _is_abandoned(fs, path)]
+
+
+def _stagings(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in names_in(fs, folder) if name.startswith(STAGING)]
+
+
 def clear_abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> None:
     """Remove the staging folders of exports that were killed."""
-    for name in names_in(fs, folder):
-        staging = f"{folder}/{name}"
-        if name.startswith(STAGING):
-            with suppress(failures(fs)):  # another export may clear it at the same time
-                if _is_abandoned(fs, staging) and _claim(fs, staging):
-                    fs.rm(staging, recursive=True)
+    for staging in _stagings(fs, folder):
+        with suppress(failures(fs)):  # another export may clear it at the same time
+            if _is_abandoned(fs, staging) and claim(fs, staging):
+                fs.rm(staging, recursive=True)
 
 
 def export_id_of(staging: str) -> str:
@@ -106,11 +115,10 @@ def unlisted_parts(fs: fsspec.AbstractFileSystem, folder: str, own: str = "") ->
     fs.invalidate_cache()
     names = [name for name in names_in(fs, parts) if is_part_name(name)]
     # In this order: a part that is committed in the meantime is either running or listed.
-    stagings = [n for n in names_in(fs, folder) if n.startswith(STAGING)]
-    paths = [f"{folder}/{name}" for name in stagings if f"{folder}/{name}" != own]
-    running = {export_id_of(path) for path in paths if not _is_abandoned(fs, path)}
+    paths = [path for path in _stagings(fs, folder) if path != own]
+    active = {export_id_of(path) for path in paths if not _is_abandoned(fs, path)}
     listed = listed_names(fs, folder)
-    return [f"{parts}/{n}" for n in names if n not in listed and export_of(n) not in running]
+    return [f"{parts}/{n}" for n in names if n not in listed and export_of(n) not in active]
 
 
 def _is_abandoned(fs: fsspec.AbstractFileSystem, staging: str) -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
+from laion_dask.exports.completeness import check_complete
 from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
 from laion_dask.exports.local_switch import ASIDE, switch_folder
 from laion_dask.exports.manifest import file_entries, staged_names
@@ -226,6 +227,8 @@ class ExportTransaction:
         content = text.encode("utf-8", "backslashreplace")
         staged = staged_names(parts, index)
         try:
+            folders = [self.staging] if self.is_local else [self.staging, self._parts_folder]
+            check_complete(self.fs, self.path, folders, parts, index, manifest)
             self._switch(staged, content, documents or {})
         except FileNotFoundError as error:
             raise ExportError(

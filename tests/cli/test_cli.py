@@ -18,7 +18,18 @@ from typer.testing import CliRunner
 from laion_dask import cli
 from laion_dask.options import get_option
 
-COMMANDS = ("inspect", "embed", "score", "search", "index", "export", "verify", "models", "demo")
+COMMANDS = (
+    "inspect",
+    "embed",
+    "score",
+    "search",
+    "index",
+    "export",
+    "verify",
+    "gc",
+    "models",
+    "demo",
+)
 
 
 def counts(text: str) -> dict[str, int]:

@@ -77,7 +77,7 @@ def words(command: str, source: Path, out: Path) -> list[str]:
 def test_the_walk_knows_every_command():
     assert set(READING) == set(MORE)
     assert set(GROUP.commands) - set(MORE) == {
-        *("embed", "index", "verify", "models", "demo", "recipes", "replay"),
+        *("embed", "index", "verify", "gc", "models", "demo", "recipes", "replay"),
     }
 
 
