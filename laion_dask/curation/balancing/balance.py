@@ -204,7 +204,8 @@ def _rule_text(
     entries: object, lists: ConceptLists, t: int, seed: int, language: str | None
 ) -> str:
     n = sum(len(each) for each in lists.by_language.values())
-    shown = f"{n:,} entries" if not isinstance(entries, str) else repr(entries)
+    counted = "1 entry" if n == 1 else f"{n:,} entries"
+    shown = repr(entries) if isinstance(entries, str) else counted
     by = f", language={language!r}" if language else ""
     return f"balance({shown}, t={t}, seed={seed}{by})"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column, one_of
 from laion_dask.predicate.list_file import ListError, read_texts
 from laion_dask.text.entries import Entries
@@ -59,6 +60,15 @@ class ConceptLists:
     column: str
     language: str | None
     lists: tuple[ListOrigin, ...]
+    verb = "balance"
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of balancing one row: its caption is read for the counts, and to decide.
+
+        A summary of a row takes as long as finding 500,000 entries in a caption.
+        """
+        return Cost(("summary", "summary"), columns=tuple(self.reads), label="balance")
 
     @classmethod
     def of(
