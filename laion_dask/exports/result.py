@@ -59,6 +59,9 @@ class Export:
         unnamed = [text for text in self.manifest["where"] if text.startswith(pandas_steps)]
         if unnamed:
             lines.append(f"Rows were also dropped by: {'; '.join(unnamed)}")
+        counts = self.manifest.get("file_counts", {})
+        lines += [", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())]
+        lines = [line for line in lines if line]
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
 

@@ -9,6 +9,7 @@ times and bytes, are in the files and not in the command.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -67,12 +68,12 @@ class DownloadWriter(PartWriter):
         """The arguments of img2dataset."""
         words = ["--url_list=shards", "--input_format=parquet", "--url_col=url"]
         words += [] if self.caption is None else [f"--caption_col={self.caption}"]
-        words += ["--output_format=webdataset", "--output_folder=images"]
+        words += ["--output_format=webdataset"]
         if self.additional:
-            words.append(f"--save_additional_columns={list(self.additional)!r}")
+            words.append(f"--save_additional_columns={_listed(self.additional)}")
         if self.digest is not None and not without_digest:
             words.append(f"--compute_hash={self.digest}")
-            words.append(f"--verify_hash={[self.digest, self.digest]!r}")
+            words.append(f"--verify_hash={_listed([self.digest, self.digest])}")
         return words
 
 
@@ -114,6 +115,10 @@ def _is_plain(type_: pa.DataType) -> bool:
     return bool(is_number or pa.types.is_boolean(type_) or is_text(type_))
 
 
+def _listed(names: Sequence[str]) -> str:
+    return json.dumps(list(names), ensure_ascii=False)
+
+
 def _without(column: pa.ChunkedArray, digits: int) -> int:
     """The number of values that are no digest of so many hexadecimal digits."""
     fits = pc.match_substring_regex(column, f"^[0-9a-f]{{{digits}}}$")
@@ -124,7 +129,8 @@ def _script(words: Sequence[str], unverified: str | None, without: int) -> str:
     """A shell script; a name that an interpreter of options could misread is quoted."""
     lines = [
         "#!/bin/sh",
-        "# Downloads the images (pip install img2dataset). Takes more options.",
+        "# Downloads the images to the folder $IMAGES (pip install img2dataset). Further options,",
+        "# such as --processes_count=16 and --image_size=512, are passed on.",
     ]
     if unverified is not None:
         lines.append(
@@ -133,4 +139,4 @@ def _script(words: Sequence[str], unverified: str | None, without: int) -> str:
         )
     lines += ['cd "$(dirname "$0")" || exit 1', "exec img2dataset \\"]
     lines += [f"  {shlex.quote(re.sub(chr(0), '', word))} \\" for word in words]
-    return "\n".join([*lines, '  "$@"', ""])
+    return "\n".join([*lines, '  "--output_folder=${IMAGES:-images}" "$@"', ""])
