@@ -85,6 +85,7 @@ _VERBS = (
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
     _lazy("top", "curation.top"),
     _lazy("sample", "curation.sample"),
+    _lazy("exclude", "curation.exclude"),
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),

@@ -49,7 +49,7 @@ ARROWS = {
     ),
     "text": "runtime",
     "io/embeddings": "io/parquet io/storage models numerics runtime",
-    "frame": "io/embeddings io/parquet io/storage models predicate runtime",
+    "frame": "io/embeddings io/parquet io/storage models numerics predicate runtime",
     "scoring": (
         "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
     ),

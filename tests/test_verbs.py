@@ -38,6 +38,7 @@ CALLS = {
     "balance": lambda frame, emb, folder: frame.laion.balance(["a", "the"], t=1),
     "concepts": lambda frame, emb, folder: frame.laion.concepts(["a", "the"]),
     "sample": lambda frame, emb, folder: frame.laion.sample(n=5, by="language"),
+    "exclude": lambda frame, emb, folder: frame.laion.exclude(["http://a"]),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),

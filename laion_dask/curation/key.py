@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import dask.dataframe as dd
@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from laion_dask.backend import Frame, frame_to_arrow
 from laion_dask.errors import OptionError, no_column
+from laion_dask.frame import laion_hash
 from laion_dask.numerics.murmur3 import hashes_of, hashes_of_rows
 from laion_dask.schema import PROVENANCE
 from laion_dask.text.normalized_urls import normalized_urls
 
-#: The key that is computed from the column ``url``.
+#: The key that is computed from the column ``url``, if there is no such column.
 NORMALIZED_URL = "normalized_url"
 
 
@@ -59,49 +60,55 @@ class Key:
                     "together. Compare rows by what identifies a sample, such as 'url' or 'hash'."
                 )
             if name not in frame.columns:
-                column = _source_of(name)
-                if column == name or column not in frame.columns:
-                    raise no_column(column, frame.columns, _HINTS.get(name, ""))
-        read = tuple(_read(name, frame.columns) for name in names)
-        schema = frame_to_arrow(
-            frame._meta[list(dict.fromkeys(read))].reset_index(drop=True)
-        ).schema
-        types = tuple(_type_of(name, schema.field(name).type) for name in read)
-        return cls(tuple(names), types)
+                lacking = [one for one in _SOURCES.get(name, (name,)) if one not in frame.columns]
+                if lacking:
+                    raise no_column(lacking[0], frame.columns, _HINTS.get(name, ""))
+        empty = frame_to_arrow(frame._meta.reset_index(drop=True))
+        types = (_type_of(name, _values(empty, name).type) for name in names)
+        return cls(tuple(names), tuple(types))
 
     def reads(self, columns: Sequence[str]) -> list[str]:
         """The columns of a frame that the key is computed from."""
-        return list(dict.fromkeys(_read(name, columns) for name in self.names))
+        return list(dict.fromkeys(one for name in self.names for one in _sources(name, columns)))
+
+    def values(self, table: pa.Table) -> pa.ChunkedArray:
+        """The values of a key of one column, computed if the table has no such column."""
+        (name,) = self.names
+        return _values(table, name)
 
     def hashes(self, part: Frame) -> tuple[np.ndarray, np.ndarray]:
         """The hash of each row's key, (n, 2) uint64, and a mask of the rows that have a whole key.
 
         A key is missing if one of its columns is null or NaN.
         """
-        columns = list(part.columns)
-        table = frame_to_arrow(part[self.reads(columns)].reset_index(drop=True))
+        reads = self.reads(list(part.columns))
+        table = frame_to_arrow(part[reads].reset_index(drop=True))
         valid, hashed = np.ones(len(table), bool), []
         for name, type_ in zip(self.names, self.types, strict=True):
-            column = table[_read(name, columns)]
-            if _read(name, columns) != name:
-                column = normalized_urls(column)
-            one, present = _hashes(column, type_, name)
+            one, present = _hashes(_values(table, name), type_, name)
             hashed.append(one)
             valid &= present
         return (hashed[0] if len(hashed) == 1 else hashes_of_rows(np.hstack(hashed))), valid
 
 
-_HINTS = {
-    "hash": "Without LAION's hash, compare rows by ['url', 'text'], which it is computed from."
-}
+#: Keys that are computed if the frame has no such column, and the columns that they need.
+_SOURCES = {NORMALIZED_URL: ("url",), "hash": laion_hash.SOURCE}
+_HINTS = {"hash": "LAION's hash is computed from 'url' and 'text' where the frame has both."}
 
 
-def _source_of(name: str) -> str:
-    return "url" if name == NORMALIZED_URL else name
+def _sources(name: str, columns: Collection[str]) -> tuple[str, ...]:
+    return (name,) if name in columns else _SOURCES[name]
 
 
-def _read(name: str, columns: Sequence[str]) -> str:
-    return name if name in columns else _source_of(name)
+def _values(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """The values of one column of a key, computed if the table has no such column."""
+    if name in table.column_names:
+        return table[name]
+    if name == NORMALIZED_URL:
+        return normalized_urls(table["url"])
+    url, text = (table[one] for one in laion_hash.SOURCE)
+    hashes = laion_hash.laion_hashes(url, text)
+    return pa.chunked_array([pa.array(hashes, mask=url.is_null().to_numpy())])
 
 
 def _type_of(name: str, type_: pa.DataType) -> str:

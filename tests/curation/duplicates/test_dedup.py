@@ -6,6 +6,7 @@ import math
 
 import dask
 import dask.dataframe as dd
+import mmh3
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ from support.frames import both
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError, ProvenanceError
+from laion_dask.frame.laion_hash import with_hash
 
 SIZES = (70, 0, 1, 130, 40)
 
@@ -232,6 +234,14 @@ def test_keys_of_each_type(write, values, n):
     assert len(frame.laion.dedup(by=["key", "key2"] if "key2" in frame else ["key"])) == n
 
 
+def test_the_hash_of_laion_is_computed_where_it_is_absent(write):
+    rows = {"url": ["http://a", "http://a", "http://", None], "text": ["b", "b", "ab", "b"]}
+    frame = ld.read_shards(write("hashes.parquet", rows))
+    assert frame.laion.dedup(by="hash")["row"].compute().tolist() == [0]
+    hashes = with_hash(frame)["hash"].compute().tolist()
+    assert hashes == [mmh3.hash64(f"{u or ''}{t}")[0] for u, t in zip(*rows.values(), strict=True)]
+
+
 def test_columns_together_are_not_their_concatenation(write):
     columns = {"url": ["a", "ab", "a"], "text": ["bc", "c", "bc"]}
     frame = ld.read_shards(write("pairs.parquet", columns))
@@ -242,8 +252,8 @@ def test_arguments_are_checked_before_data_is_read(folder, no_compute):
     frame = ld.read_shards(folder)
     with pytest.raises(ColumnError, match=r"no column 'ur'\. Did you mean 'url'"):
         frame.laion.dedup(by="ur")
-    with pytest.raises(ColumnError, match="compare rows by"):
-        frame.drop(columns="hash").laion.dedup(by="hash")
+    with pytest.raises(ColumnError, match="computed from"):
+        frame.drop(columns=["hash", "text"]).laion.dedup(by="hash")
     for by in ([], ["url", "url"], 3, ["shard", "row"]):
         with pytest.raises(OptionError, match="by"):
             frame.laion.dedup(by=by)
