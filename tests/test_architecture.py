@@ -76,7 +76,7 @@ ARROWS = {
         "curation curation/clusters frame io/embeddings io/images io/parquet io/storage numerics "
         "runtime stats text"
     ),
-    "curation/balancing": "curation frame numerics predicate runtime stats text",
+    "curation/balancing": "curation frame predicate runtime stats text",
     "exports/formats": "io/embeddings io/images io/storage runtime",
     "exports": (
         "aggregations aggregations/grouping exports/formats frame io/embeddings io/parquet "

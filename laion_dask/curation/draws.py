@@ -9,7 +9,7 @@ from laion_dask.curation.row_hash import row_hash
 from laion_dask.curation.row_table import row_keys, shard_and_row
 
 #: Draws of a seed: rows that one step kept at random are not those that another would keep.
-DEDUP, SAMPLE = (1 << 32) + 1, (1 << 32) + 2
+DEDUP, SAMPLE, BALANCE = (1 << 32) + 1, (1 << 32) + 2, (1 << 32) + 3
 
 
 def draws(part: Frame, seed: int, draw: int) -> tuple[np.ndarray, np.ndarray]:

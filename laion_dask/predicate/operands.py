@@ -116,6 +116,8 @@ class OperandParser:
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node)
             hint = f" Write {self.written(name)}." if name in self.column_types else ""
+            if node.attr in TEXT_VALUES and not hint:
+                hint = f" Write {name}()."
             raise self.refuse(node, f"is not a column. Columns have plain names.{hint}")
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
             raise self.refuse(node, "uses & or |. Write 'and' and 'or' instead.")

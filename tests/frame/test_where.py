@@ -169,6 +169,7 @@ def test_what_is_written_as_in_sql_is_said_otherwise(text, hint):
         (r"text.matches('(a)\1')", r"'\1' is. Write the pattern as r'…'"),
         (r"text.matches('\bbird')", r"'\b' is. Write the pattern as r'…'"),
         ("words(text) > 1", "Write text.words()"),
+        ("text.words > 1", "Write text.words()"),
         ("isnull(text)", "Write text is None"),
         ("width NOT BETWEEN 1 AND 2", "NOT BETWEEN is written not (1 <= width <= 2)"),
         ("text == 'it''s'", "'it' 's' are two adjacent strings"),

@@ -15,11 +15,12 @@ from laion_dask.backend import Frame, frame_from_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.balancing.concept_counts import Misses, counted, languages_of, misses_of
 from laion_dask.curation.balancing.concept_lists import ConceptLists
+from laion_dask.curation.draws import BALANCE
+from laion_dask.curation.row_hash import row_hash
 from laion_dask.curation.row_table import row_keys, shard_and_row
 from laion_dask.errors import OptionError, ProvenanceError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
-from laion_dask.numerics.murmur3 import hashes_of_rows
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
@@ -50,7 +51,8 @@ def balance(
     computed, and again whenever it is computed again; export the result to compute it once. Filters
     before `balance` apply first. A row is drawn by a hash of the seed, its ``row``, and the footer
     of its shard, so draws depend neither on partitions nor on where shards are or in which order
-    they are read.
+    they are read. A second `balance` of the same rows needs another seed, or its draws are those of
+    the first.
 
     Parameters
     ----------
@@ -149,8 +151,7 @@ class Draw:
         shard, row = shard_and_row(keys)
         known = self.shard_keys is not None and (shard < len(self.shard_keys)).all()
         of_shard = self.shard_keys[shard] if known else shard.astype(np.uint64)  # type: ignore[index]
-        seeds = np.full(len(keys), self.seed % 2**64, np.uint64)
-        hashes = hashes_of_rows(np.column_stack([of_shard, row.astype(np.uint64), seeds]))[:, 0]
+        hashes = row_hash(of_shard, row, self.seed, BALANCE)
         uniform: np.ndarray = (hashes >> np.uint64(11)) * 2.0**-53
         return uniform
 
