@@ -43,6 +43,7 @@ _OTHERS = {
     "divergence": "laion_dask.aggregations.divergence",
     "domains": "laion_dask.aggregations.grouping.domains",
     "duplicate_share": "laion_dask.aggregations.duplicates",
+    "fine_tune_arguments": "laion_dask.training.fine_tune",
     "get_option": "laion_dask.options",
     "hate_content_rate": "laion_dask.aggregations.hate",
     "histogram": "laion_dask.plots.histogram",

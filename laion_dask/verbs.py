@@ -116,6 +116,11 @@ _VERBS = (
         "Call ld.association(...) directly.",
     ),
     Verb(
+        "fine_tune_clip",
+        "training.fine_tune",
+        instead="it runs open_clip's own training, whose log says how long a step takes.",
+    ),
+    Verb(
         "gallery",
         "reports.gallery",
         instead="it shows rows that another verb returned. Plan that verb, such as 'search'.",
