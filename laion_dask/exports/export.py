@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 import dask.dataframe as dd
+import numpy as np
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
@@ -253,10 +254,24 @@ def _joined(lists: list[list[Fragment]]) -> list[Fragment]:
     return list(chain.from_iterable(lists))
 
 
-def export_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `export`, which reads and writes every column."""
-    note = "export: assumes that every row is kept; the bytes read do not include those written"
-    return Cost(("export",), columns=frame.columns, notes=(note,))
+def export_cost(frame: PlannedFrame, format: str = "parquet") -> Cost:
+    """The cost of `export` in a format, which reads and writes every column.
+
+    Raises
+    ------
+    OptionError
+        When the format does not exist, or needs embeddings and the plan has none.
+    """
+    if format not in formats.names():
+        raise one_of("format", format, formats.names())
+    notes = ["export: assumes that every row is kept; the bytes read do not include those written"]
+    vectors = 0
+    if format == "embeddings":
+        embeddings = frame.embeddings_for("export")
+        vectors = len(embeddings) * embeddings.dim * np.dtype(embeddings.dtype).itemsize
+    if format == "webdataset":
+        notes.append("export: without the bytes of the images, and the time to decode them")
+    return Cost(("export",), columns=frame.columns, other_bytes=vectors, notes=tuple(notes))
 
 
 def _check_names(names: Sequence[str]) -> None:

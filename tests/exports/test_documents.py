@@ -3,13 +3,15 @@
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.carved_exports import carve, kept_by_hand
+from support.command_line import run
 from support.paths import ROOT
 from support.shards import write_shard
 
 import laion_dask as ld
-from laion_dask.errors import ExportError, ShardError
+from laion_dask.errors import ExportError, OptionError, ShardError
 from laion_dask.exports import formats
 
 #: mlcroissant uses what rdflib has deprecated.
@@ -119,3 +121,26 @@ def test_documents_are_verified_and_the_users_own_are_kept(source, out, name):
 def test_every_format_has_its_section_in_the_guide():
     text = (ROOT / "docs" / "how-to" / "export.md").read_text()
     assert [name for name in formats.names() if f"`{name}`" not in text] == []
+
+
+def test_a_plan_knows_the_format(source, out):
+    frame = ld.read_shards(source)
+    assert "without the bytes of the images" in str(ld.plan(frame, ("export", "webdataset")))
+    with pytest.raises(OptionError, match="Did you mean 'csv'"):
+        ld.plan(frame, ("export", "csvs"))
+
+
+def test_the_command_takes_formats_options_and_the_card(source, out, monkeypatch, capsys):
+    export = ["export", source, str(out)]
+    words = ["--option", "names=laion", "--card", "license=CC0"]
+    assert run(monkeypatch, capsys, *export, *words)[0] == 0
+    (path,) = (out / "shards").glob("*.parquet")
+    assert "URL" in pq.read_schema(path).names and croissant_of(out)["license"] == "CC0"
+    for words, expected in (
+        (["--option", "names"], "NAME=VALUE"),
+        (["--option", "rows_per_part=3"], "no option"),
+        (["--format", "csv", "--option", "names=laion"], "parquet"),
+        (["--card", "licence=CC0"], "Did you mean 'license'"),
+    ):
+        status, _, shown = run(monkeypatch, capsys, *export, *words)
+        assert status and expected in " ".join(shown.replace("\u2502", " ").split())
