@@ -2,15 +2,17 @@
 
 A text file has one value a line, exactly as it stands, in UTF-8. A byte order mark, line ends (LF
 or CR LF) and blank lines are not values. A line of text that starts or ends with white space is an
-error, because it would match nothing that it seems to; Parquet stores such values. A ``.parquet``
-file has one column, or one named like the column that is filtered; a ``.csv`` has a header with
-that name. Nulls and repeated values of a list do not matter. A filter records the sha256 of its
-list; every process that evaluates it reads the list once and verifies it.
+error, because it would match nothing that it seems to; Parquet and JSON store such values. A
+``.parquet`` file has one column, or one named like the column that is filtered; a ``.csv`` has a
+header with that name; a ``.json`` is one list. Nulls and repeated values of a list do not matter. A
+filter records the sha256 of its list; every process that evaluates it reads the list once and
+verifies it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +62,7 @@ def open_list(written: str, kind: str, column: str) -> ValueList:
     """
     path = written if "://" in written else os.path.abspath(os.path.expanduser(written))
     state = _state(path)
-    data = _read(path)
+    data = read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     draft = ValueList(written, path, digest, kind, column, 0)
     values = _loaded.get(_key(draft), lambda: _values(data, draft))
@@ -80,7 +82,7 @@ def values_of(values: ValueList) -> ValueSet:
     try:
         state = _state(values.path)
         if _states.get(values) != state or _key(values) not in _loaded:
-            data = _read(values.path)
+            data = read_bytes(values.path)
             if hashlib.sha256(data).hexdigest() != values.sha256:
                 raise ListError(
                     f"has changed since the filter was created: its sha256 was {values.sha256}. "
@@ -110,7 +112,13 @@ def _state(path: str) -> object:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """The content of a list's file or address.
+
+    Raises
+    ------
+    ListError
+    """
     try:
         fs, inside = file_system(path)
         if (size := fs.size(inside) or 0) > MAX_BYTES:
@@ -140,7 +148,7 @@ def read_texts(path: str, column: str) -> tuple[pa.Array, str]:
     ------
     ListError
     """
-    data = _read(path)
+    data = read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     return _column(data, ValueList(path, path, digest, "string", column, 0)), digest
 
@@ -152,6 +160,12 @@ def _column(data: bytes, of: ValueList) -> pa.Array:
         column = _from_parquet(data, of)
     elif extension == ".csv":
         column = _without_blanks(_from_csv(data, of), of, first=2)
+    elif extension == ".json":
+        column = _from_json(data, of)
+    elif extension in (".jsonl", ".ndjson", ".npy", ".arrow"):
+        raise ListError(
+            f"is {extension}. Write one value a line, as .txt, or one column, as .parquet"
+        )
     else:
         column = _without_blanks(_lines(data), of, first=1)
     if not len(column):
@@ -235,6 +249,20 @@ def _from_csv(data: bytes, of: ValueList) -> pa.Array:
     except pa.ArrowException as error:
         raise ListError(f"is not CSV: {error}") from None
     return table[of.column].combine_chunks()
+
+
+def _from_json(data: bytes, of: ValueList) -> pa.Array:
+    python = str if of.kind == "string" else int
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise ListError(f"is not JSON: {error}") from None
+    if not isinstance(values, list) or any(type(value) is not python for value in values):
+        raise ListError(f"is JSON, but not a list of values of kind {of.kind}, as {of.column} is")
+    try:
+        return pa.array(map(str, values), pa.large_string())  # integers may be beyond int64
+    except UnicodeEncodeError as error:
+        raise ListError(f"has a value that is not text: {error.object[:80]!r}") from None
 
 
 def _from_parquet(data: bytes, of: ValueList) -> pa.Array:

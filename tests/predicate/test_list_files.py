@@ -100,6 +100,10 @@ def test_tables_hold_values_exactly(write, in_folder):
     assert kept(path, "width in file('two.parquet')") == ([2], 1)
     assert kept(path, "url in file('c.csv')") == ([1], 1)
     assert kept(path, "width not in file('c.csv')") == ([0], 1)
+    (in_folder / "j.json").write_text('[" a", "", "zz"]')
+    (in_folder / "n.json").write_text(f"[3, {2**63}, {2**64}, -1]")
+    assert kept(path, "url in file('j.json')") == ([0, 3], 1)
+    assert kept(path, "width in file('n.json')") == ([2], 1)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,13 @@ def test_tables_hold_values_exactly(write, in_folder):
         ("l.txt", b"a\n", "url in file('l.txt', 'm.txt')", "does not name a file"),
         ("l.txt", b"a\n", "'a' in file('l.txt')", "Name a column instead"),
         ("l.csv", b"a\nb\n", "url in file('l.csv')", "does not name the column 'url'"),
+        ("l.json", b'{"a": 1}', "url in file('l.json')", "is JSON, but not a list of values"),
+        ("l.json", b'["a", 1]', "url in file('l.json')", "not a list of values of kind string"),
+        ("l.json", b"[true]", "width in file('l.json')", "not a list of values of kind integer"),
+        ("l.json", b"a\nb\n", "url in file('l.json')", "is not JSON"),
+        ("l.json", rb'["\ud800"]', "url in file('l.json')", "a value that is not text"),
+        ("l.json", b"[]", "url in file('l.json')", "has no values"),
+        ("l.jsonl", b'"a"\n', "url in file('l.jsonl')", "Write one value a line, as .txt"),
         ("l.parquet", b"PAR1", "url in file('l.parquet')", "is not Parquet"),
     ],
 )

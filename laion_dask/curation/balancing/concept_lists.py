@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 
 from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column, one_of
-from laion_dask.predicate.list_file import ListError, read_texts
+from laion_dask.predicate.list_file import ListError, read_bytes, read_texts
 from laion_dask.text.entries import Entries
 
 #: The language of a list for captions of every language that has no list, as in MetaCLIP 2.
@@ -131,8 +130,8 @@ def _texts(given: object, language: str) -> tuple[pa.Array, str, str]:
         path = os.fspath(given)
         path = path if "://" in path else os.path.abspath(os.path.expanduser(path))
         if path.endswith(".json"):
-            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             given = _json(path)
+            digest = hashlib.sha256(read_bytes(path)).hexdigest()
         else:
             try:
                 array, digest = read_texts(path, "entry")
@@ -150,7 +149,13 @@ def _texts(given: object, language: str) -> tuple[pa.Array, str, str]:
             )
     if not texts:
         raise OptionError(f"The list of entries{of} is empty. {_EXPECTED}.")
-    return _distinct(pa.array(texts, pa.large_string())), path, digest
+    try:
+        return _distinct(pa.array(texts, pa.large_string())), path, digest
+    except UnicodeEncodeError as error:
+        raise OptionError(
+            f"The list of entries{of} holds {error.object[:80]!r}, which is not valid Unicode. "
+            "Leave it out."
+        ) from None
 
 
 def _distinct(texts: pa.Array) -> pa.Array:
@@ -161,8 +166,8 @@ def _distinct(texts: pa.Array) -> pa.Array:
 
 def _json(path: str) -> Any:
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OptionError(f"The list of entries {path} cannot be read: {reason}.") from None
+        return json.loads(read_bytes(path))
+    except ListError as error:
+        raise OptionError(f"The list of entries {path} {error.why}.") from None
+    except ValueError as error:
+        raise OptionError(f"The list of entries {path} is not JSON: {error}.") from None

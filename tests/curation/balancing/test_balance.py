@@ -215,6 +215,7 @@ def test_lists_are_read_from_files_and_recorded(folder, tmp_path):
     [
         ([], {}, OptionError, "is empty"),
         (["a", ""], {}, OptionError, "holds ''"),
+        (["\ud800"], {}, OptionError, "not valid Unicode"),
         ([1], {}, OptionError, "quote numbers"),
         (7, {}, OptionError, "Expected a list of texts"),
         ({"en": ["a"]}, {}, OptionError, "no column of languages is named"),
