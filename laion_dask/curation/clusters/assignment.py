@@ -58,8 +58,21 @@ class Assigned:
         total = int(self.sizes.sum())
         return 1 - sum(map(int, self.cosines)) / _ONE / total if total else float("nan")
 
-    def slices(self, first: int, stop: int) -> Iterator[list[np.ndarray]]:
-        """The arrays of each file's rows in the clusters from ``first`` to ``stop``."""
+    def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The label, key and cosine of the rows in the clusters from ``first`` to ``stop``."""
+        parts = [(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0))]
+        for arrays in self._slices(first, stop):
+            label, keys, cosine = map(np.array, arrays[:3])  # no maps: a process has few
+            parts.append((label, keys, cosine))
+        label, keys, cosine = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return label, keys, cosine
+
+    def vectors(self, first: int, stop: int) -> Iterator[np.ndarray]:
+        """The vectors of these rows, in the same order, file by file."""
+        for arrays in self._slices(first, stop):
+            yield arrays[3]
+
+    def _slices(self, first: int, stop: int) -> Iterator[list[np.ndarray]]:
         for number in self.numbers:
             cancellation.check()
             arrays = read_arrays(self.folder, number)

@@ -249,10 +249,7 @@ def _decide(
 ) -> Written:
     """Keep the rows of some clusters that are farthest from their centroids."""
     with run:
-        slices = list(assigned.slices(first, stop))
-        label, keys, cosine = (
-            np.concatenate([np.asarray(piece[at]) for piece in slices]) for at in range(3)
-        )
+        label, keys, cosine = assigned.rows(first, stop)
         order = np.lexsort((keys, cosine, label))
         sizes = np.bincount(label - first, minlength=stop - first)
         place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -107,10 +107,10 @@ class _Sample:
 
     def __init__(self, folder: SpillFolder, numbers: Sequence[int]) -> None:
         self._folder, self._numbers = folder, numbers
-        files = [read_arrays(folder, number) for number in numbers]
-        sizes = [len(keys) for keys, *_ in files]
-        hashes = np.concatenate([np.empty(0, np.uint64), *(one[1] for one in files)])
-        keys = np.concatenate([np.empty(0, np.int64), *(one[0] for one in files)])
+        by_file = [tuple(map(np.array, read_arrays(folder, number)[:2])) for number in numbers]
+        sizes = [len(keys) for keys, _ in by_file]
+        hashes = np.concatenate([np.empty(0, np.uint64), *(one for _, one in by_file)])
+        keys = np.concatenate([np.empty(0, np.int64), *(one for one, _ in by_file)])
         order = np.lexsort((keys, hashes))
         self._keys = keys[order]
         self._file = np.repeat(np.arange(len(sizes)), sizes)[order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from laion_dask.curation.duplicates.semantic_search import components, published
 from laion_dask.curation.row_table import shard_and_row
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.curation.stored_decisions import KEEP
+from laion_dask.errors import SpillError
 from laion_dask.frame.row_hash import identity_hash
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.numerics.torch_threads import one_torch_thread
@@ -89,12 +90,9 @@ def search_batch(run: Run, number: int, batch: Batch) -> tuple[Written, int, int
 
 def _searched(run: Run, batch: Batch) -> list[np.ndarray]:
     """The arrays of a file of results."""
-    slices = list(batch.assigned.slices(batch.first, batch.stop))
-    if not slices:
-        return _results([])
-    label, keys, cosine = (np.concatenate([np.asarray(s[at]) for s in slices]) for at in range(3))
+    label, keys, cosine = batch.assigned.rows(batch.first, batch.stop)
     order = np.lexsort((keys, _distance(keys, cosine, batch.search), label))
-    vectors = _in_order([piece[3] for piece in slices], order, batch)
+    vectors = _in_order(batch.assigned.vectors(batch.first, batch.stop), order, batch)
     keys, label = keys[order], label[order]
     ends = np.flatnonzero(np.diff(label, append=-1)) + 1
     found, start = [], 0
@@ -115,25 +113,38 @@ def _distance(keys: np.ndarray, cosine: np.ndarray, search: Search) -> np.ndarra
     return cosine if search.keep == "hard" else -cosine  # the farthest, or the nearest, first
 
 
-def _in_order(pieces: Sequence[np.ndarray], order: np.ndarray, batch: Batch) -> np.ndarray:
+def _in_order(pieces: Iterable[np.ndarray], order: np.ndarray, batch: Batch) -> np.ndarray:
     """The vectors of a batch in their order; on disk if they do not fit into memory."""
-    dim, dtype = pieces[0].shape[1], pieces[0].dtype
-    out: np.ndarray
-    if len(order) * dim * dtype.itemsize <= batch.search.memory:
-        out = np.empty((len(order), dim), dtype)
-    else:
-        parent = os.path.dirname(batch.results.path)
-        with tempfile.TemporaryFile(dir=parent) as file:
-            out = np.memmap(file, dtype, "w+", shape=(len(order), dim))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    start = 0
+    out, start = np.empty((0, 1), np.float32), 0
     for piece in pieces:
+        if not start:
+            out = _allocated((len(order), piece.shape[1]), piece.dtype, batch)
         for at in range(0, len(piece), _ROWS):
             block = piece[at : at + _ROWS]
             out[place[start : start + len(block)]] = block
             start += len(block)
     return out
+
+
+def _allocated(shape: tuple[int, int], dtype: np.dtype, batch: Batch) -> np.ndarray:
+    """An array in memory, or in a file without a name."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    if size <= batch.search.memory:
+        return np.empty(shape, dtype)
+    parent = os.path.dirname(batch.results.path)
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "w+", shape=shape)
+    except OSError as error:
+        raise SpillError(
+            f"A cluster of {shape[0]:,} rows needs {size:,} bytes in {parent}: {error.strerror}. "
+            "Expected room for them, or enough memory: use more clusters, a larger memory_limit, "
+            "or a larger disk for dask.config.set(temporary_directory=...)."
+        ) from error
 
 
 #: Rows that are moved to their place at a time.
