@@ -42,8 +42,10 @@ class Listed:
     @classmethod
     def of(cls, hashes: np.ndarray) -> Listed:
         """The distinct hashes of entries, (n, 2) uint64."""
-        distinct = np.unique(hashes, axis=0) if len(hashes) else hashes
-        return cls(np.ascontiguousarray(distinct[:, 0]), np.ascontiguousarray(distinct[:, 1]))
+        ordered = hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))]
+        new = np.ones(len(ordered), bool)
+        new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        return cls(*np.ascontiguousarray(ordered[new].T))
 
     def has(self, hashes: np.ndarray) -> np.ndarray:
         """Mask of the hashes, (n, 2) uint64, that are in the list."""
