@@ -38,8 +38,8 @@ from laion_dask.curation.clusters.prune import complexity as complexity
 from laion_dask.curation.clusters.prune import prune as prune
 from laion_dask.curation.duplicates.dedup import dedup as dedup
 from laion_dask.curation.duplicates.groups import duplicates as duplicates
+from laion_dask.curation.duplicates.members import against_relaion as against_relaion
 from laion_dask.curation.exclude import exclude as exclude
-from laion_dask.curation.members import against_relaion as against_relaion
 from laion_dask.curation.neg_clip_loss import neg_clip_loss as neg_clip_loss
 from laion_dask.curation.recipes.recipe import Recipe as Recipe
 from laion_dask.curation.recipes.recipe import recipe as recipe

@@ -86,7 +86,7 @@ _VERBS = (
     _lazy("top", "curation.top"),
     _lazy("sample", "curation.sample"),
     _lazy("exclude", "curation.exclude"),
-    _lazy("against_relaion", "curation.members"),
+    _lazy("against_relaion", "curation.duplicates.members"),
     _lazy("excluded", "frame.funnel"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),
