@@ -99,6 +99,7 @@ from laion_dask.text import term_lists as term_lists
 from laion_dask.text import write_term_list as write_term_list
 from laion_dask.training.fine_tune import fine_tune_arguments as fine_tune_arguments
 from laion_dask.training.fine_tune import fine_tune_clip as fine_tune_clip
+from laion_dask.training.fit_mix import fit_mix as fit_mix
 from laion_dask.training.train_filter import train_filter as train_filter
 
 __version__: str

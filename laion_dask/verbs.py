@@ -88,6 +88,7 @@ _VERBS = (
     _lazy("exclude", "curation.exclude"),
     _lazy("against_relaion", "curation.duplicates.members"),
     _lazy("excluded", "frame.funnel"),
+    _eager("fit_mix", "training.fit_mix"),
     _eager("rows", "frame.rows"),
     _eager("funnel", "frame.funnel"),
     _eager("search", "retrieval.search"),

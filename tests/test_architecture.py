@@ -54,7 +54,9 @@ ARROWS = {
         "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
     ),
     "inference": "io/images io/storage models models/heads numerics runtime",
-    "training": "frame io/embeddings models models/heads numerics runtime stats",
+    "training": (
+        "frame io/embeddings models models/heads numerics predicate runtime scoring stats"
+    ),
     "retrieval/exact": "io/embeddings numerics numerics/gpu runtime",
     "retrieval/index": "io/embeddings io/storage models/weights numerics runtime",
     "retrieval": "frame io/embeddings predicate retrieval/exact runtime scoring",
@@ -152,6 +154,7 @@ NOT_DASK = {
     ("retrieval/fetch.py", "graph.compute"): 2,
     ("retrieval/rerank.py", "graph.compute"): 1,
     ("retrieval/search.py", "graph.compute"): 2,
+    ("training/fit_mix.py", "graph.compute"): 1,
     ("training/pairs.py", "graph.compute"): 1,
     ("training/train.py", "graph.compute"): 1,
     ("training/train_filter.py", "pool.submit"): 1,

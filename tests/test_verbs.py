@@ -27,6 +27,7 @@ CALLS = {
     "norm_sim": lambda frame, emb, folder: frame.laion.norm_sim(emb, emb),
     "neg_clip_loss": lambda frame, emb, folder: frame.laion.neg_clip_loss(emb, emb, repeats=2),
     "soft_cap": lambda frame, emb, folder: frame.laion.soft_cap("similarity", 30),
+    "fit_mix": lambda frame, emb, folder: frame.laion.fit_mix(["similarity"], "width > 900"),
     "mix": lambda frame, emb, folder: frame.laion.mix({"similarity": 1, "punsafe": -2}),
     "score_captions": lambda frame, emb, folder: frame.laion.score_captions(
         ld.heads.toxicity(len_over_100, to="long")
