@@ -33,10 +33,12 @@ from laion_dask.curation.balancing.balance import balance as balance
 from laion_dask.curation.balancing.concepts import concepts as concepts
 from laion_dask.curation.clusters.kmeans import Clusters as Clusters
 from laion_dask.curation.clusters.kmeans import kmeans as kmeans
+from laion_dask.curation.clusters.near_targets import near_targets as near_targets
 from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid
 from laion_dask.curation.clusters.prune import complexity as complexity
 from laion_dask.curation.clusters.prune import prune as prune
 from laion_dask.curation.duplicates.dedup import dedup as dedup
+from laion_dask.curation.duplicates.drop_frequent import drop_frequent as drop_frequent
 from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.duplicates.members import against_relaion as against_relaion
 from laion_dask.curation.exclude import exclude as exclude

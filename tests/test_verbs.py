@@ -44,6 +44,10 @@ CALLS = {
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),
+    "drop_frequent": lambda frame, emb, folder: frame.laion.drop_frequent("text"),
+    "near_targets": lambda frame, emb, folder: frame.laion.near_targets(
+        emb, np.eye(2, emb.dim), np.eye(1, emb.dim)
+    ),
     "nearest_centroid": lambda frame, emb, folder: frame.laion.nearest_centroid(
         emb, np.eye(2, emb.dim)
     ),

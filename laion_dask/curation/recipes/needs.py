@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from laion_dask.curation.recipes.parameters import replaced
-from laion_dask.curation.recipes.steps import STEPS, StepKind, arguments_of
+from laion_dask.curation.recipes.steps import ROLES, STEPS, StepKind, arguments_of
 from laion_dask.predicate.clauses import named_columns
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def calls(recipe: Definition) -> Iterator[tuple[int, StepKind, dict[str, Any], M
 def roles_of(kind: StepKind, arguments: Mapping[str, Any]) -> dict[str, str]:
     """The embeddings of a step by argument: the names under which a run is given them."""
     roles = {}
-    for number, name in enumerate(kind.embeddings):
+    for name in kind.embeddings:
         value = arguments.get(name)
         if isinstance(value, str) and (kind.needs_embeddings or value.startswith("embeddings:")):
             roles[name] = value.removeprefix("embeddings:")
-        elif value is None and number == 0 and kind.needs_embeddings:
-            roles[name] = kind.role
+        elif value is None and name in ROLES and kind.needs_embeddings:
+            roles[name] = ROLES[name]
     return roles
 
 

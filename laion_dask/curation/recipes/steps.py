@@ -15,6 +15,10 @@ from typing import Any
 from laion_dask.verbs import VERBS
 
 
+#: The names of the embeddings of arguments that a step does not mention.
+ROLES: Mapping[str, str] = {"embeddings": "image", "emb_image": "image", "emb_text": "text"}
+
+
 @dataclass(frozen=True)
 class StepKind:
     """A kind of step.
@@ -26,9 +30,8 @@ class StepKind:
     main : str
         The argument that a value stands for, if the step has no mapping of arguments.
     embeddings : tuple of str
-        Arguments that name embeddings given to `Recipe.run`, such as ``image``.
-    role : str
-        The embeddings of the first such argument, unless the step names others.
+        Arguments that name embeddings given to `Recipe.run`, such as ``image``; `ROLES` has the
+        names of those that a step leaves out.
     files : tuple of str
         Arguments that are paths.
     adds_columns : bool
@@ -42,7 +45,6 @@ class StepKind:
     name: str
     main: str = ""
     embeddings: tuple[str, ...] = ()
-    role: str = "image"
     files: tuple[str, ...] = ()
     adds_columns: bool = False
     depends_on_rows: bool = False
@@ -107,6 +109,21 @@ _KINDS = (
         main="centroids",
         embeddings=("embeddings",),
         files=("centroids",),
+        adds_columns=True,
+        needs_embeddings=True,
+    ),
+    StepKind("drop_frequent", main="by", depends_on_rows=True),
+    StepKind(
+        "near_targets",
+        main="targets",
+        embeddings=("embeddings",),
+        files=("centroids", "targets"),
+        needs_embeddings=True,
+    ),
+    StepKind("mix", main="weights", adds_columns=True),
+    StepKind(
+        "neg_clip_loss",
+        embeddings=("emb_image", "emb_text"),
         adds_columns=True,
         needs_embeddings=True,
     ),
