@@ -89,6 +89,7 @@ def decisions(
     ranked_of: Callable[..., Ranked],
     quota: Quota,
     *args: object,
+    pool: dd.DataFrame | None = None,
 ) -> dd.Series:
     """Whether each row is among the smallest of its stratum; null for missing rows. Lazy.
 
@@ -101,10 +102,13 @@ def decisions(
         ``ranked_of(part, *args)``.
     quota : Quota
         Picklable.
+    pool : dask DataFrame, optional
+        The rows that the thresholds are computed from, with the same columns; by default the frame.
     """
     folder = spill_folder()
     columns = list(dict.fromkeys(columns))
-    written = graph.map_to_values(frame[columns], _write, folder, ranked_of, *args)
+    pool = frame if pool is None else pool
+    written = graph.map_to_values(pool[columns], _write, folder, ranked_of, *args)
     thresholds = graph.gathered(graph.parts(written), _thresholds, folder, quota)
     meta = decided(frame._meta, np.empty(0, bool), np.empty(0, bool))
     decisions = graph.map_columns(

@@ -11,6 +11,7 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.sample import check_size
 from laion_dask.curation.smallest import Ranked, decisions
+from laion_dask.errors import OptionError
 from laion_dask.frame.selection import select_rows
 
 
@@ -20,6 +21,7 @@ def top(
     fraction: float | None = None,
     *,
     n: int | None = None,
+    of: dd.DataFrame | None = None,
 ) -> dd.DataFrame:
     """The rows whose score is among the highest of the whole frame. Lazy.
 
@@ -44,6 +46,9 @@ def top(
     n : int
         Instead of ``fraction``: the number of rows to keep. Exactly n rows are kept, plus those
         whose score equals the last of them.
+    of : dask DataFrame, optional
+        The rows that N and the threshold are those of, such as the whole pool; it has the column.
+        By default the frame.
 
     Returns
     -------
@@ -67,8 +72,14 @@ def top(
     """
     check_size(fraction, n, "frame.laion.top('similarity', 0.3)")
     ranking = Ranking.of(frame, column)
-    keep = decisions(frame, [column], _ranked, _Position(fraction, n), ranking)
-    return select_rows(frame, keep, f"top({column!r}, {fraction if n is None else f'n={n}'})")
+    if of is not None and Ranking.of(of, column) != ranking:
+        raise OptionError(
+            f"The column {column!r} is {frame.dtypes[column]} in the frame and "
+            f"{of.dtypes[column]} in 'of'. Expected one type; convert it with astype."
+        )
+    keep = decisions(frame, [column], _ranked, _Position(fraction, n), ranking, pool=of)
+    size = f"{fraction if n is None else f'n={n}'}{'' if of is None else ', of=...'}"
+    return select_rows(frame, keep, f"top({column!r}, {size})")
 
 
 def top_cost(frame: PlannedFrame, column: str | None = None) -> Cost:

@@ -63,6 +63,8 @@ class Application:
     recipe : Recipe
         With its parameters replaced.
     frame : dask DataFrame
+    source : dask DataFrame
+        The frame before the first step.
     vectors : dict of str to Embeddings
     call : callable
         Applies one step; `call_verb`, unless steps are only planned.
@@ -81,6 +83,7 @@ class Application:
     taken: list[Taken] = field(default_factory=list)
     clauses: list[int] = field(default_factory=list)
     clauses_before: int = 0
+    source: dd.DataFrame | None = None
     _scores: list[Taken] = field(default_factory=list)
 
     def apply(self) -> Application:
@@ -91,6 +94,7 @@ class Application:
         RecipeError
             Names the step.
         """
+        self.source = self.frame
         self.clauses_before = _clause_count(self.frame)
         removals = [{"exclude": _exclusion(one)} for one in self.recipe.removal_lists]
         numbered = list(enumerate(self.recipe.steps))
@@ -142,6 +146,7 @@ class Application:
         try:
             for argument, role in needs.roles_of(step.kind, arguments).items():
                 arguments[argument] = inputs.named(self.vectors, role, step.kind.name)
+            arguments |= {name: self.source for name in step.kind.frames if name in arguments}
             if "seed" in step.kind.parameters:
                 arguments.setdefault("seed", self.recipe.seed)
             self.frame = self.call(step.kind, self.frame, arguments)

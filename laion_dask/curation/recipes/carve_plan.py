@@ -93,7 +93,8 @@ def plan_of(
         if kind.depends_on_rows:
             chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
             passes.append(plan(frame, kind.name, embeddings=chosen, **options))
-        is_lazy = VERBS[kind.name].is_lazy
+        has_pass = kind.depends_on_rows and kind.embeddings  # over embeddings, when it is called
+        is_lazy = VERBS[kind.name].is_lazy and not has_pass
         return call_verb(kind, frame, arguments) if is_lazy else frame
 
     application = Application(resolved, frame, vectors, call).apply()

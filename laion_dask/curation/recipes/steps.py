@@ -14,7 +14,6 @@ from typing import Any
 
 from laion_dask.verbs import VERBS
 
-
 #: The names of the embeddings of arguments that a step does not mention.
 ROLES: Mapping[str, str] = {"embeddings": "image", "emb_image": "image", "emb_text": "text"}
 
@@ -34,6 +33,8 @@ class StepKind:
         names of those that a step leaves out.
     files : tuple of str
         Arguments that are paths.
+    frames : tuple of str
+        Arguments that are frames; a recipe can name one, ``source``: the rows before any step.
     adds_columns : bool
         Whether the step adds columns to each row, from that row alone.
     depends_on_rows : bool
@@ -46,6 +47,7 @@ class StepKind:
     main: str = ""
     embeddings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
     adds_columns: bool = False
     depends_on_rows: bool = False
     needs_embeddings: bool = False
@@ -94,7 +96,7 @@ _KINDS = (
     StepKind(
         "score", main="heads", embeddings=("embeddings",), adds_columns=True, needs_embeddings=True
     ),
-    StepKind("top", main="column", depends_on_rows=True),
+    StepKind("top", main="column", frames=("of",), depends_on_rows=True),
     StepKind("sample", main="fraction", depends_on_rows=True),
     StepKind("dedup", main="by", embeddings=("by",), depends_on_rows=True),
     StepKind(

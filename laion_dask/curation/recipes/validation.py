@@ -136,6 +136,11 @@ def _check_arguments(
     for name in arguments:
         known = [one for one in kind.parameter_names if not one.startswith("*")]
         _known(document, (*path, name), name, known, f"argument of {kind.name!r}")
+    for name in set(kind.frames) & set(arguments):
+        if arguments[name] != "source":
+            raise document.error(
+                (*path, name), f"{name!r} is {_shown(arguments[name])}. Expected 'source'."
+            )
     missing = [name for name in kind.required if name not in arguments]
     if kind.name == "score" and "heads" not in arguments:
         missing = ["heads"]
