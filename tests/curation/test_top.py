@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, OptionError
@@ -133,3 +134,14 @@ def test_arguments_are_checked_before_data_is_read(tmp_path, no_compute):
         frame.laion.top("scor", 0.3)
     with pytest.raises(OptionError, match="column of numbers"):
         frame.laion.top("text", 0.3)
+
+
+def test_the_threshold_can_be_that_of_other_rows(tmp_path):
+    frame = ld.read_shards(collection(tmp_path, (60, 0, 40)).metadata)
+    wide = frame.laion.where("width > 900")
+    kept = wide.laion.top("similarity", 0.3, of=frame)
+    scores = frame["similarity"].compute().sort_values(ascending=False, na_position="last")
+    threshold = scores.iloc[int(len(scores) * 0.3)]
+    rows = wide.compute()
+    assert len(kept) == int((rows["similarity"] >= threshold).sum()) > 0
+    assert kept.laion.rows().kept == len(kept)

@@ -101,12 +101,12 @@ class TargetClusters:
         for at in range(0, len(targets), _BLOCK):
             cancellation.check()
             block = np.ascontiguousarray(targets[at : at + _BLOCK], np.float32)
-            digest.update(block)
+            digest.update(memoryview(block))
             label, _ = nearest.of(block)
             found[label[label >= 0]] = True
         if not found.any():
             raise EmbeddingsError("No target has a direction: all are zero, NaN or infinite.")
-        of_centroids = hashlib.sha256(np.ascontiguousarray(centroids, np.float32)).hexdigest()
+        of_centroids = hashlib.sha256(np.asarray(centroids, np.float32).tobytes()).hexdigest()
         numbers = tuple(np.flatnonzero(found).tolist())
         return cls(numbers, len(centroids), of_centroids, digest.hexdigest())
 
@@ -131,15 +131,18 @@ def _unused_name(frame: dd.DataFrame) -> str:
 def _opened(targets: np.ndarray | str | os.PathLike, dim: int) -> np.ndarray:
     """The targets, mapped from their file."""
     if isinstance(targets, (str, os.PathLike)):
+        path = os.fspath(targets)
         try:
-            targets = np.load(targets, mmap_mode="r", allow_pickle=False)
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise EmbeddingsError(
-                f"The targets {os.fspath(targets)} cannot be read: {error}. Expected a .npy file "
-                f"of shape (n, {dim})."
+                f"The targets {path} cannot be read: {error}. Expected a .npy file of shape "
+                f"(n, {dim})."
             ) from error
-    must_be("targets", targets, np.ndarray, f"an array of shape (n, {dim}), or a .npy file")
-    array = np.atleast_2d(targets)
+    else:
+        must_be("targets", targets, np.ndarray, f"an array of shape (n, {dim}), or a .npy file")
+        loaded = targets
+    array = np.atleast_2d(loaded)
     if array.ndim != 2 or array.shape[1] != dim or array.dtype.kind != "f" or not len(array):
         raise EmbeddingsError(
             f"The targets have the shape {array.shape} and the dtype {array.dtype}. Expected "
