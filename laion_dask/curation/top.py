@@ -12,7 +12,6 @@ from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.sample import check_size
 from laion_dask.curation.smallest import Ranked, decisions
 from laion_dask.errors import OptionError
-from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 
 

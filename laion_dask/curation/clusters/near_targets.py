@@ -101,7 +101,7 @@ class TargetClusters:
         for at in range(0, len(targets), _BLOCK):
             cancellation.check()
             block = np.ascontiguousarray(targets[at : at + _BLOCK], np.float32)
-            digest.update(memoryview(block))
+            digest.update(block.tobytes())
             label, _ = nearest.of(block)
             found[label[label >= 0]] = True
         if not found.any():

@@ -13,7 +13,7 @@ from laion_dask.curation.bucket_pass import HASH, bucket_count, decide_in_bucket
 from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.dedup import dedup_cost, needed_columns
 from laion_dask.curation.duplicates.exact import KEEP, LOW, Rule
-from laion_dask.curation.duplicates.keys import Key
+from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import parameter
