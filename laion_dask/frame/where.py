@@ -62,9 +62,8 @@ def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:
     )
     if expression is not None:
         must_be("The filter", expression, str, "an expression, such as 'similarity > 0.3'")
-        return Cost(
-            ("where",), columns=parse(expression, frame.column_types).columns, notes=(note,)
-        )
+        cost = parse(expression, frame.column_types).cost
+        return Cost(cost.rates, columns=cost.columns, notes=(note,))
     if frame.filtered:
         return Cost(("where",), notes=(note,))
     every = "where: the frame has no filter yet, so it is counted as reading every column"

@@ -131,6 +131,14 @@ def test_no_row_group_with_a_passing_row_is_skipped(values, operand, op, bound, 
     assert not may_pass(parse(f"{operand} > 99", kinds), ranges)
 
 
+def test_the_cost_counts_what_reads_whole_texts():
+    kinds = {"text": "string", "width": "integer"}
+    cheap = parse("min(width, text.len()) > 1 or text.contains('a') and width in (1, 2)", kinds)
+    dear = parse("not (max(width, text.words()) > 1 or text.lower().matches('a'))", kinds)
+    assert (len(cheap.cost.rates), len(dear.cost.rates)) == (1, 3)
+    assert dear.lists == ()
+
+
 def test_nested_functions_do_not_grow(write):
     """Each part is written once in SQL; twice at each level would be 2**40 parts."""
     text = "a"

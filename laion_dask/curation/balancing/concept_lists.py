@@ -16,6 +16,7 @@ from laion_dask.cost import Cost
 from laion_dask.errors import OptionError, no_column, one_of
 from laion_dask.predicate.list_file import ListError, read_bytes, read_texts
 from laion_dask.text.entries import Entries
+from laion_dask.text.term_list import in_order
 
 #: The language of a list for captions of every language that has no list, as in MetaCLIP 2.
 OTHER = "other"
@@ -140,7 +141,7 @@ def _texts(given: object, language: str) -> tuple[pa.Array, str, str]:
             return _distinct(array), path, digest
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise OptionError(f"The list of entries{of} is {repr(given)[:80]}. {_EXPECTED}.")
-    texts = list(given)
+    texts = in_order(given)
     for text in texts:
         if not isinstance(text, str) or not text:
             raise OptionError(

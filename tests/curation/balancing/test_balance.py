@@ -194,6 +194,7 @@ def test_chinese_needs_no_space_in_version_2(write):
 def test_lists_are_read_from_files_and_recorded(folder, tmp_path):
     frame = ld.read_shards(folder)
     right = frame.laion.concepts(ENTRIES)
+    assert frame.laion.concepts(set(ENTRIES))["entry"].tolist() == sorted(ENTRIES)
     (tmp_path / "e.json").write_text(json.dumps([*ENTRIES, "red"]))
     (tmp_path / "e.txt").write_text("\r\n".join([*ENTRIES, ""]))
     pq.write_table(pa.table({"entry": ENTRIES, "n": [1] * 6}), tmp_path / "e.parquet")
