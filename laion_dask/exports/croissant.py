@@ -6,6 +6,7 @@ Sources: the Croissant Format Specification 1.1 and its RAI vocabulary 1.0
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from laion_dask.io.storage.export_manifest import MANIFEST, PARTS
 
 #: More inputs or files than these are described by their number; the manifest lists each.
 _LISTED = 1000
+#: A name that can be part of an identifier as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 #: Media types of the suffixes of files.
 _TYPES = {
     "parquet": "application/x-parquet",
@@ -149,15 +152,17 @@ def _record_sets(schema: pa.Schema, files: list[dict[str, Any]]) -> list[dict[st
             "includes": f"{folder}/*.{suffix}",
         }
     )
-    fields = [_field(field) for field in schema if _data_type(field.type) is not None]
+    known = [(i, f) for i, f in enumerate(schema) if _data_type(f.type) is not None]
+    fields = [_field(field, position) for position, field in known]
     return [{"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": fields}]
 
 
-def _field(field: pa.Field) -> dict[str, Any]:
+def _field(field: pa.Field, position: int) -> dict[str, Any]:
     is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
     return {
         "@type": "cr:Field",
-        "@id": f"rows/{field.name}",
+        # mlcroissant refuses white space in identifiers, even if it is escaped.
+        "@id": f"rows/{field.name if _PLAIN.fullmatch(field.name) else f'{position}/column'}",
         "name": field.name,
         "dataType": _data_type(field.type),
         **({"isArray": True, "arrayShape": "-1"} if is_list else {}),

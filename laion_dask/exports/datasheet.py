@@ -67,9 +67,11 @@ def hub_card(card: Card, manifest: Mapping[str, Any]) -> str:
     files = [f"{PARTS}/{part['file']}" for part in manifest["parts"]]
     is_named = all(file.startswith(f"{PARTS}/data/train-") for file in files)
     rows = manifest["counts"]["kept"]
+    is_link = card.license.startswith(("http://", "https://"))
     header: list[tuple[str, Any]] = [
         ("pretty_name", card.name),
-        ("license", card.license),
+        ("license", "other" if is_link else card.license.lower()),
+        ("license_link", card.license if is_link else None),
         ("language", list(card.language) or None),
         ("size_categories", [next((name for n, name in _SIZES if rows < n), "n>1T")]),
         ("tags", ["image-text", "laion_dask"]),

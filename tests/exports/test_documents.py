@@ -144,3 +144,19 @@ def test_the_command_takes_formats_options_and_the_card(source, out, monkeypatch
     ):
         status, _, shown = run(monkeypatch, capsys, *export, *words)
         assert status and expected in " ".join(shown.replace("\u2502", " ").split())
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "huggingface", "img2dataset"])
+def test_any_name_and_type_of_a_column(tmp_path, out, format):
+    mlc = pytest.importorskip("mlcroissant")
+    columns = {name: ["a"] for name in ("url", "a\nb|c\"'`$(exit 1)", " ", "\u00dc", "rows/url")}
+    columns["map"] = pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))
+    columns["ns"] = pa.array([1], pa.duration("ns"))
+    write_shard(tmp_path / "in" / "a.parquet", pa.table(columns))
+    ld.read_shards(str(tmp_path / "in")).laion.export(out, format=format)
+    issues = mlc.Dataset(jsonld=str(out / "_croissant.json")).metadata.ctx.issues
+    assert not issues.errors and not issues.warnings
+    if format == "huggingface":
+        datasets = pytest.importorskip("datasets")
+        loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+        assert loaded["train"][0]["map"] == [{"key": "k", "value": 1}]

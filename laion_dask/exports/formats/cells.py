@@ -30,8 +30,8 @@ def plain(value: Any) -> Any:
 
 
 def _moment(value: Any) -> str:
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
+    if hasattr(value, "isoformat"):  # dates, times, and the durations of pandas, in nanoseconds
+        return str(value.isoformat())
     if isinstance(value, datetime.timedelta):
         return f"PT{decimal.Decimal(value // datetime.timedelta(microseconds=1)) / 10**6:f}S"
     return str(value)

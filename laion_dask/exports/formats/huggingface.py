@@ -40,5 +40,20 @@ def open(staging: StagingFolder, schema: pa.Schema) -> HubWriter:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """The table without metadata of pandas, from which ``datasets`` would make an index column."""
-    return table.replace_schema_metadata(None)
+    """The table in types that ``datasets`` has; without pandas' metadata, which it also reads."""
+    fields = [pa.field(field.name, _hub_type(field.type)) for field in table.schema]
+    return table.replace_schema_metadata(None).cast(pa.schema(fields))
+
+
+def _hub_type(type_: pa.DataType) -> pa.DataType:
+    """A type in which maps are lists of keys and values, and binary values have any length."""
+    if pa.types.is_map(type_):
+        entries = [("key", _hub_type(type_.key_type)), ("value", _hub_type(type_.item_type))]
+        return pa.list_(pa.struct(entries))
+    if pa.types.is_struct(type_):
+        return pa.struct([pa.field(f.name, _hub_type(f.type)) for f in type_])
+    if pa.types.is_fixed_size_list(type_):
+        return pa.list_(_hub_type(type_.value_type), type_.list_size)
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return pa.list_(_hub_type(type_.value_type))
+    return pa.binary() if pa.types.is_fixed_size_binary(type_) else type_
