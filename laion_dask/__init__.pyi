@@ -38,6 +38,7 @@ from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as ne
 from laion_dask.curation.clusters.prune import complexity as complexity
 from laion_dask.curation.clusters.prune import prune as prune
 from laion_dask.curation.duplicates.dedup import dedup as dedup
+from laion_dask.curation.duplicates.diff import diff as diff
 from laion_dask.curation.duplicates.drop_frequent import drop_frequent as drop_frequent
 from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.duplicates.members import against_relaion as against_relaion

@@ -125,6 +125,12 @@ _VERBS = (
         instead="it runs open_clip's own training, whose log says how long a step takes.",
     ),
     Verb(
+        "diff",
+        "curation.duplicates.diff",
+        instead="it compares two frames, each read once. Plan 'dedup' by the same key: each side "
+        "costs less.",
+    ),
+    Verb(
         "gallery",
         "reports.gallery",
         instead="it shows rows that another verb returned. Plan that verb, such as 'search'.",

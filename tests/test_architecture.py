@@ -127,6 +127,7 @@ NOT_DASK = {
     ("curation/clusters/assignment.py", "graph.compute"): 1,
     ("curation/clusters/chunks.py", "graph.compute"): 1,
     ("curation/clusters/lloyd.py", "graph.compute"): 3,
+    ("curation/duplicates/diff.py", "graph.compute"): 1,
     ("curation/duplicates/groups.py", "graph.compute"): 2,
     ("curation/balancing/concepts.py", "graph.compute"): 1,
     ("demo/training_data.py", "workers.map"): 1,

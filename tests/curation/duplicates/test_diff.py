@@ -1,0 +1,87 @@
+"""Two data sets compared: as a loop over dictionaries by key compares them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import laion_dask as ld
+from laion_dask.errors import OptionError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diff")
+    draw = np.random.default_rng(0)
+    for side, sizes in (("a", (90, 0, 50)), ("b", (120,))):
+        (folder / side).mkdir()
+        for number, n in enumerate(sizes):
+            ids = draw.integers(0, 100, n)
+            scores = [[0.5, math.nan, None][x] for x in draw.integers(0, 3, n)]
+            columns = {
+                "url": pa.array([f"u{i}" if i else None for i in ids], pa.string()),
+                "text": [f"t{i % 7}" if i % 2 else f"{side}" for i in ids],
+                "punsafe": pa.array(scores, pa.float32()),
+                "tags": pa.array([[1]] * n),
+                side: [1] * n,
+                "mixed": pa.array([1] * n) if side == "a" else ["1"] * n,
+            }
+            pq.write_table(
+                pa.table(columns), folder / side / f"{number}.parquet", row_group_size=30
+            )
+    return folder
+
+
+def firsts(rows) -> dict:
+    found: dict = {}
+    for row in rows.sort_values(["shard", "row"]).to_dict("records"):
+        if isinstance(row["url"], str):
+            found.setdefault(row["url"], row)
+    return found
+
+
+@pytest.mark.parametrize("size", [30, 1000])
+def test_as_a_loop_compares_them(folder, size):
+    frames = [ld.read_shards(folder / side, max_rows_per_partition=size) for side in "ab"]
+    found = ld.diff(*frames)
+    rows = [frame.compute() for frame in frames]
+    first = [firsts(one) for one in rows]
+    common = set(first[0]) & set(first[1])
+    for number, side in enumerate("ab"):
+        urls = rows[number]["url"].dropna()
+        assert found.rows.loc[side].to_dict() == {
+            "rows": len(rows[number]),
+            "without_key": rows[number]["url"].isna().sum(),
+            "only_here": (~urls.isin(common)).sum(),
+            "in_both": urls.isin(common).sum(),
+            "keys": len(common),
+        }
+    changed = found.changed.set_index("column")["changed"].to_dict()
+    texts = sum(first[0][key]["text"] != first[1][key]["text"] for key in common)
+    scores = [[math.isnan(one[key]["punsafe"]) for key in sorted(common)] for one in first]
+    assert changed == {
+        "text": texts,
+        "punsafe": sum(x != y for x, y in zip(*scores, strict=True)),
+    }
+    assert found.only_in_a == ("a",) and found.only_in_b == ("b",)
+    assert found.not_compared == ("tags", "mixed")
+    assert f"text: {texts} changed" in str(found)
+
+
+def test_a_frame_and_itself_or_nothing(folder):
+    frame = ld.read_shards(folder / "a", max_rows_per_partition=30)
+    same = ld.diff(frame, frame, by=["url", "text"])
+    assert same.rows["only_here"].tolist() == [0, 0] and same.changed["changed"].sum() == 0
+    nothing = ld.diff(frame, frame.laion.where("text == 'x'"))
+    assert nothing.rows.loc["b"].sum() == 0 and nothing.rows.loc["a", "in_both"] == 0
+    assert math.isnan(nothing.changed["share"].iloc[0])
+
+
+def test_keys_of_different_types_are_refused(folder, no_compute):
+    a, b = (ld.read_shards(folder / side) for side in "ab")
+    with pytest.raises(OptionError, match="holds integer in a and text in b"):
+        ld.diff(a, b, by="mixed")
