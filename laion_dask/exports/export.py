@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import dask.dataframe as dd
@@ -19,18 +18,17 @@ from laion_dask.exports import formats
 from laion_dask.exports.card import Card
 from laion_dask.exports.documents import audit_table, checksums, documents_of
 from laion_dask.exports.formats.base import PartWriter, StagedFile, StagingFolder, WrittenPart
-from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import part_schema
 from laion_dask.exports.parts import write_parts
 from laion_dask.exports.plan import plan_of
+from laion_dask.exports.quarantine import PartitionReader
 from laion_dask.exports.records import Records
 from laion_dask.exports.result import Export
 from laion_dask.exports.resume import Layout, done_before
 from laion_dask.exports.rights import total_rights
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.map_with_accounting import map_with_accounting
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import check_shard_numbers
@@ -48,6 +46,7 @@ def export(
     seed: int | None = None,
     card: Mapping[str, Any] | None = None,
     audit: bool | str | Sequence[str] = False,
+    strict: bool = True,
     **options: Any,
 ) -> Export:
     """Write the frame's rows and a manifest; the folder changes atomically. Eager.
@@ -94,6 +93,11 @@ def export(
     audit : bool, str or list of str
         Whether to write `Export.audit` as ``_audit.csv``, which reads some columns again; or the
         groups to audit, as its ``by``.
+    strict : bool
+        What happens if some rows end every worker process that reads them, such as a shard that
+        crashes a decoder. By default, the export stops with an error that names them. If False,
+        they are set aside: the manifest lists them under ``quarantined``, they count as rejected,
+        and a warning names them. Only with a distributed client, and if no step mixes partitions.
     **options
         Options of the format: ``names="laion"`` (parquet), ``images=``, ``caption=``, ``decode=``
         (webdataset), ``embeddings=`` (embeddings).
@@ -131,6 +135,7 @@ def export(
         seed=seed,
         card=card,
         audit=audit,
+        strict=strict,
         **options,
     )
 
@@ -145,6 +150,7 @@ def export_with_notes(
     seed: int | None = None,
     card: Mapping[str, Any] | None = None,
     audit: bool | str | Sequence[str] = False,
+    strict: bool = True,
     **options: Any,
 ) -> Export:
     """Export as `export` does, with more entries in the manifest. Eager.
@@ -179,26 +185,17 @@ def export_with_notes(
         layout = partial(Layout.of, schema=schema, rows_per_part=rows_of_part)
         records = Records(staging)
         before = done_before(records, transaction.plan.partitions, layout)
-        fragments, rows = map_with_accounting(
-            provenance,
-            write_fragment,
-            staging,
-            schema,
-            combine=_joined,
-            label="export",
-            must_account=True,
-            fan_in=100,
-            record=records.fragments,
-            done=before.partitions,
-        )
-        assert rows is not None  # must_account
-        cut = layout(sorted(fragments, key=lambda fragment: fragment.number))
+        reader = PartitionReader(provenance, records, schema, strict)
+        fragments, rows = reader.read(before.partitions)
+        cut = layout(fragments)
         schema, n = cut.schema, cut.rows_per_part
         duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut.slices, writer, records, schema, before.parts)
         rights = total_rights([part.rights for part in parts], rows.kept)
         parts, index = _finished(writer, parts, staging)
         manifest = build_manifest(provenance, schema, rows, n, seed)
+        if reader.quarantined:
+            manifest["quarantined"] = reader.entries()
         manifest |= {
             "format": format,
             "format_options": _recorded(options),
@@ -248,10 +245,6 @@ def _check_target(writer: PartWriter, transaction: ExportTransaction, format: st
             f"The format {format!r} cannot be written to {transaction.path}. Name a local folder, "
             "and copy it there."
         )
-
-
-def _joined(lists: list[list[Fragment]]) -> list[Fragment]:
-    return list(chain.from_iterable(lists))
 
 
 def export_cost(frame: PlannedFrame, format: str = "parquet") -> Cost:

@@ -63,12 +63,12 @@ class ExportTransaction:
         self.folder = self.folder.rstrip("/")
         self.path = path
         self.is_local = isinstance(self.fs, LocalFileSystem)
-        self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
         self.plan = NO_PLAN
-        self._in_store = StoreSwitch(self.fs, self.folder, path, self.staging)
         self._conditional = False
         self.fs.invalidate_cache()
         try:
+            self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
+            self._in_store = StoreSwitch(self.fs, self.folder, path, self.staging)
             self._inspect()
         except ExportError:
             raise

@@ -270,6 +270,11 @@ def _fused(collection):
     return collection
 
 
+def is_partitionwise(frame: dd.DataFrame) -> bool:
+    """Whether each partition of a frame depends on one partition of what it reads."""
+    return all(isinstance(step, (Blockwise, _DelayedExpr)) for step in frame.expr.walk())
+
+
 def _shown(label: str):
     if not is_watched():
         return nullcontext()

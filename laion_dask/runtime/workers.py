@@ -161,6 +161,14 @@ def lost_workers_named() -> Iterator[None]:
         raise
 
 
+def lost_task(error: DeviceLostError) -> int | None:
+    """The position of the lost task among those of its layer; None if it is not known."""
+    match getattr(error.__cause__, "task", None):
+        case (str(), int(position)):
+            return position
+    return None
+
+
 def _how_lost(error) -> str:
     """The message for a ``KilledWorker``, with the report of the last worker if there is one."""
     last = error.last_worker.address
