@@ -161,10 +161,10 @@ def call_verb(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any])
     function, arguments = VERBS[kind.name].load(), dict(arguments)
     names = arguments.pop("heads", None) if kind.name == "score" else None
     if names is not None:
-        embeddings = arguments["embeddings"]
+        embeddings = arguments.pop("embeddings")
         names = [names] if isinstance(names, str) else names
         chosen = [heads.by_name(one, embeddings.model) for one in names]
-        scored: dd.DataFrame = function(frame, embeddings, *chosen)
+        scored: dd.DataFrame = function(frame, embeddings, *chosen, **arguments)
         return scored
     result: dd.DataFrame = function(frame, **arguments)
     return result

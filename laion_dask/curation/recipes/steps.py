@@ -94,7 +94,11 @@ _KINDS = (
         needs_embeddings=True,
     ),
     StepKind(
-        "score", main="heads", embeddings=("embeddings",), adds_columns=True, needs_embeddings=True
+        "score",
+        main="heads",
+        embeddings=("embeddings", "texts"),
+        adds_columns=True,
+        needs_embeddings=True,
     ),
     StepKind("top", main="column", frames=("of",), depends_on_rows=True),
     StepKind("sample", main="fraction", depends_on_rows=True),

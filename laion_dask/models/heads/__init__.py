@@ -13,7 +13,7 @@ from laion_dask.models.heads.aesthetic import aesthetic
 from laion_dask.models.heads.base import Head
 from laion_dask.models.heads.captions import CaptionHead, toxicity
 from laion_dask.models.heads.embedding_head import EmbeddingHead
-from laion_dask.models.heads.filter_network import FilterNetwork
+from laion_dask.models.heads.filter_network import FilterNetwork, load_filter
 from laion_dask.models.heads.linear import LinearHead, demo_safety
 from laion_dask.models.heads.nsfw import NsfwHead, nsfw
 from laion_dask.models.heads.trained import TrainedHead, load
@@ -56,8 +56,15 @@ NAMES: dict[str, Callable[..., Head]] = {
 }
 
 
+#: Heads of your own by their command-line name; each takes a file, and a model.
+FROM_FILES: dict[str, Callable[..., Head]] = {"filter": load_filter, "trained": load}
+
+
 def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
-    """A head by its command-line name: ``"aesthetic"``, ``"nsfw=FILE"``. Eager.
+    """A head by its command-line name: ``"aesthetic"``, ``"nsfw=FILE"``, ``"filter=FILE"``. Eager.
+
+    ``"filter=FILE"`` and ``"trained=FILE"`` are a filter network and a head that were trained and
+    saved here.
 
     Raises
     ------
@@ -75,7 +82,10 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
     if name == "demo_safety":
         return demo_safety()
     short, equals, file = name.partition("=")
+    if short in FROM_FILES and file:
+        return FROM_FILES[short](file, clip)
     if short not in NAMES or (equals and not file):
         available = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
+        available += [f"{name}=FILE" for name in FROM_FILES]
         raise unknown("head", name, available)
     return NAMES[short](clip, weights=file or None)
