@@ -7,6 +7,7 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is evaluated as code):
     url not in file('removed.txt')            one value a line; see `laion_dask.predicate.list_file`
     text.contains('bird')                     also startswith, endswith
     text.words() > 2                          words, as str.split() counts; text.lower(), text.len()
+    text.distinct_words() > 2                 words, each counted once; case counts
     text.matches(r'\\bbirds?\\b')             a regular expression (RE2), found anywhere
     width / height < 2                        + - * / on numbers (in float64; x / 0 is unknown)
     min(width, height) >= 200                 min and max of two or more numbers, abs of one

@@ -140,6 +140,8 @@ class _Masks:
             if node.op == "words":
                 return white_space.words(self.value(without_lower(node.of)))
             text = self.value(node.of)
+            if node.op == "distinct_words":
+                return white_space.distinct_words(text)
             return lowered(text) if node.op == "lower" else text.str.len()
         if isinstance(node, Absolute):
             return extremes.absolute(self.value(node.of), node.kind)

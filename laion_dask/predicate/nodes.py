@@ -48,7 +48,7 @@ class Arithmetic(Node):
 
 @dataclass(frozen=True)
 class TextValue(Node):
-    """``lower`` of a string, its ``len`` in code points, or the number of its ``words``."""
+    """``lower`` of a string, its ``len``, or the number of its ``words`` or ``distinct_words``."""
 
     op: str
     of: Operand
@@ -220,7 +220,8 @@ class Predicate:
         """
         text = " ".join(self.text.split())
         shown = text if len(text) <= _LABEL else f"{text[: _LABEL - 1]}…"
-        n = 1 + sum(getattr(node, "op", None) in ("words", "matches") for node in _nodes(self.root))
+        slow = ("words", "distinct_words", "matches")
+        n = 1 + sum(getattr(node, "op", None) in slow for node in _nodes(self.root))
         return Cost(("where",) * n, columns=self.columns, label=f"where {shown}")
 
     def __dask_tokenize__(self) -> tuple[str, str]:

@@ -38,7 +38,10 @@ NUMBERS = ("integer", "float32", "float64")
 #: Names that other languages have for a missing value.
 _MISSING = frozenset({"null", "nan", "na", "none", "nil"})
 TEXT_TESTS = ("contains", "startswith", "endswith", "matches")
-TEXT_VALUES = {"lower": "string", "len": "integer", "words": "integer"}
+TEXT_VALUES = {
+    **{"lower": "string", "len": "integer"},
+    **{"words": "integer", "distinct_words": "integer"},
+}
 FUNCTIONS = ("min", "max", "abs")
 
 

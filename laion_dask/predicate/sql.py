@@ -33,7 +33,7 @@ from laion_dask.predicate.nodes import (
     operands_of,
 )
 from laion_dask.predicate.sql_functions import SqlFunction, functions_of
-from laion_dask.predicate.white_space import words_sql
+from laion_dask.predicate.white_space import distinct_words_sql, words_sql
 
 _OPS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _TESTS = {"contains": "contains", "startswith": "starts_with", "endswith": "ends_with"}
@@ -254,6 +254,8 @@ class _Writer:
             return f"length({self.value(operand)})"
         if node.op == "words":
             return words_sql(self.value(without_lower(operand)))
+        if node.op == "distinct_words":
+            return distinct_words_sql(self.value(operand))
         return lower_sql(self.value(without_lower(operand)))
 
     def extreme(self, node: Extreme) -> str:

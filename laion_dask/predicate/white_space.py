@@ -1,6 +1,7 @@
-"""``text.words()``: the number of words, split at white space as by Python's ``str.split()``.
+"""The number of words, and of distinct words, split at white space as by Python's ``str.split()``.
 
-Python splits at 29 code points, more than RE2's ``\\s``. Lowering text never changes the number.
+Python splits at 29 code points, more than RE2's ``\\s``. Lowering text never changes the number of
+words.
 """
 
 from __future__ import annotations
@@ -36,12 +37,30 @@ def words_sql(value: str) -> str:
     )
 
 
+def distinct_words_sql(value: str) -> str:
+    """SQL of the number of distinct words; ``value`` is the SQL of the text."""
+    return f"len(list_distinct(regexp_extract_all({value}, '{_word()}')))"
+
+
 def words(text: Column) -> Column:
     """The number of words of a series of text, null where the text is."""
+    counts = pc.count_substring_regex(_array(text), _word()).cast(pa.int64())
+    return _column(counts, text)
+
+
+def distinct_words(text: Column) -> Column:
+    """The number of distinct words of a series of text, null where the text is."""
+    texts = _array(text).to_pylist()
+    counts = [None if one is None else len(set(one.split())) for one in texts]
+    return _column(pa.array(counts, pa.int64()), text)
+
+
+def _array(text: Column) -> Any:
     array: Any = text.to_arrow() if is_cudf(text) else pa.array(text, from_pandas=True)
-    if pa.types.is_null(array.type):
-        array = array.cast(pa.string())
-    counts = pc.count_substring_regex(array, _word()).cast(pa.int64())
+    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+
+
+def _column(counts: Any, text: Column) -> Column:
     if is_cudf(text):
         made: Column = type(text)(counts, index=text.index)
         return made

@@ -18,7 +18,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.predicate import certain_and_possible, parse
 from laion_dask.predicate.prune import Range, may_pass
-from laion_dask.predicate.white_space import words
+from laion_dask.predicate.white_space import distinct_words, words
 
 EVERY = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
@@ -46,6 +46,10 @@ def test_words_are_those_of_python_at_every_code_point(write):
     assert words(frame["text"]).tolist() == expected
     path = write("a.parquet", {"URL": ["u"] * len(texts), "TEXT": texts, "n": expected})
     assert len(read_shards(path, where="text.words() == n")) == len(texts)
+    distinct = [len(set(text.split())) for text in texts]
+    assert distinct_words(frame["text"]).tolist() == distinct
+    path = write("b.parquet", {"URL": ["u"] * len(texts), "TEXT": texts, "n": distinct})
+    assert len(read_shards(path, where="text.distinct_words() == n")) == len(texts)
 
 
 def test_a_class_of_unicode_means_the_same_in_a_frame_and_in_a_scan(write):

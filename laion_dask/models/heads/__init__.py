@@ -5,6 +5,7 @@ values that ``score`` and ``embed`` write.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from laion_dask.errors import unknown
 from laion_dask.models.clip import ClipModel
@@ -57,7 +58,7 @@ NAMES: dict[str, Callable[..., Head]] = {
 
 
 #: Heads of your own by their command-line name; each takes a file, and a model.
-FROM_FILES: dict[str, Callable[..., Head]] = {"filter": load_filter, "trained": load}
+FROM_FILES: dict[str, Callable[..., Any]] = {"filter": load_filter, "trained": load}
 
 
 def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
@@ -83,7 +84,8 @@ def by_name(name: str, clip: ClipModel | EmbeddingSpace | str) -> Head:
         return demo_safety()
     short, equals, file = name.partition("=")
     if short in FROM_FILES and file:
-        return FROM_FILES[short](file, clip)
+        found: Head = FROM_FILES[short](file, clip)
+        return found
     if short not in NAMES or (equals and not file):
         available = ["demo_safety", *(form for name in NAMES for form in (name, f"{name}=FILE"))]
         available += [f"{name}=FILE" for name in FROM_FILES]

@@ -174,3 +174,28 @@ def test_metaclip(tmp_path):
     kept, account = kept_rows(recipe, tmp_path, table)
     assert 0 < account.kept < 13 and all(i % 3 == 1 for i in kept)
     assert ld.replay(tmp_path / "out").rows == account
+
+
+def test_coyo_700m(tmp_path):
+    table = rows(
+        text=[
+            *["too few", "a good caption here", "a good caption here", "x" * 1001 + " a b"],
+            *["frequent words here"] * 11,
+            *["a small image here", "a narrow image here"],
+        ],
+        width=[300] * 15 + [199, 1000],
+        height=[300] * 15 + [300, 300],
+        image_phash=["a", "b", "b", "c", *"defghijklmn", "o", "p"],
+    )
+    kept, account = kept_rows(ld.recipe("coyo-700m"), tmp_path, table)
+    assert kept == [1] and account.unscored == 0
+
+
+def test_cc12m(tmp_path):
+    table = rows(
+        text=["a b c d e", "a b c d d", "a b c d d d", "two words", "a b c", "a b c", None],
+        width=[401, 401, 401, 401, 400, 1010, 500],
+        height=[401, 401, 401, 401, 401, 401, 500],
+    )
+    kept, account = kept_rows(ld.recipe("cc12m"), tmp_path, table)
+    assert kept == [0, 1] and account.unscored == 1
