@@ -195,6 +195,11 @@ if __name__ == "__main__":
     frame = ld.read_shards("d", where="url in file('l.txt')")
     for scheduler in ("processes", "threads"):
         print(frame["row"].compute(scheduler=scheduler, num_workers=2).tolist())
+    import fsspec
+    store = fsspec.filesystem("memory")
+    store.put("d/a.parquet", "/m/a.parquet")
+    stored = ld.read_shards("memory://m/a.parquet", where="url in file('l.txt')")
+    print(stored["row"].compute(scheduler="threads").tolist())
 """
 
 
@@ -204,4 +209,4 @@ def test_other_processes_read_the_list_and_nothing_is_reported_at_exit(write, in
     (in_folder / "l.txt").write_text("a\n")
     (in_folder / "run.py").write_text(PROCESS)
     run = subprocess.run([sys.executable, "run.py"], capture_output=True, text=True, check=True)
-    assert (run.stdout, run.stderr) == ("[0, 2]\n" * 2, "")
+    assert (run.stdout, run.stderr) == ("[0, 2]\n" * 2 + "[0]\n", "")

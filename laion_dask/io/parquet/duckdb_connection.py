@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -65,6 +65,8 @@ def _cursor(path: str) -> duckdb.DuckDBPyConnection:
             if (pid, protocol) not in _registered:
                 fs = _file_system(protocol)
                 connection.register_filesystem(fs)
+                first = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+                atexit.register(_remove, pid, connection.unregister_filesystem, first)
                 names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
                 _registered.update((pid, name) for name in (protocol, *names))
             cursor.execute(_PAGE_BY_PAGE.format(scope="SESSION", value=False))
@@ -151,13 +153,13 @@ def _add(functions: Sequence[SqlFunction]) -> None:
                 null_handling=SPECIAL,
             )  # fmt: skip
             _registered.add((pid, function.name))
-            atexit.register(_remove, pid, function.name)
+            atexit.register(_remove, pid, connection.remove_function, function.name)
 
 
-def _remove(pid: int, name: str) -> None:
-    """Remove a function at exit; DuckDB would report it as leaked."""
+def _remove(pid: int, remove: Callable[[str], object], name: str) -> None:
+    """Remove a function or a file system at exit; DuckDB would report it as leaked."""
     if pid == os.getpid():
-        _connections[pid].remove_function(name)
+        remove(name)
 
 
 def _relation(
