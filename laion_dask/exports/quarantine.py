@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from laion_dask.errors import ClusterWarning, DeviceLostError, argument, warn_caller
+from laion_dask.errors import ClusterWarning, DeviceLostError, warn_caller
 from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.records import Records
 from laion_dask.frame.accounting import Rows
@@ -122,7 +122,7 @@ class PartitionReader:
         assert self._partitions is not None
         return DeviceLostError(
             f"{error} The task was reading {_rows_of(self._partitions[suspect])}. "
-            f"{argument('strict', False)} exports the other rows, and counts these as rejected."
+            "In Python, export(strict=False) writes the other rows, and counts these as rejected."
         )
 
     def entries(self) -> list[dict[str, Any]]:
