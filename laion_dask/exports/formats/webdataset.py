@@ -5,7 +5,8 @@ A sample has the files ``KEY.jpg`` (or png, webp, …: the image file as it was 
 img2dataset's output, since a row's own key may hold dots or occur twice. Samples are in the order
 of the rows; times and owners are 0, so a second run writes the same bytes. A row whose image is
 missing or broken is in no tar: the manifest and the printed result count such rows. A sample
-without a caption has no ``.txt``.
+without a caption has no ``.txt``. Where only the name of an image can be compared, rows of several
+shards that share it within a tar get none; across tars, this is not noticed.
 """
 
 from __future__ import annotations
