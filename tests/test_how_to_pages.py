@@ -15,7 +15,17 @@ from laion_dask.errors import LaionDaskError
 
 FOLDER = ROOT / "docs/how-to"
 #: The pages whose every block runs on the demo corpus.
-PAGES = ["read", "balance", "join", "search", "audit", "export", "train", "embed"]
+PAGES = [
+    "read",
+    "filter-networks",
+    "balance",
+    "join",
+    "search",
+    "audit",
+    "export",
+    "train",
+    "embed",
+]
 pytestmark = pytest.mark.usefixtures("combined_shards")
 #: Characters that fit the column of a page in a window of 1,280 pixels.
 WIDTH = 67

@@ -20,7 +20,7 @@ class FilterReport:
         with the network and with the cosine of the embeddings. NaN if there are fewer than two.
     loss : float
         Mean loss of the last tenth of the steps, in nats.
-    hidden, steps, batch, max_rows, seed : int
+    hidden, steps, batch, blend, max_rows, seed
         The arguments of the training.
     """
 
@@ -34,6 +34,7 @@ class FilterReport:
     hidden: int
     steps: int
     batch: int
+    blend: float
     max_rows: int
     seed: int
 
