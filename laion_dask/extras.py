@@ -18,6 +18,7 @@ MODULES = {
     "notebook": ("holoviews", "bokeh"),
     "s3": ("s3fs",),
     "toxicity": ("profanity_check",),
+    "wordnet": ("nltk",),
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.paths import PACKAGE, ROOT
 from support.shards import collection, laion_table, refuse, write_shard
+from support.small_wordnet import write_wordnet
 
 import laion_dask as ld
 from laion_dask.accessor import Laion
@@ -44,6 +45,9 @@ CALLS = {
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),
     "funnel": lambda frame, emb, folder: frame.laion.where("width > 300").laion.funnel(),
+    "mentions_synset": lambda frame, emb, folder: frame.laion.mentions_synset(
+        folder / "synsets.txt", wordnet=folder / "wordnet"
+    ),
     "drop_frequent": lambda frame, emb, folder: frame.laion.drop_frequent("text"),
     "near_targets": lambda frame, emb, folder: frame.laion.near_targets(
         emb, np.eye(2, emb.dim), np.eye(1, emb.dim)
@@ -87,6 +91,8 @@ def data(tmp_path_factory):
     emb = ld.open_embeddings(written.img_emb, model=written.model, like=frame)
     scores = laion_table(10, 0).select(["hash"]).append_column("rating", [list(range(10))])
     write_shard(folder / "scores.parquet", scores)
+    write_wordnet(folder / "wordnet")
+    (folder / "synsets.txt").write_text("n00000001\n")
     return frame, emb, folder
 
 

@@ -126,6 +126,7 @@ _KINDS = (
         files=("centroids", "targets"),
         needs_embeddings=True,
     ),
+    StepKind("mentions_synset", main="synsets", files=("synsets", "wordnet")),
     StepKind("mix", main="weights", adds_columns=True),
     StepKind(
         "neg_clip_loss",
