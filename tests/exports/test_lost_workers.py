@@ -93,9 +93,11 @@ def test_a_shard_that_ends_its_workers_is_named_or_set_aside(client, poisoned, s
 def kill_workers(cluster, client, done: threading.Event, killed: list[int]) -> None:
     """SIGKILL a random worker again and again while another one is left, until the export ends."""
     draw = random.Random(7)
-    while not done.wait(1.0):
-        pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
-        if len(client.scheduler_info(n_workers=-1)["workers"]) > 1 and pids:
+    while not done.wait(3.0):
+        alive = set(client.scheduler_info(n_workers=-1)["workers"])
+        nannies = [one for one in cluster.workers.values() if one.worker_address in alive]
+        pids = [nanny.pid for nanny in nannies if nanny.pid]
+        if len(pids) > 1:  # a worker that is being started is left alone
             killed.append(draw.choice(pids))
             with suppress(ProcessLookupError):
                 os.kill(killed[-1], signal.SIGKILL)
