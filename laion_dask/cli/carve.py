@@ -23,7 +23,7 @@ from laion_dask.cli.shared_options import (
 from laion_dask.errors import OptionError
 
 
-@app.command(epilog="Example: laion-dask recipes datacomp-basic > my-recipe.yaml")
+@app.command(epilog="Example: laion-dask recipes datacomp-basic")
 def recipes(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Print the YAML of this recipe.")

@@ -24,7 +24,7 @@ from laion_dask.formatting import in_bytes
         ("serch", OptionError, "Did you mean 'search'"),
         ([], OptionError, "verbs is empty"),
         (["where", 7], OptionError, "A verb is 7"),
-        (("export", 3), OptionError, "takes no argument"),
+        (("summary", 3), OptionError, "takes no argument"),
         (("search", 0), OptionError, "at least 1"),
         (("search", "bird"), OptionError, "number of queries"),
         (("search", True), OptionError, "is True"),

@@ -16,7 +16,6 @@ from laion_dask.curation.duplicates.exact import KEEP, LOW, Rule
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, shards_per_block
 from laion_dask.curation.row_writer import RowWriter
-from laion_dask.errors import parameter
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -66,7 +65,7 @@ def drop_frequent(
     >>> int(rare["text"].compute().value_counts().max()) <= 2
     True
     """
-    limit = whole_number(parameter("more_than"), more_than, "a number of rows")
+    limit = whole_number("more_than", more_than, "a number of rows")
     provenance = Provenance.of(frame)
     provenance.check_identity_columns()
     key, rule = Key.of(frame, by), Rule("first")
