@@ -81,6 +81,7 @@ REACHED_FROM = {
     "joins/join.py": READING,
     "joins/key_lookup.py": READING,
     "scoring/score.py": {"score"},
+    ("scoring/score.py", "texts"): set(),  # no command scores pairs
     "retrieval/search.py": {"search"},
     "aggregations/engine/statistics.py": {"statistics", "audit", "datasheet"},
     "runtime/worker_backends.py": READING,

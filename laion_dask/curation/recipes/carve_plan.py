@@ -98,11 +98,18 @@ def plan_of(
         return call_verb(kind, frame, arguments) if is_lazy else frame
 
     application = Application(resolved, frame, vectors, call).apply()
-    passes.append(plan(application.frame, "export", **options))
+    passes.append(plan(application.frame, _verbs_of_a_run(application.frame), **options))
     steps = [step for one in passes for step in one.steps]
     rows = [_row(one) for one in application.taken]
     table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
     return CarvePlan(table, replace(passes[-1], steps=tuple(steps), data=passes[0].data))
+
+
+def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
+    """The verbs that a run computes at its end; each computes what the steps compare."""
+    axes = [axis for axis in ("language",) if axis in frame.columns]
+    audit = [("audit", axis) for axis in axes]
+    return ["export", "funnel", *audit]
 
 
 def _row(step: Taken) -> tuple[int, str, str, int]:

@@ -176,3 +176,37 @@ class TestReplay:
         with pytest.raises(RecipeError, match=r"The rows differ.*duckdb 1\.0"):
             ld.replay(tmp_path / "out", tmp_path / "again")
         assert not (tmp_path / "again").exists()
+
+
+class TestRemovalLists:
+    TEXT = """
+        name: x
+        parameters: {lists: {default: null}}
+        removal_lists: [$lists]
+        steps:
+        - where: width > 100
+    """
+
+    def test_they_are_applied_first_and_again_at_the_end(self, data, tmp_path):
+        frame = ld.read_shards(data.metadata).compute()
+        gone = frame["hash"][:30]
+        path = tmp_path / "gone.txt"
+        path.write_text("\n".join(map(str, gone)))
+        entry = {"list": str(path), "by": "hash"}
+        recipe = ld.Recipe.parse(self.TEXT).with_parameters(lists=entry)
+        carve = recipe.run(data.metadata, tmp_path / "out")
+        kept = ld.read_shards(str(tmp_path / "out"))["hash"].compute()
+        wide = (frame["width"] > 100).fillna(False)
+        assert sorted(kept) == sorted(frame["hash"][wide & ~frame["hash"].isin(gone)])
+        assert [rule.partition("(")[0] for rule in carve.funnel["rule"]] == [
+            *("read", "exclude", "width > 100", "exclude")
+        ]
+        assert carve.funnel["dropped"].iloc[-1] == 0
+        assert ld.replay(tmp_path / "out").rows == carve.rows
+        path.write_text("\n".join(map(str, gone[:29])))
+        with pytest.raises(RecipeError):
+            ld.replay(tmp_path / "out")
+
+    def test_none_is_applied_by_default(self, data, tmp_path):
+        carve = ld.Recipe.parse(self.TEXT).run(data.metadata, tmp_path / "out")
+        assert list(carve.funnel["rule"]) == ["read", "width > 100"]
