@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
@@ -17,6 +18,8 @@ FOLDER = ROOT / "docs/how-to"
 #: The pages whose every block runs on the demo corpus.
 PAGES = [
     "read",
+    "carve",
+    "duplicates",
     "filter-networks",
     "balance",
     "join",
@@ -85,3 +88,12 @@ def test_every_output_directly_follows_its_code():
 def test_code_and_output_fit_the_column(page):
     lines = [line for block in steps(page) for text in block for line in text.splitlines()]
     assert [line for line in lines if len(line) > WIDTH] == []
+
+
+def test_the_table_of_recipes_lists_what_ships():
+    """If not, run docs/recipe_table.py."""
+    spec = importlib.util.spec_from_file_location("recipe_table", ROOT / "docs/recipe_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.PAGE.read_text(encoding="utf-8")
+    assert module.updated(page) == page

@@ -16,6 +16,7 @@ from laion_dask.curation.recipes.needs import roles_of
 from laion_dask.curation.recipes.steps import StepKind
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.plan import Plan, plan
+from laion_dask.stats.table import Table
 from laion_dask.verbs import VERBS
 
 
@@ -71,8 +72,7 @@ class CarvePlan:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = self.steps.to_html(index=False)
-        return f"{table}{self.cost._repr_html_()}"
+        return f"{Table(self.steps)._repr_html_()}{self.cost._repr_html_()}"
 
 
 def plan_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,6 +11,7 @@ from laion_dask.curation.recipes.apply_steps import Application
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.result import Export
+from laion_dask.formatting import printable, printable_lines
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
@@ -19,6 +21,10 @@ _COUNTS = ["before", "kept", "dropped", "unscored", "rejected"]
 #: Columns and the number of lines of the audit that are printed; the table has all of them.
 _AUDIT = ["axis", "group", "n", "rate", "lo", "hi", "ratio", "q"]
 _AUDIT_LINES = 12
+_AUDIT_HEAD = (
+    "Excluded share by group, the furthest from that of all rows first (carve.audit has all)"
+)
+_NO_GROUP = "The audit has no group with enough rows."
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,32 @@ class Carve:
         return self.export.path
 
     def __str__(self) -> str:
-        notes = [f"warning: {one}" for one in self.recipe.warnings]
-        notes += [f"not applied: {one}" for one in self.recipe.not_applied]
-        notes += [f"not reproduced exactly: {one}" for one in self.recipe.not_reproduced]
-        lines = [*notes, "", shown_funnel(self.funnel), "", str(self.export)]
+        lines = [*self._notes(), "", shown_funnel(self.funnel), "", str(self.export)]
         if self.audit is not None:
             lines += ["", *_shown_audit(self.audit)]
         return "\n".join(lines).strip("\n")
 
     __repr__ = __str__
+
+    def _notes(self) -> list[str]:
+        """What a reader of the rows should know."""
+        notes = [f"warning: {one}" for one in self.recipe.warnings]
+        notes += [f"not applied: {one}" for one in self.recipe.not_applied]
+        return notes + [f"not reproduced exactly: {one}" for one in self.recipe.not_reproduced]
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<li>{html.escape(printable(note))}</li>" for note in self._notes())
+        lines = "<br>".join(map(html.escape, printable_lines(str(self.export)).split("\n")))
+        page = f"<ul>{notes}</ul>" if notes else ""
+        page += f"{Table(self.funnel)._repr_html_()}<p>{lines}</p>"
+        if self.audit is None:
+            return page
+        groups = _audit_groups(self.audit)
+        return page + (
+            f"<p>{_NO_GROUP}</p>"
+            if groups.empty
+            else f"<p>{_AUDIT_HEAD}</p>{Table(groups)._repr_html_()}"
+        )
 
 
 def funnel_by_step(provenance: Provenance, rows: Rows, application: Application) -> pd.DataFrame:
@@ -111,15 +134,18 @@ def shown_funnel(funnel: pd.DataFrame) -> str:
     return text
 
 
-def _shown_audit(audit: Table) -> list[str]:
-    """The groups whose share of excluded rows differs most from that of all rows, as text."""
+def _audit_groups(audit: Table) -> pd.DataFrame:
+    """The groups whose share of excluded rows differs most from that of all rows."""
     groups = pd.DataFrame(audit)
     groups = groups[groups["ratio"].notna() & ~groups["group"].isin(["(all)", "(no term)"])]
     far = groups["ratio"].sub(1).abs().sort_values(ascending=False, kind="stable").index
-    columns = [name for name in _AUDIT if name in groups]
-    shown = groups.loc[far[:_AUDIT_LINES], columns]
+    return groups.loc[far[:_AUDIT_LINES], [name for name in _AUDIT if name in groups]]
+
+
+def _shown_audit(audit: Table) -> list[str]:
+    """Those groups as text."""
+    shown = _audit_groups(audit)
     if shown.empty:
-        return ["The audit has no group with enough rows."]
+        return [_NO_GROUP]
     text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-")
-    head = "Excluded share by group, the furthest from that of all rows first (carve.audit has all)"
-    return [head, *text.splitlines()]
+    return [_AUDIT_HEAD, *text.splitlines()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from laion_dask.curation.recipes.parameters import replaced
+from laion_dask.curation.recipes.parameters import names_in, replaced
 from laion_dask.curation.recipes.steps import ROLES, STEPS, StepKind, arguments_of
 from laion_dask.predicate.clauses import named_columns
 
@@ -37,33 +37,54 @@ def roles_of(kind: StepKind, arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def columns_of(kind: StepKind, arguments: Mapping[str, Any]) -> set[str]:
-    """The columns that a step reads, as far as its arguments name them."""
+    """The columns that a step reads, as far as its arguments, or their defaults, name them."""
     if kind.name == "where":
         return named_columns(str(arguments.get("expression", "")))
     found: set[str] = set()
-    for name in _COLUMN_ARGUMENTS:
-        value = arguments.get(name, ())
-        values = value if isinstance(value, list) else [value]
+    for name in set(_COLUMN_ARGUMENTS) & set(kind.parameters):
+        value = arguments.get(name, kind.parameters[name].default)
+        values = value if isinstance(value, (list, Mapping)) else [value]
         found |= {one for one in values if isinstance(one, str) and ":" not in one}
-    return found
+    return {"url" if one == "normalized_url" else one for one in found}
 
 
 def needs_text(recipe: Definition) -> str:
-    """What a recipe needs, as one line."""
-    defaults = {n: one.get("default") for n, one in recipe.parameters.items()}
-    unset = [name for name, one in recipe.parameters.items() if "default" not in one]
-    shown = {n: 0 if v is None else v for n, v in defaults.items()}
+    """What a recipe needs unless parameters with a default are set, as one line.
+
+    A column that is computed from embeddings where it is missing has them in parentheses. Columns
+    after heads that the user chooses are not listed, since the heads may add them.
+    """
+    defaults = {n: one["default"] for n, one in recipe.parameters.items() if "default" in one}
+    unset = [name for name in recipe.parameters if name not in defaults]
+    shown = {n: 0 if defaults.get(n) is None else defaults[n] for n in recipe.parameters}
     columns: dict[str, None] = {}
     vectors: dict[str, None] = {}
     added: set[str] = set()
-    for _, kind, arguments, conditions in calls(recipe):
+    for _, kind, written, conditions in calls(recipe):
+        if not _is_usual(conditions, defaults):
+            continue
         arguments = {
             key: replaced(value, shown, in_expression=key == "expression")
-            for key, value in arguments.items()
+            for key, value in written.items()
         }
-        if not conditions.keys() - {"why"}:
+        roles = [f"{role} embeddings" for role in roles_of(kind, arguments).values()]
+        missing = conditions.get("if_missing")
+        if missing is not None and roles:
+            columns |= {f"{missing} (or {' and '.join(roles)})": None}
+        else:
             columns |= dict.fromkeys(sorted(columns_of(kind, arguments) - added))
-            vectors |= dict.fromkeys(f"{r} embeddings" for r in roles_of(kind, arguments).values())
-        added |= {str(arguments[key]) for key in ("to",) if key in arguments}
-        added |= {conditions["if_missing"]} if "if_missing" in conditions else set()
+            vectors |= dict.fromkeys(roles)
+        added |= {str(one) for one in (arguments.get("to"), missing) if one is not None}
+        if names_in(written.get("heads")) & set(unset):
+            break
     return ", ".join([*columns, *vectors, *(f"--set {name}" for name in unset)])
+
+
+def _is_usual(conditions: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether a step is taken by default, and in a frame without optional columns."""
+    is_set = {name for name, value in defaults.items() if value is not None}
+    return (
+        "if_present" not in conditions
+        and conditions.get("if_set") in {None, *is_set}
+        and conditions.get("if_unset") not in is_set
+    )

@@ -27,6 +27,14 @@ from laion_dask.io.parquet.shard import shards_of
 from laion_dask.io.storage.export_manifest import MANIFEST, current_manifest, read_manifest
 from laion_dask.io.storage.paths import filesystem
 
+#: What a manifest records besides the shards and embeddings of a run.
+_RECORDS = {
+    "models": "A model or weight file of the run",
+    "joins": "A table that the run joined",
+    "lists": "A list of the run",
+    "where": "A rule of the run, or the list that it reads,",
+}
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -51,6 +59,8 @@ class Replay:
     def __str__(self) -> str:
         where = "" if self.to is None else f", now also in {self.to}"
         return f"{self.rows}\nThe same bytes in {counted(self.parts, 'part')} as {self.path}{where}"
+
+    __repr__ = __str__
 
 
 def replay(out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None) -> Replay:
@@ -117,9 +127,19 @@ def _prepared(path: str, manifest: Mapping[str, Any], run: Mapping[str, Any]) ->
         _compare(one["files"], now, f"file of the {name} embeddings")
     options = {**run["export"], "rows_per_part": manifest["rows_per_part"]}
     result = prepared(recipe, run["source"], vectors, None, options)
-    models = [one for one in result.provenance.recipes if "join" not in one]
-    _compare_models(manifest["models"], json.loads(json.dumps(models)))
+    _compare_records(manifest, json.loads(json.dumps(_records(result.provenance))))
     return result
+
+
+def _records(provenance: Provenance) -> dict[str, list[Any]]:
+    """What a manifest records of the models, tables, lists and rules of a frame."""
+    recipes = provenance.recipes
+    return {
+        "models": [one for one in recipes if "join" not in one],
+        "joins": [one for one in recipes if "join" in one],
+        "lists": provenance.lists,
+        "where": provenance.filters,
+    }
 
 
 def _manifest(path: str) -> dict[str, Any]:
@@ -208,13 +228,22 @@ def _compare_parts(
     raise RecipeError(f"The rows differ from those of {path}.{told} {cause}.")
 
 
-def _compare_models(recorded: Sequence[Any], now: Sequence[Any]) -> None:
-    """Raise if a model, weight file or list differs from the one that was used."""
-    for old in recorded:
-        if old not in now:
-            names = [key for key in old if all(old[key] != one.get(key) for one in now)]
-            differs = f" in {', '.join(names)}" if names else ""
-            raise RecipeError(
-                f"A model, weight file or list of the run differs{differs}: it was {old}. Replay "
-                "needs the files of the run."
-            )
+def _compare_records(manifest: Mapping[str, Any], now: Mapping[str, Sequence[Any]]) -> None:
+    """Raise if a model, table, list or rule differs from the one that was used."""
+    for key, what in _RECORDS.items():
+        for old in manifest.get(key, ()):
+            if isinstance(old, Mapping):
+                old = {name: value for name, value in old.items() if name != "duplicates_left_out"}
+            if old not in now[key]:
+                raise RecipeError(
+                    f"{what} differs{_differing(old, now[key])}: it was {old}. Replay "
+                    "needs the files of the run."
+                )
+
+
+def _differing(old: Any, now: Sequence[Any]) -> str:
+    """The keys in which a record differs from every other."""
+    if not isinstance(old, Mapping):
+        return ""
+    names = [key for key in old if all(old[key] != one.get(key) for one in now)]
+    return f" in {', '.join(names)}" if names else ""

@@ -49,6 +49,7 @@ def test_the_funnel_adds_up_and_is_stored_with_the_audit(data, tmp_path):
     assert manifest["funnel"] == funnel.to_dict("records")
     assert {one["axis"] for one in manifest["audit"]} >= {"language", "gender"}
     assert "punsafe < 0.7" in str(carve) and "Excluded share" in str(carve)
+    assert "punsafe &lt; 0.7" in carve._repr_html_() and "Excluded share" in carve._repr_html_()
 
 
 def test_cheap_filters_come_before_scores_and_keep_the_same_rows(data, tmp_path):
@@ -166,11 +167,30 @@ class TestReplay:
             ld.replay(tmp_path / "out", tmp_path / "again")
         assert not (tmp_path / "again").exists()
 
+    def test_another_list_or_table_is_named(self, data, tmp_path):
+        table, listed = tmp_path / "scores.parquet", tmp_path / "removed.txt"
+        frame = ld.read_shards(data.metadata)
+        keys = frame["url"].compute().drop_duplicates().to_frame()
+        keys.assign(s=1.0).to_parquet(table)
+        listed.write_text("https://a.example/1\n")
+        joined = ld.Recipe("x").join(str(table), on="url").where("s > 0")
+        removing = ld.Recipe("y", removal_lists=[str(listed)]).where("width > 5")
+        reading = ld.Recipe("z").where(f"url not in file({str(listed)!r})")
+        for recipe in (joined, removing, reading):
+            recipe.run(data.metadata, tmp_path / recipe.name)
+            assert ld.replay(tmp_path / recipe.name).parts
+        listed.write_text("https://a.example/2\n")
+        keys.assign(s=2.0).to_parquet(table)
+        for recipe, named in ((joined, "scores"), (removing, "exclude"), (reading, "removed")):
+            with pytest.raises(RecipeError, match=named):
+                ld.replay(tmp_path / recipe.name)
+
     def test_other_rows_are_an_error_and_nothing_is_written(self, data, tmp_path, monkeypatch):
         ld.Recipe("x").where("width > 5").run(data.metadata, tmp_path / "out")
         path = tmp_path / "out" / "_recipe.json"
         manifest = json.loads(path.read_text())
         manifest["run"]["recipe"]["steps"][0]["where"]["expression"] = "width > 900"
+        manifest["where"] = ["width > 900"]
         manifest["versions"]["duckdb"] = "1.0"
         path.write_text(json.dumps(manifest))
         with pytest.raises(RecipeError, match=r"The rows differ.*duckdb 1\.0"):

@@ -125,3 +125,12 @@ def test_a_name_that_is_near_is_suggested():
         ld.recipe("datacomp-basics")
     with pytest.raises(RecipeError, match="cannot be read"):
         ld.Recipe.load("nowhere/mine.yaml")
+
+
+def test_the_table_of_recipes_says_what_each_needs():
+    needs = ld.recipes().set_index("name")["needs"]
+    assert needs["datacomp-clip-score"] == "clip_l14_similarity_score"
+    assert needs["dfn"] == "image embeddings, text embeddings, --set network"
+    assert needs["laion-400m"] == "text, url, similarity (or image embeddings and text embeddings)"
+    assert needs["metaclip"] == "text, --set entries"
+    assert needs["coyo-700m"] == "height, width, text"  # image_phash and bytes only if present
