@@ -15,12 +15,15 @@ from laion_dask.backend import Column, Frame, column_like, frame_from_arrow, is_
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.filters import stages
+from laion_dask.frame.filters import replace_step, stages
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows_of
+from laion_dask.frame.scans import is_scan
+from laion_dask.frame.where_kernel import possibly_passes
 from laion_dask.predicate import Predicate, certain_and_possible
 from laion_dask.predicate.clauses import clauses
 from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import new_collection
 
 #: The columns that `excluded` adds.
 BY, WHY = "excluded_by", "excluded_why"
@@ -37,6 +40,8 @@ class _Filters:
     Attributes
     ----------
     before : dask DataFrame
+    stages : list of (dask DataFrame, tuple of Predicate)
+        The rows and the clauses of each filter.
     codes : list of dask Series
         One per filter: the codes of the clauses that are false or unknown for each row of
         ``before``.
@@ -45,24 +50,52 @@ class _Filters:
     """
 
     before: dd.DataFrame
+    stages: list[tuple[dd.DataFrame, tuple[Predicate, ...]]]
     codes: list[dd.Series]
     texts: tuple[str, ...]
 
     @classmethod
     def of(cls, provenance: Provenance) -> _Filters:
-        codes: list[dd.Series] = []
-        texts: list[str] = []
+        pairs = []
         for stage, predicate in stages(provenance.steps):
             by_name = {name: column_type(dtype) for name, dtype in stage.dtypes.items()}
             column_types = ColumnTypes.of(by_name, provenance.half)
-            parts = tuple(clauses(predicate, column_types))
-            meta = column_like(np.empty(0, np.int64), stage._meta)
-            code = graph.map_columns(
-                stage, _code, parts, len(texts), reads=predicate.columns, meta=meta
-            )
-            codes.append(code)
-            texts += [part.text for part in parts]
-        return cls(provenance.unfiltered, codes, tuple(texts))
+            pairs.append((stage, tuple(clauses(predicate, column_types))))
+        texts = tuple(part.text for _, parts in pairs for part in parts)
+        return cls(provenance.unfiltered, pairs, _codes(pairs), texts)
+
+    def without_first_dropped(self, provenance: Provenance) -> list[dd.Series] | None:
+        """The codes of the rows for which the scan's filter is not false. Lazy.
+
+        None if it makes no difference: the first filter is not that of the only scan, or the last.
+        """
+        if len(self.stages) < 2 or len(provenance.scan_steps) > 1:
+            return None
+        (scan, parts), first = self.stages[0], provenance.scan_steps[0].func.where
+        if first is None or not is_scan(scan.expr):
+            return None
+        meta = column_like(np.empty(0, bool), scan._meta)
+        mask = graph.map_columns(scan, possibly_passes, first, reads=first.columns, meta=meta)
+        left: dd.DataFrame = scan[mask]
+        others = []
+        for stage, of_stage in self.stages[1:]:
+            replaced = new_collection(replace_step(stage.expr, scan.expr, left.expr))
+            if replaced.expr._name == stage.expr._name or replaced.npartitions != left.npartitions:
+                return None
+            others.append((replaced, of_stage))
+        return _codes([(left, parts), *others])
+
+
+def _codes(pairs: list[tuple[dd.DataFrame, tuple[Predicate, ...]]]) -> list[dd.Series]:
+    """For each filter, the codes of its clauses on its rows. Lazy."""
+    codes: list[dd.Series] = []
+    start = 0
+    for rows, parts in pairs:
+        reads = list(dict.fromkeys(name for part in parts for name in part.columns))
+        meta = column_like(np.empty(0, np.int64), rows._meta)
+        codes.append(graph.map_columns(rows, _code, parts, start, reads=reads, meta=meta))
+        start += len(parts)
+    return codes
 
 
 def excluded(frame: dd.DataFrame) -> dd.DataFrame:
@@ -157,17 +190,8 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
     Raises the same errors as `funnel`.
     """
     filters = _Filters.of(provenance)
+    counts = _clause_counts(filters, provenance)
     names = ("dropped", "unscored")
-    counts = np.zeros((len(filters.texts), 2), np.int64)
-    if filters.texts:
-        meta = pd.DataFrame({name: np.empty(0, np.int64) for name in names})
-        first, *other_codes = filters.codes
-        n = len(filters.texts)
-        per_partition = graph.map_aligned(
-            first.to_frame("code"), _counts, other_codes, n, meta=meta
-        )
-        (computed,) = graph.compute(per_partition, label="funnel")
-        counts = computed[list(names)].to_numpy().reshape(-1, n, 2).sum(axis=0)
     lines, remaining = [], account.read - account.rejected
     for clause, (dropped, unscored) in zip(filters.texts, counts.tolist(), strict=True):
         after = remaining - dropped - unscored
@@ -177,6 +201,29 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
         dropped = account.dropped - sum(line[2] for line in lines)
         lines.append((OTHER, remaining, dropped, remaining - account.kept - dropped, account.kept))
     return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
+
+
+def _clause_counts(filters: _Filters, provenance: Provenance) -> np.ndarray:
+    """The numbers of rows that each clause dropped and left unscored, (n, 2) int64. Eager.
+
+    Rows for which the filter of the scan is false are counted apart, so that columns which later
+    filters compare, such as scores from embeddings, are computed for the other rows only.
+    """
+    n, later = len(filters.texts), filters.without_first_dropped(provenance)
+    if not n:
+        return np.zeros((0, 2), np.int64)
+    passes = [filters.codes] if later is None else [filters.codes[:1], later]
+    meta = pd.DataFrame({name: np.empty(0, np.int64) for name in ("dropped", "unscored")})
+    counted = [
+        graph.map_aligned(codes[0].to_frame("code"), _counts, codes[1:], n, meta=meta)
+        for codes in passes
+    ]
+    computed = graph.compute(*counted, label="funnel")
+    totals = [one.to_numpy().reshape(-1, n, 2).sum(axis=0) for one in computed]
+    if later is not None:
+        totals[0][:, 1] = 0  # the second pass decides whether these rows are unscored
+    counts: np.ndarray = sum(totals[1:], totals[0])
+    return counts
 
 
 def clause_texts(frame: dd.DataFrame) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from support.property_tests import examples
 
 import laion_dask as ld
 from laion_dask.errors import ProvenanceError
+from laion_dask.frame import funnel
 
 CLAUSES = {
     "similarity > 0.3": lambda r: None if pd.isna(r["similarity"]) else r["similarity"] > 0.3,
@@ -181,3 +182,20 @@ def test_worker_processes_give_the_answer_of_threads(folder, worker_processes):
         with make():
             pd.testing.assert_frame_equal(subset.laion.funnel(), funnel)
             pd.testing.assert_frame_equal(excluded_by_row(subset), rows)
+
+
+def test_later_filters_see_only_rows_that_the_scan_may_keep(folder, monkeypatch):
+    """Scores of rows that a cheap filter drops are not computed for the funnel."""
+    seen = []
+    count = funnel._code
+
+    def counted(part, parts, start):
+        seen.append((start, len(part)))
+        return count(part, parts, start)
+
+    monkeypatch.setattr(funnel, "_code", counted)
+    frame = ld.read_shards(folder, where="width > 700 and similarity > 0.1")
+    frame = frame.assign(double=frame["punsafe"] * 2).laion.where("double > 0.5")
+    table = frame.laion.funnel()
+    possible = table["before"].iloc[0] - table["dropped"].iloc[:2].sum()
+    assert sum(n for start, n in seen if start == 2) <= possible < table["before"].iloc[0]
