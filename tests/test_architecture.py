@@ -129,6 +129,7 @@ NOT_DASK = {
     ("curation/clusters/lloyd.py", "graph.compute"): 3,
     ("curation/duplicates/diff.py", "graph.compute"): 1,
     ("curation/duplicates/groups.py", "graph.compute"): 2,
+    ("curation/duplicates/near.py", "graph.compute"): 1,
     ("curation/balancing/concepts.py", "graph.compute"): 1,
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/records.py", "pool.map"): 3,

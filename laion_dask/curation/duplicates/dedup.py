@@ -11,6 +11,12 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.bucket_pass import bucket_count, decide_in_buckets
 from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.exact import Rule
+from laion_dask.curation.duplicates.near import (
+    check_no_near_options,
+    is_near,
+    measure_of,
+    near_dedup,
+)
 from laion_dask.curation.duplicates.semantic import semantic_cost, semantic_dedup
 from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
@@ -40,8 +46,12 @@ def dedup(
     iterations: int | None = None,
     memory_limit: int | None = None,
     folder: str | os.PathLike | None = None,
+    similar: float | None = None,
+    shingles: str | None = None,
+    shingle_size: int | None = None,
+    radius: int | None = None,
 ) -> dd.DataFrame:
-    """One row of each group of rows that are equal by a key, or whose embeddings are close. Lazy.
+    """One row of each group of rows that are equal, or near, by a key or by embeddings. Lazy.
 
     Rows are compared by the values of the key's columns, byte by byte. Which row of a group is kept
     depends on the frame's rows only, not on its partitions. The keys are read in a pass of their
@@ -56,6 +66,14 @@ def dedup(
 
     With embeddings, the duplicates are those of SemDeDup. They are found immediately, in passes
     over the embeddings (see `laion_dask.curation.duplicates.semantic`). The frame is lazy.
+
+    With ``similar``, captions are compared by the sets of their shingles, and with ``radius``,
+    perceptual hashes by their bits. A row is dropped if it is near some *earlier* row, even one
+    that is dropped itself. Each pair that is dropped is compared exactly. Pairs of captions are
+    found by MinHash: a pair at the threshold is found with a probability of at least 99 %, a nearer
+    one with a higher one (see `laion_dask.curation.duplicates.near_captions`). Pairs of hashes are
+    all found. The passes write some 0.5 to 1 KB a distinct caption, and a record of 16 bytes for
+    each pair that may be near.
 
     Parameters
     ----------
@@ -83,6 +101,16 @@ def dedup(
     n_clusters, rule, iterations, memory_limit, folder
         With embeddings, as for
         `laion_dask.curation.duplicates.semantic.semantic_duplicates`.
+    similar : float, optional
+        By a column of text: rows are near if the Jaccard similarity of their shingles is at least
+        this, from 0.1 to 1. Texts are compared in lower case, with single spaces.
+    shingles : {"characters", "words"}, optional
+        What a shingle is made of; by default characters.
+    shingle_size : int, optional
+        How many of them follow each other in a shingle: by default 5 characters, or 1 word.
+    radius : int, optional
+        By a column of hashes of 64 bits, integers or text of 16 hexadecimal digits: rows are near
+        if at most so many bits differ, from 0 to 16. Text of other kinds counts as missing.
 
     Returns
     -------
@@ -124,12 +152,17 @@ def dedup(
         folder=folder,
     )
     if isinstance(by, Embeddings):
+        check_no_near_options(similar, radius, shingles, shingle_size)
         if missing != "unscored":
             raise one_of("missing", missing, ["unscored"])
         return semantic_dedup(
             frame, by, keep="hard" if keep is None else keep, seed=seed, **options
         )
     check_no_semantic_options(options)
+    if is_near(similar, radius, shingles, shingle_size):
+        measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
+        rule_ = rule_of(frame, "first" if keep is None else keep, seed)
+        return near_dedup(frame, measure, rule_, _keeps(missing))
     return _by_key(frame, by, "first" if keep is None else keep, missing, seed)
 
 
@@ -144,8 +177,7 @@ def _by_key(
     provenance = Provenance.of(frame)
     provenance.check_identity_columns()
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
-    if missing not in ("unscored", "keep"):
-        raise one_of("missing", missing, ["unscored", "keep"])
+    keep_missing = _keeps(missing)
     writer = RowWriter.create(exact.SCHEMA, shards_per_block(provenance))
     table = decide_in_buckets(
         frame[needed_columns(frame, key, rule)],
@@ -157,7 +189,6 @@ def _by_key(
         key,
         rule,
     )
-    keep_missing = missing == "keep"
     decided = graph.map_columns(
         frame,
         exact.decisions,
@@ -172,6 +203,12 @@ def _by_key(
     text += f", seed={seed}" if rule.how == "random" else ""
     text += ", missing='keep')" if keep_missing else ")"
     return select_rows(frame, decided[exact.KEEP], text)
+
+
+def _keeps(missing: str) -> bool:
+    if missing not in ("unscored", "keep"):
+        raise one_of("missing", missing, ["unscored", "keep"])
+    return missing == "keep"
 
 
 def given_options(**options: object) -> dict[str, object]:

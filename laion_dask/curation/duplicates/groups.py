@@ -20,6 +20,12 @@ from laion_dask.curation.duplicates.dedup import (
     rule_of,
 )
 from laion_dask.curation.duplicates.exact import LOW, ORDER, records_of
+from laion_dask.curation.duplicates.near import (
+    check_no_near_options,
+    is_near,
+    measure_of,
+    near_groups,
+)
 from laion_dask.curation.duplicates.semantic import semantic_groups
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys, shard_and_row
@@ -44,6 +50,10 @@ def duplicates(
     iterations: int | None = None,
     memory_limit: int | None = None,
     folder: str | os.PathLike | None = None,
+    similar: float | None = None,
+    shingles: str | None = None,
+    shingle_size: int | None = None,
+    radius: int | None = None,
 ) -> pd.DataFrame:
     """The largest groups of rows that are equal by a key, as a table. Eager.
 
@@ -54,6 +64,8 @@ def duplicates(
     ----------
     frame : dask DataFrame
     by, keep, seed, eps, n_clusters, rule, iterations, memory_limit, folder
+        As for `dedup`.
+    similar, shingles, shingle_size, radius
         As for `dedup`.
     most : int
         The number of groups to return: the largest ones, those of equal size by their row.
@@ -82,6 +94,8 @@ def duplicates(
         ``rank`` (from 1, the row that is kept), ``shard``, ``row``, ``kept``,
         ``representative_shard`` and ``representative_row`` (the earlier row that it duplicates) and
         ``similarity``, the cosine with it; of all rows of a group, whatever ``members`` is.
+        With ``similar`` and ``radius``, the same; ``similarity`` is the Jaccard similarity, or the
+        share of equal bits.
 
     Raises
     ------
@@ -111,9 +125,15 @@ def duplicates(
         folder=folder,
     )
     if isinstance(by, Embeddings):
+        check_no_near_options(similar, radius, shingles, shingle_size)
         order = "hard" if keep is None else keep
         return semantic_groups(frame, by, most, keep=order, seed=seed, **options)
     check_no_semantic_options(options)
+    if is_near(similar, radius, shingles, shingle_size):
+        measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
+        return near_groups(
+            frame, measure, rule_of(frame, "first" if keep is None else keep, seed), most
+        )
     return _by_key(frame, by, "first" if keep is None else keep, most, members, seed)
 
 

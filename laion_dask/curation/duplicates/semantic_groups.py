@@ -43,7 +43,7 @@ class SemanticDuplicates:
         """The rows in groups of two or more, in parts that have whole groups; see `groups`."""
         for batch in range(self.n_batches):
             arrays = read_arrays(self.results, batch)[2:]
-            yield _table(dict(zip(GROUP_FIELDS, map(np.asarray, arrays), strict=True)))
+            yield table_of_groups(dict(zip(GROUP_FIELDS, map(np.asarray, arrays), strict=True)))
 
     def groups(self, most: int | None = None) -> pd.DataFrame:
         """The rows in groups of two or more, ordered by group and rank. Eager.
@@ -68,7 +68,7 @@ class SemanticDuplicates:
         OptionError
             When more than 50 million rows are in groups.
         """
-        parts, n = [_table({name: np.empty(0, np.int64) for name in GROUP_FIELDS})], 0
+        parts, n = [table_of_groups({name: np.empty(0, np.int64) for name in GROUP_FIELDS})], 0
         smallest = self._smallest(most)
         for part in self.parts():
             if smallest:
@@ -116,7 +116,8 @@ class SemanticDuplicates:
         }
 
 
-def _table(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+def table_of_groups(arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The rows of groups as a table; see `SemanticDuplicates.groups`."""
     shard, row = shard_and_row(arrays["key"])
     other_shard, other_row = shard_and_row(arrays["representative"])
     return pd.DataFrame(
