@@ -72,6 +72,8 @@ class Application:
         In the order in which they run.
     clauses : list of int
         For each step that was taken, the number of clauses in the funnel up to it.
+    not_counted : list of str
+        Steps that a plan does not count.
     clauses_before : int
         The number of clauses before the first step.
     """
@@ -83,6 +85,7 @@ class Application:
     taken: list[Taken] = field(default_factory=list)
     clauses: list[int] = field(default_factory=list)
     clauses_before: int = 0
+    not_counted: list[str] = field(default_factory=list)
     source: dd.DataFrame | None = None
     _scores: list[Taken] = field(default_factory=list)
 

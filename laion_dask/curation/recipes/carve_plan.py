@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from laion_dask.curation.recipes.apply_steps import Application, Taken, call_ver
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.needs import roles_of
 from laion_dask.curation.recipes.steps import StepKind
+from laion_dask.errors import ColumnError, RecipeError
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.plan import Plan, plan
 from laion_dask.stats.table import Table
@@ -32,6 +34,9 @@ class CarvePlan:
         name), ``passes`` (int, over the rows before the export).
     cost : Plan
         Rows, bytes, time and memory, by measured rates; see `laion_dask.plan`.
+    not_counted : tuple of str
+        Steps that the cost does not include, because they need embeddings, or columns computed from
+        embeddings, and these were not given.
 
     Examples
     --------
@@ -43,6 +48,7 @@ class CarvePlan:
 
     steps: pd.DataFrame
     cost: Plan
+    not_counted: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -67,12 +73,35 @@ class CarvePlan:
     def __str__(self) -> str:
         shown = self.steps.assign(does=self.steps["does"].str.slice(0, 70))
         table = "No step." if shown.empty else shown.to_string(index=False)
-        return f"{table}\n\n{self.cost}"
+        return "\n\n".join([table, *self._notes(), str(self.cost)])
 
     __repr__ = __str__
 
+    def _notes(self) -> list[str]:
+        if not self.not_counted:
+            return []
+        steps = "; ".join(self.not_counted)
+        return [f"Not counted, because embeddings were not given: {steps}."]
+
     def _repr_html_(self) -> str:
-        return f"{Table(self.steps)._repr_html_()}{self.cost._repr_html_()}"
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
+        return f"{Table(self.steps)._repr_html_()}{notes}{self.cost._repr_html_()}"
+
+
+class _Planned(Application):
+    """Steps that are planned; those that lack embeddings are only noted."""
+
+    def _take(self, step: Taken) -> None:
+        missing = set(roles_of(step.kind, step.arguments).values()) - set(self.vectors)
+        try:
+            if not missing:
+                super()._take(step)
+                return
+        except RecipeError as error:
+            if not (self.not_counted and isinstance(error.__cause__, ColumnError)):
+                raise
+        self.taken.append(step)
+        self.not_counted.append(step.text)
 
 
 def plan_of(
@@ -97,12 +126,13 @@ def plan_of(
         is_lazy = VERBS[kind.name].is_lazy and not has_pass
         return call_verb(kind, frame, arguments) if is_lazy else frame
 
-    application = Application(resolved, frame, vectors, call).apply()
+    application = _Planned(resolved, frame, vectors, call).apply()
     passes.append(plan(application.frame, _verbs_of_a_run(application.frame), **options))
     steps = [step for one in passes for step in one.steps]
     rows = [_row(one) for one in application.taken]
     table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
-    return CarvePlan(table, replace(passes[-1], steps=tuple(steps), data=passes[0].data))
+    cost = replace(passes[-1], steps=tuple(steps), data=passes[0].data)
+    return CarvePlan(table, cost, tuple(application.not_counted))
 
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:

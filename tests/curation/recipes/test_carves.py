@@ -71,6 +71,16 @@ def test_cheap_filters_come_before_scores_and_keep_the_same_rows(data, tmp_path)
     assert tables[0].equals(tables[1]) and 0 < len(tables[0]) < 60
 
 
+def test_a_plan_tells_which_embeddings_are_needed_without_having_them(data):
+    recipe = ld.Recipe("x").where("width > 9").similarity("text", to="clip").where("clip > 0")
+    plan = recipe.top("clip", 0.3).where("height > 9").plan(data.metadata)
+    assert plan.needs_embeddings and plan.rows == 100
+    assert [one.partition(":")[0] for one in plan.not_counted] == ["similarity", "where", "top"]
+    assert "embeddings were not given" in str(plan) and "image, text" in str(plan)
+    with pytest.raises(RecipeError, match="Did you mean 'width'"):
+        ld.Recipe("x").where("widht > 9").plan(data.metadata)
+
+
 def test_building_and_planning_compute_nothing(data):
     with dask.config.set(scheduler=refuse):
         recipe = ld.Recipe("x").where("width > 500").language(to="l", if_missing="l")
