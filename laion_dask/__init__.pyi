@@ -45,6 +45,7 @@ from laion_dask.curation.duplicates.members import against_relaion as against_re
 from laion_dask.curation.exclude import exclude as exclude
 from laion_dask.curation.mentions_synset import mentions_synset as mentions_synset
 from laion_dask.curation.neg_clip_loss import neg_clip_loss as neg_clip_loss
+from laion_dask.curation.phash import phash as phash
 from laion_dask.curation.recipes.recipe import Recipe as Recipe
 from laion_dask.curation.recipes.recipe import recipe as recipe
 from laion_dask.curation.recipes.recipe_table import recipes as recipes

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.paths import PACKAGE, ROOT
 from support.shards import collection, laion_table, refuse, write_shard
+from support.small_clip import picture
 from support.small_wordnet import write_wordnet
 
 import laion_dask as ld
@@ -48,6 +49,7 @@ CALLS = {
     "mentions_synset": lambda frame, emb, folder: frame.laion.mentions_synset(
         folder / "synsets.txt", wordnet=folder / "wordnet"
     ),
+    "phash": lambda frame, emb, folder: frame.assign(key="0").laion.phash(folder / "images"),
     "drop_frequent": lambda frame, emb, folder: frame.laion.drop_frequent("text"),
     "near_targets": lambda frame, emb, folder: frame.laion.near_targets(
         emb, np.eye(2, emb.dim), np.eye(1, emb.dim)
@@ -92,6 +94,8 @@ def data(tmp_path_factory):
     scores = laion_table(10, 0).select(["hash"]).append_column("rating", [list(range(10))])
     write_shard(folder / "scores.parquet", scores)
     write_wordnet(folder / "wordnet")
+    (folder / "images").mkdir()
+    (folder / "images" / "0.png").write_bytes(picture(0))
     (folder / "synsets.txt").write_text("n00000001\n")
     return frame, emb, folder
 
