@@ -87,7 +87,8 @@ def carve(
     """Carve a subset by a recipe: print the funnel and the audit, and store both in OUT."""
     from laion_dask.curation.recipes.recipe import Recipe
 
-    chosen = _with_reading(Recipe.load(recipe).with_parameters(**_parameters(set_)), read)
+    loaded = Recipe.load(recipe)
+    chosen = _with_reading(loaded.with_parameters(**_parameters(set_, loaded)), read)
     options = {"format": format, "rows_per_part": rows_per_part}
     given = {name: value for name, value in options.items() if value is not None}
     vectors = _opened(read, embeddings, model, field)
@@ -103,16 +104,25 @@ def carve(
         say(f"the report, with an audit of the steps, is {write_report(done.export, report)}")
 
 
-def _parameters(pairs: list[str] | None) -> dict:
-    """The parameters of --set, with values read as YAML reads them."""
-    from laion_dask.curation.recipes.document import read_document
+def _parameters(pairs: list[str] | None, recipe) -> dict:
+    """The parameters of --set: text where the recipe has text, else as YAML reads the value.
+
+    Only a value that begins with a bracket or a quote is YAML as a whole, so that a path or a
+    caption may have ``#`` and ``: `` in it.
+    """
+    from laion_dask.curation.recipes.document import read_document, scalar
 
     values = {}
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not (name and equals):
             raise OptionError(f"--set is {pair!r}. Expected NAME=VALUE, such as fraction=0.3.")
-        values[name] = read_document(text, f"--set {name}").tree if text.strip() else ""
+        text = text.strip()
+        is_text = isinstance(recipe.parameters.get(name, {}).get("default"), str)
+        if text[:1] in tuple("[{'\""):
+            values[name] = read_document(text, f"--set {name}").tree
+        else:
+            values[name] = text if is_text or not text else scalar(text)
     return values
 
 

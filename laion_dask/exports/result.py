@@ -116,10 +116,11 @@ class Export:
 
 def _funnel_lines(funnel: list[dict[str, Any]]) -> str:
     """One line per clause, with the number of rows it excluded."""
+    named = [(one.get("clause", one.get("rule")), one) for one in funnel]  # a recipe has rules
     lines = [
-        f"  {one['clause']}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
-        f"{one['after']:,} left"
-        for one in funnel
+        f"  {rule}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
+        f"{one.get('after', one.get('kept')):,} left"
+        for rule, one in named
     ]
     return "\n".join(
         ["No row was kept. Rows excluded, in order:", *lines] if lines else ["No row was kept."]

@@ -16,6 +16,7 @@ from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, call_verb
 from laion_dask.curation.recipes.carve_result import Carve, funnel_by_step
 from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.export_options import check_options, plain_options, with_vectors
 from laion_dask.curation.recipes.run_record import run_record
 from laion_dask.exports.export import export_with_notes
 from laion_dask.exports.formats.base import WrittenPart
@@ -34,6 +35,8 @@ class Prepared:
     application : Application
     provenance : Provenance
         Of the rows that are kept.
+    export : dict
+        The arguments of `laion_dask.export`.
     record : dict
         See `run_record`.
     """
@@ -41,6 +44,7 @@ class Prepared:
     recipe: Definition
     application: Application
     provenance: Provenance
+    export: dict[str, Any]
     record: dict[str, Any]
 
 
@@ -52,13 +56,15 @@ def prepared(
     export: Mapping[str, Any],
 ) -> Prepared:
     """Apply the steps of a recipe. Lazy, except for steps that need a pass."""
-    resolved = recipe.resolved()
+    resolved, source = recipe.resolved(), inputs.listed(source)
     frame = inputs.open_source(resolved, source)
     vectors = inputs.open_all(embeddings, model, frame)
+    plain = plain_options({**resolved.export, "seed": resolved.seed, **export})
+    options = with_vectors(plain, vectors)
+    check_options(options)
     application = Application(resolved, frame, vectors, call_verb).apply()
-    options = {**resolved.export, "seed": resolved.seed, **export}
-    record = run_record(resolved, source, vectors, options)
-    return Prepared(recipe, application, Provenance.of(application.frame), record)
+    record = run_record(resolved, source, vectors, plain)
+    return Prepared(recipe, application, Provenance.of(application.frame), options, record)
 
 
 def carve(
@@ -85,7 +91,7 @@ def carve(
             "audit": _records(results["audit"]),
         }
 
-    done = export_with_notes(run.application.frame, out, notes, **run.record["export"])
+    done = export_with_notes(run.application.frame, out, notes, **run.export)
     return Carve(run.recipe, done, results["funnel"], results["audit"])
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
+import numpy as np
 
 from laion_dask.curation.recipes import library
-from laion_dask.curation.recipes.document import Document, read_document
-from laion_dask.curation.recipes.parameters import bound, replaced
+from laion_dask.curation.recipes.document import Document, read_document, to_yaml
+from laion_dask.curation.recipes.document import Path as TreePath
+from laion_dask.curation.recipes.parameters import bound, names_in, replaced
+from laion_dask.curation.recipes.plain_urls import without_urls
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
 from laion_dask.curation.recipes.validation import KEYS, STEP_KEYS, check_step, validate
 from laion_dask.errors import RecipeError, did_you_mean, must_be
@@ -44,7 +46,12 @@ class Definition:
     def __post_init__(self) -> None:
         must_be("name", self.name, str, "the name of the recipe")
         for number, step in enumerate(self.steps):
+            if isinstance(step, Mapping):
+                _check_plain(self.document, ("steps", number), step)
             check_step(self.document, ("steps", number), step)
+        lists = [without_urls({"exclude": one})["exclude"] for one in self.removal_lists]
+        object.__setattr__(self, "removal_lists", lists)
+        object.__setattr__(self, "steps", [without_urls(step) for step in self.steps])
 
     # -- reading and writing -------------------------------------------------------------------
 
@@ -52,7 +59,7 @@ class Definition:
     def load(cls, name_or_path: str | os.PathLike[str]) -> Self:
         """A shipped recipe by its name, or a recipe file. Eager.
 
-        Paths in a file are relative to its folder.
+        Paths in a file are relative to its folder; those that a parameter sets, to the current one.
 
         Raises
         ------
@@ -105,7 +112,7 @@ class Definition:
         tree = self.tree
         for name, value in tree.pop("values", {}).items():
             tree["parameters"][name]["default"] = value
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+        return to_yaml(tree)
 
     def __str__(self) -> str:
         return self.to_yaml()
@@ -185,14 +192,14 @@ class Definition:
             and ("if_unset" not in step or values[step["if_unset"]] is None)
         )
         steps = [self._resolved_step(step, values) for step in taken]
-        lists = [self._absolute(one) for one in replaced(list(self.removal_lists), values)]
+        lists = [self._absolute(replaced(one, values), one) for one in self.removal_lists]
         lists = [one for one in lists if one is not None]
         return replace(
             self,
             steps=steps,
             removal_lists=lists,
-            source=replaced(dict(self.source), values),
-            export=replaced(dict(self.export), values),
+            source=self._with_paths(self.source, values, "paths"),
+            export=self._with_paths(self.export, values, "images"),
             parameters={},
             values={},
         )
@@ -209,24 +216,39 @@ class Definition:
     def _resolved_step(self, step: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         (name,) = (key for key in step if key in STEPS)
         kind = STEPS[name]
-        arguments = arguments_of(kind, step[name])
+        written = arguments_of(kind, step[name])
         arguments = {
             key: replaced(value, values, in_expression=(name, key) == ("where", "expression"))
-            for key, value in arguments.items()
+            for key, value in written.items()
         }
         for key in set(kind.files) & set(arguments):
-            arguments[key] = self._absolute(arguments[key])
+            arguments[key] = self._absolute(arguments[key], written[key])
         dropped = (name, "if_set", "if_unset")
         others = {key: replaced(v, values) for key, v in step.items() if key not in dropped}
         return {name: arguments, **others}
 
-    def _absolute(self, path: Any) -> Any:
+    def _with_paths(
+        self, written: Mapping[str, Any], values: Mapping[str, Any], name: str
+    ) -> dict[str, Any]:
+        """Arguments of which one is a path, or several, with their parameters replaced."""
+        arguments: dict[str, Any] = replaced(dict(written), values)
+        if name in arguments:
+            found = arguments[name]
+            paths = found if isinstance(found, list) else [found]
+            paths = [self._absolute(one, written[name]) for one in paths]
+            arguments[name] = paths if isinstance(found, list) else paths[0]
+        return arguments
+
+    def _absolute(self, path: Any, written: Any) -> Any:
+        """A path as an absolute one: relative to the recipe's file, unless a user set it."""
         if isinstance(path, Mapping):
-            return {k: self._absolute(v) if k == "list" else v for k, v in path.items()}
+            text = written.get("list") if isinstance(written, Mapping) else written
+            return {k: self._absolute(v, text) if k == "list" else v for k, v in path.items()}
         if not isinstance(path, str) or "://" in path:
             return path
-        folder = Path(self.document.origin).parent if Path(self.document.origin).is_file() else ""
-        return os.path.abspath(Path(folder) / path)
+        origin = Path(self.document.origin)
+        is_set = bool(names_in(written) & set(self.values)) or library.holds(origin)
+        return os.path.abspath(path if is_set or not origin.is_file() else origin.parent / path)
 
 
 def _plain(value: Any) -> Any:
@@ -235,4 +257,23 @@ def _plain(value: Any) -> Any:
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _check_plain(document: Document, path: TreePath, value: Any) -> None:
+    """Raise if a step has a value that YAML does not have, such as a frame or an array."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            _check_plain(document, (*path, key), one)
+    elif isinstance(value, (list, tuple)):
+        for n, one in enumerate(value):
+            _check_plain(document, (*path, n), one)
+    elif not isinstance(value, (str, int, float, os.PathLike, np.generic, type(None))):
+        raise document.error(
+            path,
+            f"a recipe is plain data, and {path[-1]!r} is an object of type "
+            f"{type(value).__name__}. Expected text, a number, a list or a mapping: name a file by "
+            "its path, and embeddings by their name, such as 'embeddings:image'.",
+        )

@@ -6,8 +6,9 @@ multiply a small file into gigabytes), no tags, and no key twice.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +20,14 @@ _MAX_CHARACTERS = 1_000_000
 _MAX_DEPTH = 20
 #: Where a value is in the tree: keys of mappings and positions in lists.
 Path: TypeAlias = tuple[str | int, ...]
-_CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_CONSTANTS: dict[str, bool | float | None] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "true": True,
+    "false": False,
+}
+_CONSTANTS |= {".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -71,6 +79,12 @@ def read_document(text: str, origin: str) -> Document:
             f"{origin}{at}: {error.problem or error.context}. Expected YAML; see the recipes "
             "that ld.recipes() lists."
         ) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RecipeError(
+            f"{origin}, line {line}: the character {chr(error.character)!r} is not allowed in "
+            "YAML. Remove it, or write it as an escape in double quotes."
+        ) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RecipeError(f"{origin} is not a recipe: {reason}.") from None
@@ -78,6 +92,22 @@ def read_document(text: str, origin: str) -> Document:
         raise RecipeError(f"{origin} is empty. Expected a recipe with 'name' and 'steps'.")
     tree = _plain(node, (), lines, origin)
     return Document(tree, origin, lines)
+
+
+def to_yaml(tree: Mapping[str, Any]) -> str:
+    """A tree as YAML, which `read_document` reads as the same tree."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `scalar` would read as a number; YAML 1.1 has other numbers."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = None if isinstance(scalar(data), str) else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 class _Loader(yaml.BaseLoader):
@@ -103,10 +133,10 @@ def _plain(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> 
         return dict(_items(node, path, lines, origin))
     if node.tag != "tag:yaml.org,2002:str" or not isinstance(node, yaml.ScalarNode):
         raise at.error(path, f"the tag {node.tag!r} is not allowed. Write a plain value.")
-    return _scalar(node.value) if node.style is None else node.value
+    return scalar(node.value) if node.style is None else node.value
 
 
-def _scalar(text: str) -> str | int | float | bool | None:
+def scalar(text: str) -> str | int | float | bool | None:
     """The value of a scalar without quotes, as in YAML 1.2: ``no`` is text, and so is a date."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]

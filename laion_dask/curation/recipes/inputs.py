@@ -19,6 +19,17 @@ OneEmbeddings: TypeAlias = Embeddings | str | os.PathLike[str]
 EmbeddingsArgument: TypeAlias = OneEmbeddings | Mapping[str, OneEmbeddings] | None
 
 
+def absolute(path: str) -> str:
+    """A local path as an absolute one; an address unchanged."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+def listed(source: Source | None) -> Source | None:
+    """A source that can be read more than once: an iterator as a list."""
+    is_one = source is None or isinstance(source, (str, os.PathLike, dd.DataFrame))
+    return source if is_one else list(source)  # type: ignore[arg-type]
+
+
 def open_source(recipe: Definition, source: Source | None) -> dd.DataFrame:
     """The frame that a recipe works on.
 

@@ -20,6 +20,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.yaml"))
 
 
+def holds(path: Path) -> bool:
+    """Whether a path is that of a shipped recipe."""
+    return path.parent == _folder()
+
+
 def text_of(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     """The YAML of a recipe, and its file.
 

@@ -48,6 +48,15 @@ def replaced(value: Any, values: Mapping[str, Any], *, in_expression: bool = Fal
     return _NAME.sub(text, value)
 
 
+def escaped(value: Any) -> Any:
+    """A value that `replaced` leaves as it was: each dollar sign in text is doubled."""
+    if isinstance(value, Mapping):
+        return {key: escaped(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [escaped(one) for one in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
 def _literal(name: str, value: Any) -> str:
     """A value as `where` reads it."""
     if isinstance(value, (list, tuple)):

@@ -15,8 +15,10 @@ import dask.dataframe as dd
 from laion_dask.curation.recipes.carve import Prepared, carve, prepared
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.inputs import open_source
-from laion_dask.curation.recipes.run_record import embeddings_record, open_recorded
-from laion_dask.errors import RecipeError, must_be
+from laion_dask.curation.recipes.run_record import embeddings_record, escaped_tree, open_recorded
+from laion_dask.curation.recipes.step_files import step_files
+from laion_dask.curation.recipes.steps import STEPS
+from laion_dask.errors import ColumnError, RecipeError, must_be
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.manifest import current_versions
 from laion_dask.formatting import counted
@@ -26,6 +28,8 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.shard import shards_of
 from laion_dask.io.storage.export_manifest import MANIFEST, current_manifest, read_manifest
 from laion_dask.io.storage.paths import filesystem
+from laion_dask.predicate.clauses import named_columns
+from laion_dask.schema import PROVENANCE
 
 #: What a manifest records besides the shards and embeddings of a run.
 _RECORDS = {
@@ -119,13 +123,15 @@ def replay(out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None
 def _prepared(path: str, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> Prepared:
     """The run, with the inputs of the manifest, and nothing else."""
     recipe = Definition.from_tree(run["recipe"], f"the recipe in {path}")
-    frame = open_source(recipe, run["source"])
+    options = {**run["export"], "rows_per_part": manifest["rows_per_part"]}
+    if "files" in run:
+        _compare(run["files"], step_files(recipe.resolved(), options), "list or other input")
+    frame = _opened(path, recipe, run)
     _compare_inputs(manifest["inputs"], frame)
     vectors = {name: open_recorded(one, frame) for name, one in run["embeddings"].items()}
     for name, one in run["embeddings"].items():
         now = embeddings_record(vectors[name])["files"]
         _compare(one["files"], now, f"file of the {name} embeddings")
-    options = {**run["export"], "rows_per_part": manifest["rows_per_part"]}
     result = prepared(recipe, run["source"], vectors, None, options)
     _compare_records(manifest, json.loads(json.dumps(_records(result.provenance))))
     return result
@@ -154,14 +160,13 @@ def _manifest(path: str) -> dict[str, Any]:
 
 def _run_of_export(path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The record of an export that no recipe made, if filters alone made it."""
-    by_user = [text for text in manifest["where"] if text.startswith((MASK, STEP))]
-    if manifest["models"] or manifest["joins"] or by_user:
-        reason = by_user[0] if by_user else "scores or a join"
+    reason = _beyond_filters(manifest)
+    if reason is not None:
         raise RecipeError(
             f"{path} was not made by a recipe, and its manifest does not say enough to make it "
             f"again ({reason}). Write the steps as a recipe, and run that."
         )
-    columns = [one["name"] for one in manifest["schema"] if one["name"] not in ("shard", "row")]
+    columns = _columns(manifest)
     source = {"columns": columns, "rename": manifest["renamed"]}
     tree = {
         "name": "export",
@@ -169,8 +174,36 @@ def _run_of_export(path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "steps": [{"where": text} for text in manifest["where"]] or [{"where": "row is not None"}],
     }
     paths = [one["path"] for one in manifest["inputs"]]
-    export = {"seed": manifest["seed"]}
-    return {"recipe": tree, "source": paths, "embeddings": {}, "export": export}
+    export = {"seed": manifest["seed"], "format": manifest.get("format", "parquet")}
+    export |= manifest.get("format_options", {})
+    return {"recipe": escaped_tree(tree), "source": paths, "embeddings": {}, "export": export}
+
+
+def _beyond_filters(manifest: Mapping[str, Any]) -> str | None:
+    """What made an export besides filters of the columns that it has; None if nothing did."""
+    texts = manifest["where"]
+    others = [t for t in texts if t.startswith((MASK, STEP)) or t.partition("(")[0] in STEPS]
+    if others or manifest["models"] or manifest["joins"]:
+        return others[0] if others else "scores or a join"
+    dropped = set().union(*map(named_columns, texts)) - {*_columns(manifest), *PROVENANCE}
+    if dropped:
+        return f"the column {min(dropped)!r} was dropped after a filter had read it"
+    given = {"images", "embeddings"} & set(manifest.get("format_options", {}))
+    return f"the format was given {min(given)}" if given else None
+
+
+def _columns(manifest: Mapping[str, Any]) -> list[str]:
+    return [one["name"] for one in manifest["schema"] if one["name"] not in PROVENANCE]
+
+
+def _opened(path: str, recipe: Definition, run: Mapping[str, Any]) -> dd.DataFrame:
+    try:
+        return open_source(recipe.resolved(), run["source"])
+    except ColumnError as error:
+        raise RecipeError(
+            f"{path} has columns that its inputs do not have: {error} If they were added after the "
+            "shards were read, write that as steps of a recipe, and run it."
+        ) from error
 
 
 def _compare_inputs(recorded: Sequence[Mapping[str, Any]], frame: dd.DataFrame) -> None:
@@ -194,11 +227,11 @@ def _compare(
         )
     for old, new in zip(recorded, now, strict=True):
         for key, value in old.items():
-            if new[key] != value:
-                file = old.get("path", old.get("name"))
+            if new.get(key) != value:
+                file = old.get("path", old.get("name", old.get("list")))
                 raise RecipeError(
                     f"The {what} {file} differs in {key}: it was {value!r}, and now it is "
-                    f"{new[key]!r}. Replay needs the files of the run."
+                    f"{new.get(key)!r}. Replay needs the files of the run."
                 )
 
 
@@ -221,8 +254,8 @@ def _compare_parts(
     cause = (
         f"Different versions: {', '.join(versions)}"
         if versions
-        else "The versions and the digests of all inputs are the same, so the data themselves "
-        "differ: run laion-dask verify on the export and on its inputs"
+        else "The versions, and the sizes and digests that the manifest records, are the same, so "
+        "the data themselves differ: run laion-dask verify on the export and on its inputs"
     )
     told = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
     raise RecipeError(f"The rows differ from those of {path}.{told} {cause}.")

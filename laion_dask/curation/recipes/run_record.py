@@ -10,6 +10,8 @@ import dask.dataframe as dd
 
 from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.parameters import escaped
+from laion_dask.curation.recipes.step_files import step_files
 from laion_dask.frame.embeddings import open_embeddings
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
@@ -32,14 +34,21 @@ def run_record(
     source : as for `Recipe.run`
     vectors : dict of str to Embeddings
     export : mapping
-        The arguments of `laion_dask.export`.
+        The arguments of `laion_dask.export`, as plain values.
     """
     return {
-        "recipe": resolved.tree,
+        "recipe": escaped_tree(resolved.tree),
         "source": source_record(source),
         "embeddings": {name: embeddings_record(one) for name, one in vectors.items()},
         "export": dict(export),
+        "files": step_files(resolved, export),
     }
+
+
+def escaped_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of a recipe whose parameters are replaced, so that no ``$`` in it is one."""
+    keys = ("steps", "removal_lists", "source", "export")
+    return {key: escaped(one) if key in keys else one for key, one in tree.items()}
 
 
 def source_record(source: inputs.Source | None) -> list[str] | None:
@@ -47,12 +56,7 @@ def source_record(source: inputs.Source | None) -> list[str] | None:
     if source is None or isinstance(source, dd.DataFrame):
         return None
     listed = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    return [absolute(os.fspath(one)) for one in listed]
-
-
-def absolute(path: str) -> str:
-    """A local path as an absolute one; an address unchanged."""
-    return path if "://" in path else os.path.abspath(path)
+    return [inputs.absolute(os.fspath(one)) for one in listed]
 
 
 def embeddings_record(embeddings: Embeddings) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def embeddings_record(embeddings: Embeddings) -> dict[str, Any]:
         else {"arch": model.arch, "pretrained": model.pretrained}
     )
     return {
-        "paths": [absolute(file.path) for file in files],
+        "paths": [inputs.absolute(file.path) for file in files],
         "field": files[0].field if files else None,
         "model": named,
         "files": identities(files, full_hash_limit(file.size for file in files)),

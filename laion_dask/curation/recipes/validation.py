@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from laion_dask.curation.recipes.document import Document, Path
 from laion_dask.curation.recipes.parameters import names_in
 from laion_dask.curation.recipes.steps import STEPS, StepKind, arguments_of
 from laion_dask.errors import LaionDaskError, RecipeError, did_you_mean
+from laion_dask.exports import formats
+from laion_dask.exports.export import export
 
 #: The keys of a recipe, with the type of their values and what they are for.
 KEYS: Mapping[str, tuple[type, str]] = {
@@ -43,6 +47,14 @@ SOURCE_KEYS = (
 )
 
 
+@cache
+def export_keys() -> tuple[str, ...]:
+    """The arguments of `export` that a recipe may set: its own, and the options of formats."""
+    own = [n for n, p in inspect.signature(export).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    options = (option for name in formats.names() for option in formats.options_of(name))
+    return tuple(dict.fromkeys(["format", *own, *options]))
+
+
 def validate(document: Document) -> dict[str, Any]:
     """The tree of a document that is a valid recipe.
 
@@ -70,7 +82,17 @@ def validate(document: Document) -> dict[str, Any]:
                 raise document.error((key, n), f"{_shown(line)} is not text.")
     for key in tree.get("source", {}):
         _known(document, ("source", key), key, SOURCE_KEYS, "argument of read_shards")
+    for key in tree.get("export", {}):
+        _known(document, ("export", key), key, export_keys(), "argument of export")
     _check_parameters(document, tree)
+    for n, one in enumerate(tree.get("removal_lists", ())):
+        path: Path = ("removal_lists", n)
+        if not isinstance(one, (str, dict)):
+            raise document.error(
+                path,
+                f"{_shown(one)} is not a removal list. Expected a path, or arguments of exclude.",
+            )
+        _check_arguments(document, path, STEPS["exclude"], arguments_of(STEPS["exclude"], one))
     for n, step in enumerate(tree["steps"]):
         check_step(document, ("steps", n), step)
         for key in ("if_set", "if_unset"):
@@ -155,7 +177,8 @@ def _known(document: Document, path: Path, name: str, known: Collection[str], wh
 
 def at_step(document: Document, number: int, error: LaionDaskError) -> RecipeError:
     """An error that a step raised, with the line of the step."""
-    return document.error(("steps", number), error.marked)
+    path: Path = ("removal_lists",) if number < 0 else ("steps", number)
+    return document.error(path, error.marked)
 
 
 def _shown(value: object) -> str:

@@ -191,7 +191,7 @@ class TestReplay:
             assert ld.replay(tmp_path / recipe.name).parts
         listed.write_text("https://a.example/2\n")
         keys.assign(s=2.0).to_parquet(table)
-        for recipe, named in ((joined, "scores"), (removing, "exclude"), (reading, "removed")):
+        for recipe, named in ((joined, "scores"), (removing, "removed"), (reading, "removed")):
             with pytest.raises(RecipeError, match=named):
                 ld.replay(tmp_path / recipe.name)
 

@@ -37,6 +37,11 @@ STEPS = "steps:\n- where: width > 1\n"
         ("name: x\nsource:\n  colums: [url]\n" + STEPS, 3, "Did you mean 'columns'"),
         ("name: x\nparameters:\n  a: 3\n" + STEPS, 3, "'default'"),
         ("name: x\nsteps: [}\n", 2, "YAML"),
+        ("name: x\nexport: {frmat: csv}\n" + STEPS, 2, "Did you mean 'format'"),
+        ("name: x\nexport: {path: a}\n" + STEPS, 2, "unknown argument of export"),
+        ("name: x\nremoval_lists:\n- {list: a, foo: 1}\n" + STEPS, 3, "unknown argument"),
+        ("name: x\nremoval_lists:\n- 3\n" + STEPS, 3, "not a removal list"),
+        ("name: x\ntitle: a\x07\n" + STEPS, 2, "not allowed in YAML"),
         ("name: x\n---\nname: y\n", 2, "YAML"),
     ],
 )
@@ -134,3 +139,13 @@ def test_the_table_of_recipes_says_what_each_needs():
     assert needs["laion-400m"] == "text, url, similarity (or image embeddings and text embeddings)"
     assert needs["metaclip"] == "text, --set entries"
     assert needs["coyo-700m"] == "height, width, text"  # image_phash and bytes only if present
+
+
+NUMBERS = ("1e3", "1.5e3", "08", "yes", "~", "", "12:30", "# a", "$x", " a ", "a\n\tb", ".inf")
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, 1e300, float("inf"), -0.0, [1, "2"], {"a": "1e3"}])
+def test_values_survive_a_round_trip(value):
+    recipe = ld.Recipe("x", [{"where": "width > 1"}], parameters={"a": {"default": value}})
+    (again,) = ld.Recipe.parse(recipe.to_yaml()).parameters.values()
+    assert again == {"default": value} and type(again["default"]) is type(value)
