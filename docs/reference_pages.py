@@ -25,6 +25,10 @@ GROUPS = {
         "Any number of statistics, computed in one pass over the rows.",
         ("aggregations", "text"),
     ),
+    "Curation": (
+        "Recipes, duplicates, pruning, samples, balancing and filter networks.",
+        ("curation", "training"),
+    ),
     "Exports": ("Exported folders with a manifest and a recipe.", ("exports",)),
     "Pages and plots": ("Reports, datasheets and plots.", ("reports", "plots")),
     "Planning": ("What a job costs, before it runs.", ("planning",)),

@@ -53,9 +53,11 @@ def mentions_synset(
     --------
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> kept = frame.laion.mentions_synset(
-    ...     "imagenet21k.txt", wordnet="nltk_data/corpora/wordnet"
-    ... )  # doctest: +SKIP
+    >>> try:
+    ...     frame.laion.mentions_synset("imagenet21k.txt", wordnet="nltk_data/corpora/wordnet")
+    ... except ld.LaionDaskError as error:
+    ...     print(type(error).__name__)  # neither file ships with this package
+    OptionError
     """
     must_be("synsets", synsets, (str, os.PathLike), "a text file, one offset a line")
     must_be("wordnet", wordnet, (str, os.PathLike), "the folder with WordNet's files")

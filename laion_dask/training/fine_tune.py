@@ -78,9 +78,11 @@ def fine_tune_clip(
     Examples
     --------
     >>> import laion_dask as ld
-    >>> model = ld.fine_tune_clip(
-    ...     "export/{00000..00041}.tar", "dfn", "ViT-B-32:openai", n_pairs=400_000
-    ... )  # doctest: +SKIP
+    >>> try:
+    ...     ld.fine_tune_clip("export/{00000..00041}.tar", "dfn", "demo", n_pairs=400_000)
+    ... except ld.LaionDaskError:
+    ...     print("It needs a GPU, and the files.")
+    It needs a GPU, and the files.
     """
     given = fine_tune_arguments(
         data, out, clip, n_pairs=n_pairs, epochs=epochs, batch=batch, rate=rate, workers=workers,

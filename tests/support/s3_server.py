@@ -27,6 +27,7 @@ def s3_bucket() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     address = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", **ENVIRONMENT}
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # one may have no credentials
     with mock.patch.dict(os.environ, address):
         fs = fsspec.filesystem("s3", skip_instance_cache=True)
         bucket = f"bucket-{uuid4().hex[:8]}"

@@ -36,9 +36,9 @@ def queries(monkeypatch) -> list[list[str]]:
     """The files of each query."""
     made, query = [], duckdb_connection.query
 
-    def spy(sql, paths, parameters):
+    def spy(sql, paths, *others):
         made.append(list(paths))
-        return query(sql, paths, parameters)
+        return query(sql, paths, *others)
 
     monkeypatch.setattr(duckdb_connection, "query", spy)
     return made
