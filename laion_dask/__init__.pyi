@@ -37,6 +37,7 @@ from laion_dask.curation.clusters.near_targets import near_targets as near_targe
 from laion_dask.curation.clusters.nearest_centroid import nearest_centroid as nearest_centroid
 from laion_dask.curation.clusters.prune import complexity as complexity
 from laion_dask.curation.clusters.prune import prune as prune
+from laion_dask.curation.duplicates.decontaminate import decontaminate as decontaminate
 from laion_dask.curation.duplicates.dedup import dedup as dedup
 from laion_dask.curation.duplicates.diff import diff as diff
 from laion_dask.curation.duplicates.drop_frequent import drop_frequent as drop_frequent

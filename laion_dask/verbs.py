@@ -90,6 +90,7 @@ _VERBS = (
     _lazy("top", "curation.top"),
     _lazy("sample", "curation.sample"),
     _lazy("exclude", "curation.exclude"),
+    _lazy("decontaminate", "curation.duplicates.decontaminate"),
     _lazy("against_relaion", "curation.duplicates.members"),
     _lazy("excluded", "frame.funnel"),
     _eager("fit_mix", "training.fit_mix"),

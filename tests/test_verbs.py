@@ -42,6 +42,7 @@ CALLS = {
     "concepts": lambda frame, emb, folder: frame.laion.concepts(["a", "the"]),
     "sample": lambda frame, emb, folder: frame.laion.sample(n=5, by="language"),
     "exclude": lambda frame, emb, folder: frame.laion.exclude(["http://a"]),
+    "decontaminate": lambda frame, emb, folder: frame.laion.decontaminate(np.eye(1, emb.dim), emb),
     "against_relaion": lambda frame, emb, folder: frame.laion.against_relaion(frame),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),
     "rows": lambda frame, emb, folder: frame.laion.rows(),

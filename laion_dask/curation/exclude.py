@@ -119,6 +119,19 @@ def exclude(
     >>> frame.laion.exclude(removed, by="url").laion.rows().dropped >= 3
     True
     """
+    return without_listed(frame, list, by, hashed, column, missing, "exclude")
+
+
+def without_listed(
+    frame: dd.DataFrame,
+    entries: str | os.PathLike | Sequence[str | int],
+    by: str,
+    hashed: str | None,
+    column: str | None,
+    missing: str,
+    verb: str,
+) -> dd.DataFrame:
+    """The rows that are not in a list, by a rule that names a verb; see `exclude`. Lazy."""
     if missing not in ("unscored", "keep"):
         raise one_of("missing", missing, ["unscored", "keep"])
     if hashed is not None and hashed not in _HASHES:
@@ -126,14 +139,14 @@ def exclude(
     if not isinstance(by, str):
         raise OptionError(f"by is {by!r}. Expected the name of a column, such as 'url'.")
     spec = _Spec(Key.of(frame, by), hashed, missing == "keep")
-    entries = spec.entries(frame, read_list(list, column or by, column is not None))
-    listed = Listed.of(entries)
+    values = read_list(entries, column or by, column is not None)
+    listed = Listed.of(spec.entries(frame, values))
     reads = spec.key.reads(frame.columns)
     meta = decided(frame._meta, np.empty(0, bool), np.empty(0, bool))
     shared = graph.share(listed)
     keep = graph.map_columns(frame, _not_listed, spec, shared, reads=reads, meta=meta)[KEEP]
     digest = hashlib.sha256(np.column_stack([listed.high, listed.low]).tobytes()).hexdigest()
-    text = f"exclude({len(listed.high)} entries of sha256 {digest[:16]}, by={by!r}"
+    text = f"{verb}({len(listed.high)} entries of sha256 {digest[:16]}, by={by!r}"
     text += f", hashed={hashed!r}" if hashed else ""
     return select_rows(frame, keep, text + (", missing='keep')" if missing == "keep" else ")"))
 

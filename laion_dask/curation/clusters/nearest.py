@@ -88,7 +88,7 @@ def nearest_centroids(x: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray,
     return Nearest(as_centroids(centroids, x.shape[1])).of(x)
 
 
-def as_centroids(given: object, dim: int) -> np.ndarray:
+def as_centroids(given: object, dim: int, what: str = "centroids") -> np.ndarray:
     """Centroids scaled to length one, (k, dim) float32.
 
     Parameters
@@ -96,6 +96,8 @@ def as_centroids(given: object, dim: int) -> np.ndarray:
     given : array, path of a ``.npy`` file, or anything with an attribute ``centroids``
     dim : int
         The width of the embeddings.
+    what : str
+        Their name in messages.
 
     Raises
     ------
@@ -105,34 +107,34 @@ def as_centroids(given: object, dim: int) -> np.ndarray:
         When their shape is wrong, or one has no direction.
     """
     given = getattr(given, "centroids", given)
-    name = "The centroids"
+    name = f"The {what}"
     array: Any = given
     if isinstance(given, (str, os.PathLike)):
-        name = f"The centroids in {given}"
+        name = f"The {what} in {given}"
         try:
             array = np.load(given, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise OptionError(
-                f"centroids is {str(given)!r}, which cannot be read: {error}. Expected a "
+                f"{what} is {str(given)!r}, which cannot be read: {error}. Expected a "
                 ".npy file of shape (k, dim), as numpy.save writes."
             ) from error
     try:
         centroids = np.asarray(array, np.float32)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"centroids is {type(given).__name__}. Expected an array of shape (k, dim), the path "
+            f"{what} is {type(given).__name__}. Expected an array of shape (k, dim), the path "
             "of a .npy file, or what ld.kmeans returns."
         ) from error
     if centroids.ndim != 2 or centroids.shape[1] != dim or not len(centroids):
         raise EmbeddingsError(
             f"{name} have the shape {centroids.shape}. Expected (k, {dim}), the width of the "
-            "embeddings: take centroids of embeddings of the same model."
+            f"embeddings: take {what} of the same model."
         )
     scaled = unit(centroids)
     without = np.flatnonzero(np.isnan(scaled[:, 0]))
     if len(without):
         raise EmbeddingsError(
             f"{name} have no direction in row {without[0]}: it is zero, NaN or infinite. Leave "
-            "such centroids out."
+            f"such {what} out."
         )
     return scaled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -106,7 +107,17 @@ def bands_of(similar: float) -> tuple[int, int]:
     return PERMUTATIONS, 1
 
 
-def shingle_sets(texts: pa.ChunkedArray, shingles: str, size: int) -> Lists:
+def words_of(text: str) -> list[str]:
+    """The words of a text between white space, in lower case."""
+    return text.lower().split()
+
+
+def shingle_sets(
+    texts: pa.ChunkedArray,
+    shingles: str,
+    size: int,
+    split: Callable[[str], list[str]] = words_of,
+) -> Lists:
     """The set of shingles of each text, as hashes of 64 bits; those of a null mean nothing.
 
     Texts are compared in lower case, with single spaces between words and none at the ends. A
@@ -116,7 +127,7 @@ def shingle_sets(texts: pa.ChunkedArray, shingles: str, size: int) -> Lists:
     sizes, values = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
     for at in range(0, len(texts), _TEXTS):
         cancellation.check()
-        words = [(text or "").lower().split() for text in texts[at : at + _TEXTS].to_pylist()]
+        words = [split(text or "") for text in texts[at : at + _TEXTS].to_pylist()]
         tokens, lengths = _characters(words) if shingles == "characters" else _words(words)
         hashes, rows = _windows(tokens, lengths, size)
         lists = Lists.sets(hashes, rows, len(words))

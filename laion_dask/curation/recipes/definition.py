@@ -222,7 +222,12 @@ class Definition:
             for key, value in written.items()
         }
         for key in set(kind.files) & set(arguments):
-            arguments[key] = self._absolute(arguments[key], written[key])
+            value, before = arguments[key], written[key]
+            if isinstance(value, Mapping):  # several, such as the sets of decontaminate
+                own = before if isinstance(before, Mapping) else dict.fromkeys(value, before)
+                arguments[key] = {n: self._absolute(one, own[n]) for n, one in value.items()}
+            else:
+                arguments[key] = self._absolute(value, before)
         dropped = (name, "if_set", "if_unset")
         others = {key: replaced(v, values) for key, v in step.items() if key not in dropped}
         return {name: arguments, **others}

@@ -137,7 +137,7 @@ _KINDS = (
     ),
     StepKind("balance", main="entries", files=("entries",), depends_on_rows=True),
     StepKind("exclude", main="list", files=("list",)),
-    StepKind("decontaminate", main="against", files=("against",)),
+    StepKind("decontaminate", main="against", embeddings=("embeddings",), files=("against",)),
     StepKind("against_relaion", main="ref", files=("ref",)),
     StepKind("soft_cap", main="column", depends_on_rows=True),
 )
