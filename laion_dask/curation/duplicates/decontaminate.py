@@ -166,7 +166,7 @@ def _sets(frame: dd.DataFrame, against: Any, by: str | Sequence[str] | None) -> 
     names = [by] if isinstance(by, str) else list(by or ())
     if not names or not all(isinstance(name, str) for name in names):
         raise OptionError(
-            f"by is {by!r}. Expected the rule to compare by, such as by='uid', or a mapping such "
+            f"by is {by!r}. Expected the rule to compare by, such as 'uid', or a mapping such "
             f"as {_EXAMPLE}."
         )
     if isinstance(against, pd.DataFrame):
