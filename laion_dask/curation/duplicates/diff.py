@@ -58,6 +58,8 @@ class Diff:
         parts += [f"{one.column}: {one.changed:,} changed" for one in changed.itertuples()]
         return "; ".join(parts)
 
+    __repr__ = __str__
+
 
 def diff(a: dd.DataFrame, b: dd.DataFrame, by: str | Sequence[str] = "url") -> Diff:
     """The rows of two data sets that only one has, those that both have, and what changed. Eager.
