@@ -57,13 +57,21 @@ def description(table: pd.DataFrame, title: str = "") -> Plot:
             )
         ),
     }
+    at = columns["complexity"]
+    room = 0.05 * (at[-1] - at[0]) if at else 0.0
+    ends = (at[0] - room, at[-1] + room) if room else None  # no dot is cut at an edge
     curve = Curve(
-        "", tuple(columns["complexity"]), tuple(columns["share"]), has_dots=True, tips=tips
+        "",
+        tuple(columns["complexity"]),
+        tuple(columns["share"]),
+        has_dots=True,
+        has_line=False,
+        tips=tips,
     )
     panel = CurvePanel(
         title,
         (curve,),
-        x=Axis("complexity (distance to the centroid x distance of centroids)"),
+        x=Axis("complexity (distance to the centroid x distance of centroids)", ends=ends),
         y=Axis("share of rows kept", Form.SHARE, ends=(0.0, 1.0)),
     )
     return Plot((panel,), has_tools=True)

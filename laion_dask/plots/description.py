@@ -160,6 +160,8 @@ class Curve:
         The legend name of the band; empty for none.
     has_dots : bool
         Whether each point is also drawn as a dot with a tooltip.
+    has_line : bool
+        Whether the points are joined; if not, they need dots.
     tips : mapping
         The tooltip of each point.
     """
@@ -173,6 +175,7 @@ class Curve:
     dash: str = "solid"
     band_name: str = ""
     has_dots: bool = False
+    has_line: bool = True
     tips: Tips = field(default_factory=dict)
 
 

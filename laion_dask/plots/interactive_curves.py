@@ -56,15 +56,12 @@ def _curve(hv, panel: CurvePanel, curve: Curve, hover_mode: str) -> list:
     if curve.has_dots:
         line = hv.Curve(data, kdim, vdim, **named)
         dots = hv.Points((*data, *columns.values()), [kdim, vdim], list(columns))
-        dots = [dots.opts(color=curve.color, size=5, **hovering)]
+        dots = [dots.opts(color=curve.color, size=5 if curve.has_line else 8, **hovering)]
     else:
         line, dots = hv.Curve((*data, *columns.values()), kdim, [vdim, *columns], **named), []
         line = line.opts(hover_mode=hover_mode, **hovering) if hovering else line
-    return [
-        *parts,
-        line.opts(color=curve.color, line_width=2, line_dash=curve.dash, **TOOLS),
-        *dots,
-    ]
+    line = line.opts(color=curve.color, line_width=2, line_dash=curve.dash, **TOOLS)
+    return [*parts, *([line] if curve.has_line else []), *dots]
 
 
 def bars(hv, panel: BarPanel):

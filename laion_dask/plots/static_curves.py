@@ -144,6 +144,10 @@ def _curve(picture: Picture, curve: Curve, rows: Sequence[_Row], scales: _Scales
     if curve.lo:
         band = " ".join([*path(2, rows), *path(3, rows[::-1])])
         picture.add("polygon", curve.color, points=band, opacity=0.2)
+    if not curve.has_line:
+        for at in rows:
+            picture.add("circle", curve.color, cx=scales.x(at[0]), cy=scales.y(at[1]), r=4)
+        return
     dash = {"stroke_dasharray": _DASHES[curve.dash]} if curve.dash != "solid" else {}
     points = " ".join(path(1, rows))
     line = picture.add("polyline", curve.color, points=points, stroke_width=2, **dash)

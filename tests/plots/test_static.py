@@ -160,3 +160,9 @@ def test_colors_are_told_apart_without_color_vision(colors):
     for seen in SEEN:
         pairs = itertools.combinations([lab(color, seen) for color in colors], 2)
         assert min(np.linalg.norm(a - b) for a, b in pairs) > 15
+
+
+def test_dots_without_a_line():
+    curve = Curve("", (0.0, 1.0, 2.0), (0.1, 0.5, 0.2), has_dots=True, has_line=False)
+    drawn = render(CurvePanel("dots", (curve,)))
+    assert drawn.count("<circle") == 3 and "<polyline" not in drawn
