@@ -3,7 +3,8 @@
 img2dataset refuses additional columns with the names that it uses itself (its ``main.py``,
 ``forbidden_columns``), such as ``width`` and ``status``: here they are named ``source_width`` and
 so on. If every row has a ``sha256`` or an ``md5``, the command verifies it; if some rows lack it,
-it does not, since img2dataset would count them as failures. Columns that JSON cannot hold, such as
+it does not, and says so, since img2dataset would count them as failures: export the rows that have
+a digest on their own to verify them. Columns that JSON cannot hold, such as
 times and bytes, are in the files and not in the command.
 """
 
@@ -135,7 +136,7 @@ def _script(words: Sequence[str], unverified: str | None, without: int) -> str:
     if unverified is not None:
         lines.append(
             f"# Not verified: {without:,} rows have no {unverified}, and img2dataset would count "
-            "them as failures."
+            "them as failures. Export the rows that have one on their own to verify them."
         )
     lines += ['cd "$(dirname "$0")" || exit 1', "exec img2dataset \\"]
     lines += [f"  {shlex.quote(re.sub(chr(0), '', word))} \\" for word in words]

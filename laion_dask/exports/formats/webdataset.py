@@ -5,8 +5,8 @@ A sample has the files ``KEY.jpg`` (or png, webp, …: the image file as it was 
 img2dataset's output, since a row's own key may hold dots or occur twice. Samples are in the order
 of the rows; times and owners are 0, so a second run writes the same bytes. A row whose image is
 missing or broken is in no tar: the manifest and the printed result count such rows. A sample
-without a caption has no ``.txt``. Where only the name of an image can be compared, rows of several
-shards that share it within a tar get none; across tars, this is not noticed.
+without a caption has no ``.txt``. Where only the name of an image can be compared, and rows of
+several shards of the frame share it, whichever tars they are in, none of them gets the image.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -32,9 +32,11 @@ from laion_dask.exports.formats.base import (
 )
 from laion_dask.exports.formats.cells import as_json
 from laion_dask.exports.formats.columns import need_text
+from laion_dask.exports.formats.image_claims import claim_of, withheld_rows, write_claims
 from laion_dask.io.images.decoding import read_picture
 from laion_dask.io.images.images import NAMES, Images, open_images
-from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.io.images.row_match import RowImage
+from laion_dask.io.storage.local_file import file_system
 from laion_dask.runtime import cancellation
 
 #: Samples of a tar, as in img2dataset's output.
@@ -56,12 +58,14 @@ class TarWriter(PartWriter):
 
     def write(self, part: Part) -> list[StagedFile]:
         counts = {"samples": 0, "missing_images": 0, "broken_images": 0, "missing_captions": 0}
+        claims = []
         with self.staging.create(f"{part.stem}.tar") as sink:
             for position, (row, found) in enumerate(self._rows(part.table)):
                 cancellation.check()
                 outcome, suffix = self._outcome(found)
                 counts[outcome] += 1
                 if outcome == "samples" and found.data is not None:
+                    claims.append(claim_of(row, found, position))
                     caption = row.get(self.caption) if self.caption else None
                     counts["missing_captions"] += caption is None
                     key = f"{part.number:05d}-{position:05d}"
@@ -69,23 +73,52 @@ class TarWriter(PartWriter):
                     if caption is not None:
                         _add(sink, f"{key}.txt", caption.encode())
                     _add(sink, f"{key}.json", as_json(row).encode())
-            sink.write(bytes(-sink.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
-        staged = sink.staged
-        always = ("samples", "missing_images")
-        return [staged.counted(**{n: c for n, c in counts.items() if c or n in always})]
+            _end(sink)
+        made = [claim for claim in claims if claim is not None]
+        beside = [write_claims(self.staging, part.stem, made)] if made else []
+        return [_counted(sink.staged, counts), *beside]
+
+    def merge(self, parts: Sequence[WrittenPart]) -> list[WrittenPart]:
+        """The parts without the images that rows of several shards name."""
+        claims = {part.number: part.files[1] for part in parts if len(part.files) > 1}
+        withheld = withheld_rows(self.staging, claims)
+        tars = {
+            part.number: self._without(part, withheld[part.number].tolist())
+            if part.number in withheld
+            else part.files[0]
+            for part in parts
+        }
+        kept = {file.staged for file in tars.values()}
+        written = (file.staged for part in parts for file in part.files)
+        self.staging.remove([name for name in written if name not in kept])
+        return [replace(part, files=(tars[part.number],)) for part in parts]
+
+    def _without(self, part: WrittenPart, positions: Sequence[int]) -> StagedFile:
+        """The tar of a part without the samples of some rows, which count as missing."""
+        removed = {f"{part.number:05d}-{position:05d}" for position in positions}
+        captioned = 0
+        fs, path = file_system(self.staging.locate(part.files[0].staged))
+        with fs.open(path, "rb") as file, self.staging.create(f"{part.number:08d}.tar") as sink:
+            with tarfile.open(fileobj=file, mode="r|") as tar:
+                for member in tar:
+                    cancellation.check()
+                    key, _, suffix = member.name.partition(".")
+                    if key in removed:
+                        captioned += suffix == "txt"
+                    elif (content := tar.extractfile(member)) is not None:
+                        _add(sink, member.name, content.read())
+            _end(sink)
+        counts = {"missing_captions": 0, **part.files[0].counts}
+        counts["samples"] -= len(removed)
+        counts["missing_images"] += len(removed)
+        counts["missing_captions"] -= len(removed) - captioned
+        return _counted(sink.staged, counts)
 
     def _rows(self, table: pa.Table) -> Iterator[tuple[dict[str, Any], RowImage]]:
-        names = [name for name in NAMES if name in table.column_names]
-        shared = _shared(table, names)
         for start in range(0, len(table), _BLOCK):
             block = table.slice(start, _BLOCK)
-            found = self.images.read_rows(_as_pandas(block))
-            rows = block.to_pylist()
-            for row, one, is_shared in zip(
-                rows, found, shared[start : start + _BLOCK], strict=True
-            ):
-                withheld = is_shared and one.match is Match.NAME
-                yield row, RowImage(None, Match.SHARED) if withheld else one
+            found = self.images.find_rows(_as_pandas(block))
+            yield from zip(block.to_pylist(), found, strict=True)
 
     def _outcome(self, found: RowImage) -> tuple[str, str]:
         """What becomes of a row, as it is counted, and the suffix of its image."""
@@ -145,16 +178,15 @@ def _as_pandas(block: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _shared(table: pa.Table, names: Sequence[str]) -> list[bool]:
-    """Whether rows of several shards have the name of a row's image."""
-    if "shard" not in table.column_names or not names:
-        return [False] * len(table)
-    frame = table.select([*names, "shard"]).to_pandas(types_mapper=pd.ArrowDtype)
-    name = frame[names[0]]
-    for other in names[1:]:
-        name = name.fillna(frame[other])
-    shards = frame["shard"].groupby(name).transform("nunique")
-    return [bool(n > 1) for n in shards.fillna(0)]
+def _counted(staged: StagedFile, counts: Mapping[str, int]) -> StagedFile:
+    """A tar with its counts; those of what is rare are left out if they are 0."""
+    always = ("samples", "missing_images")
+    return staged.counted(**{name: n for name, n in counts.items() if n or name in always})
+
+
+def _end(sink: StagedSink) -> None:
+    """Write the end of a tar: zeros up to a whole number of records, at least one block."""
+    sink.write(bytes(-sink.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
 
 
 def _kind(data: bytes, decode: bool) -> str | None:

@@ -166,7 +166,7 @@ class Images:
         return [self._read_one(key) for key in keys]
 
     def read_rows(self, rows: pd.DataFrame) -> list[RowImage]:
-        """The image of each row, never another row's image with the same name. Eager.
+        """The image of each row, never that of another of the rows with the same name. Eager.
 
         An image with a row's name is compared with the row by ``image_sha256``, which ``embed``
         writes, or else by url. If neither is available, the name decides, and the image is withheld
@@ -186,6 +186,14 @@ class Images:
         ShardError
             When the store fails.
         """
+        return withhold_shared(rows, self.find_rows(rows))
+
+    def find_rows(self, rows: pd.DataFrame) -> list[RowImage]:
+        """As `read_rows`, but rows of different shards may get the same image by its name. Eager.
+
+        For callers that see the rows of a frame block by block, and compare the locations of their
+        images themselves.
+        """
         names = [name for name in NAMES if name in rows.columns]
         if not names:
             raise ColumnError(
@@ -193,7 +201,7 @@ class Images:
                 "ld.embed writes both, img2dataset the key. Available: "
                 f"{', '.join(map(str, rows.columns))}."
             )
-        return withhold_shared(rows, [self._find_row(row, names) for _, row in rows.iterrows()])
+        return [self._find_row(row, names) for _, row in rows.iterrows()]
 
     def _find_row(self, row: pd.Series, names: list[str]) -> RowImage:
         key = next((str(row[name]) for name in names if not pd.isna(row[name])), None)

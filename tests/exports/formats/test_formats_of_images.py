@@ -193,3 +193,63 @@ def test_img2dataset_verifies_no_digest_that_some_rows_lack(tmp_path):
     (path,) = (tmp_path / "out" / "shards").glob("*.parquet")
     assert {"source_status", "source_status_"} < set(pq.read_schema(path).names)
     ld.verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("rows_per_part", [1, 3, 5, 100])
+@pytest.mark.parametrize("proof", [None, "url", "caption"])
+def test_no_row_gets_an_image_that_rows_of_another_source_name(proof, rows_per_part, tmp_path):
+    """Two sources of the same keys, of which the images of one were downloaded."""
+    keys = [f"{i:09d}" for i in range(6)]
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        for i, key in enumerate(keys):
+            fields = json.dumps({"url": f"https://a.example/{i}"}).encode()
+            files = [("png", PICTURES[2])] + ([] if proof is None else [("json", fields)])
+            for suffix, content in files:
+                entry = tarfile.TarInfo(f"{key}.{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    for n, source in enumerate("ab"):
+        chosen = keys if n == 0 else keys[3:]
+        if proof == "url":
+            urls = [f"https://{source}.example/{int(key)}" for key in chosen]
+        else:  # overlapping subsets, with other captions
+            urls = [f"https://a.example/{int(key)}" for key in chosen]
+        columns = {"key": chosen, "url": urls, "text": [f"caption {source}"] * len(chosen)}
+        if proof is None:
+            columns["text"][0] = None  # of a row that keeps its image
+            del columns["url"]
+        write_shard(tmp_path / "in" / f"a_{n}.parquet", pa.table(columns))
+    options = {"images": str(tmp_path / "00000.tar"), "rows_per_part": rows_per_part}
+    frame = ld.read_shards(str(tmp_path / "in"))
+    done = frame.laion.export(tmp_path / "out", "webdataset", **options)
+    got = []
+    for path in sorted((tmp_path / "out" / "shards").iterdir()):
+        if path.suffix == ".tar":
+            with tarfile.open(path) as tar:
+                texts = [tar.extractfile(m).read() for m in tar if m.name.endswith(".json")]
+            got += [(one["shard"], one["row"]) for one in map(json.loads, texts)]
+    expected = [(0, i) for i in range(6 if proof == "url" else 3)]
+    assert got == expected
+    counts = {"samples": len(expected), "missing_images": 9 - len(expected)}
+    counts |= {"missing_captions": 1} if proof is None else {}
+    assert done.manifest["file_counts"] == counts
+    assert ld.verify(tmp_path / "out").rows == 9
+
+
+def test_contested_images_leave_nothing_in_a_store(tmp_path):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        entry = tarfile.TarInfo("0.png")
+        entry.size = len(PICTURES[2])
+        tar.addfile(entry, io.BytesIO(PICTURES[2]))
+    for n in range(2):
+        table = pa.table({"key": ["0"], "text": ["a" * (n + 1)]})
+        write_shard(tmp_path / "in" / f"a_{n}.parquet", table)
+    frame = ld.read_shards(str(tmp_path / "in"))
+    images = str(tmp_path / "0.tar")
+    done = frame.laion.export("memory://claims", "webdataset", images=images, rows_per_part=1)
+    assert done.manifest["file_counts"] == {"missing_images": 2, "samples": 0}
+    assert not [path for path in MemoryFileSystem().find("/claims") if "claims.npy" in path]
+    assert len([path for path in MemoryFileSystem().find("/claims") if path.endswith(".tar")]) == 2
+    MemoryFileSystem().rm("/claims", recursive=True)
