@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from laion_dask.curation.recipes.plain_urls import without_urls
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
 from laion_dask.curation.recipes.validation import KEYS, STEP_KEYS, check_step, validate
 from laion_dask.errors import RecipeError, did_you_mean, must_be
+
+#: The file of ``in file('list.txt')``, or ``in file($list)``.
+_FILE = re.compile(r"""\bfile\(\s*(?:(['"])(?P<path>[^'"$]*)\1|\$(?P<name>\w+))\s*\)""")
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,9 @@ class Definition:
         RecipeError
             When the recipe has no such parameter, or the value has the wrong type.
         """
-        values = bound(self.parameters, {**self.values, **values}, self.name) if values else {}
-        declared = self.parameters
-        changed = {k: v for k, v in values.items() if v != declared[k].get("default")}
-        return replace(self, values=changed) if values else self
+        given = {**self.values, **values}
+        bound(self.parameters, given, self.name)
+        return replace(self, values=given)
 
     def step(self, name: str, /, *values: Any, **arguments: Any) -> Self:
         """The recipe with one more step.
@@ -217,6 +220,9 @@ class Definition:
         (name,) = (key for key in step if key in STEPS)
         kind = STEPS[name]
         written = arguments_of(kind, step[name])
+        if name == "where" and isinstance(written.get("expression"), str):
+            expression = _FILE.sub(lambda m: self._file(m, values), written["expression"])
+            written = {**written, "expression": expression}
         arguments = {
             key: replaced(value, values, in_expression=(name, key) == ("where", "expression"))
             for key, value in written.items()
@@ -231,6 +237,12 @@ class Definition:
         dropped = (name, "if_set", "if_unset")
         others = {key: replaced(v, values) for key, v in step.items() if key not in dropped}
         return {name: arguments, **others}
+
+    def _file(self, call: re.Match[str], values: Mapping[str, Any]) -> str:
+        """A call of ``file`` in an expression, with its path made absolute."""
+        written = call["path"] if call["path"] is not None else f"${call['name']}"
+        path = values.get(call["name"]) if call["name"] else written
+        return f"file({self._absolute(path, written)!r})" if isinstance(path, str) else call[0]
 
     def _with_paths(
         self, written: Mapping[str, Any], values: Mapping[str, Any], name: str

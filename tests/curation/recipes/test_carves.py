@@ -240,3 +240,23 @@ class TestRemovalLists:
     def test_none_is_applied_by_default(self, data, tmp_path):
         carve = ld.Recipe.parse(self.TEXT).run(data.metadata, tmp_path / "out")
         assert list(carve.funnel["rule"]) == ["read", "width > 100"]
+
+
+def test_lists_in_expressions_are_beside_the_recipe_or_where_the_user_is(
+    data, tmp_path, monkeypatch
+):
+    beside, here = tmp_path / "recipes", tmp_path / "here"
+    for folder, lines in ((beside, "en\n"), (here, "de\n")):
+        folder.mkdir()
+        (folder / "languages.txt").write_text(lines)
+    path = beside / "mine.yaml"
+    path.write_text(
+        "name: x\nparameters: {also: {default: languages.txt}}\n"
+        "steps:\n- where: language in file('languages.txt') or language in file($also)\n"
+    )
+    monkeypatch.chdir(here)
+    frame = ld.read_shards(data.metadata).compute()
+    for settings, expected in (({}, ["en"]), ({"also": "languages.txt"}, ["en", "de"])):
+        carve = ld.recipe(path, **settings).run(data.metadata, tmp_path / "out")
+        assert carve.rows.kept == int(frame["language"].isin(expected).sum())
+        assert ld.replay(tmp_path / "out").rows == carve.rows
