@@ -31,6 +31,7 @@ from laion_dask.cluster import connect as connect
 from laion_dask.cluster import start_cluster as start_cluster
 from laion_dask.curation.balancing.balance import balance as balance
 from laion_dask.curation.balancing.concepts import concepts as concepts
+from laion_dask.curation.choose_caption import choose_caption as choose_caption
 from laion_dask.curation.clusters.kmeans import Clusters as Clusters
 from laion_dask.curation.clusters.kmeans import kmeans as kmeans
 from laion_dask.curation.clusters.near_targets import near_targets as near_targets

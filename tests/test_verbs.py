@@ -50,6 +50,9 @@ CALLS = {
     "mentions_synset": lambda frame, emb, folder: frame.laion.mentions_synset(
         folder / "synsets.txt", wordnet=folder / "wordnet"
     ),
+    "choose_caption": lambda frame, emb, folder: frame.laion.choose_caption(
+        ["url", "text"], "longest", to="caption"
+    ),
     "phash": lambda frame, emb, folder: frame.assign(key="0").laion.phash(folder / "images"),
     "drop_frequent": lambda frame, emb, folder: frame.laion.drop_frequent("text"),
     "near_targets": lambda frame, emb, folder: frame.laion.near_targets(

@@ -118,6 +118,7 @@ _KINDS = (
         adds_columns=True,
         needs_embeddings=True,
     ),
+    StepKind("choose_caption", main="columns", adds_columns=True),
     StepKind("phash", main="images", files=("images",), adds_columns=True),
     StepKind("drop_frequent", main="by", depends_on_rows=True),
     StepKind(
