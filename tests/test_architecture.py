@@ -75,8 +75,8 @@ ARROWS = {
         "curation frame io/embeddings io/parquet io/storage numerics plots runtime stats"
     ),
     "curation/duplicates": (
-        "curation curation/clusters frame io/embeddings io/images io/parquet io/storage "
-        "joins numerics runtime stats text"
+        "aggregations aggregations/engine curation curation/clusters frame io/embeddings "
+        "io/images io/parquet io/storage joins numerics runtime stats text"
     ),
     "curation/balancing": "curation frame predicate runtime stats text",
     "exports/formats": "io/embeddings io/images io/storage runtime",

@@ -9,9 +9,12 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
+from laion_dask.aggregations.engine.base import Statistic
+from laion_dask.aggregations.engine.statistics import report_options
 from laion_dask.backend import Frame
 from laion_dask.curation.bucket_pass import HASH, Spilled, bucket_count, spilled
 from laion_dask.curation.duplicates.exact import LOW
+from laion_dask.curation.duplicates.side_by_side import measures_of, side_by_side
 from laion_dask.curation.exclude import Listed
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys
@@ -42,6 +45,13 @@ class Diff:
         Columns of one side.
     not_compared : tuple of str
         Columns of different types on both sides, or of types that are not compared, as lists.
+    statistics : pandas.DataFrame
+        One row for each result that either side has: the columns that say what it is of
+        (``statistic``, ``term``, ``axis``, ``group``, …; see `laion_dask.stats.Table`), then
+        ``n_a``, ``k_a``, ``rate_a``, ``value_a``, ``lo_a``, ``hi_a``, and the same of ``b``, in
+        float64; NaN on a side that lacks the result, or where it is suppressed. Each interval is of
+        its side. Sides that share rows are not independent: intervals that overlap do not say that
+        the sides are equal.
     """
 
     rows: pd.DataFrame
@@ -49,6 +59,7 @@ class Diff:
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
     not_compared: tuple[str, ...]
+    statistics: pd.DataFrame
 
     def __str__(self) -> str:
         a, b = (self.rows.loc[side] for side in ("a", "b"))
@@ -61,11 +72,20 @@ class Diff:
     __repr__ = __str__
 
 
-def diff(a: dd.DataFrame, b: dd.DataFrame, by: str | Sequence[str] = "url") -> Diff:
+def diff(
+    a: dd.DataFrame,
+    b: dd.DataFrame,
+    by: str | Sequence[str] = "url",
+    *,
+    statistics: bool | Statistic | Sequence[Statistic] = True,
+    level: float = 0.95,
+    min_n: int = 30,
+) -> Diff:
     """The rows of two data sets that only one has, those that both have, and what changed. Eager.
 
-    Each side is read once. Its rows go to Dask's ``temporary_directory``, 24 bytes and 8 bytes a
-    column each, and meet bucket by bucket. The result does not depend on partitions.
+    Each side is read once, and once more for the statistics. Its rows go to Dask's
+    ``temporary_directory``, 24 bytes and 8 bytes a column each, and meet bucket by bucket. The
+    result does not depend on partitions.
 
     Parameters
     ----------
@@ -75,6 +95,11 @@ def diff(a: dd.DataFrame, b: dd.DataFrame, by: str | Sequence[str] = "url") -> D
         What identifies a sample: ``"uid"``, ``"url"``, ``"hash"`` (LAION's, computed from ``url``
         and ``text`` where it is absent), or several columns; see `dedup`. If a key occurs several
         times on a side, its first row is compared.
+    statistics : bool, statistic or sequence of statistics
+        What to compute of all rows of both sides: by default, for each side, the
+        `standard_statistics` that its columns allow. False: nothing.
+    level, min_n
+        As for `statistics`: of the intervals, and the rows below which results are suppressed.
 
     Returns
     -------
@@ -96,6 +121,8 @@ def diff(a: dd.DataFrame, b: dd.DataFrame, by: str | Sequence[str] = "url") -> D
     >>> int(found.rows.loc["b", "only_here"])
     0
     """
+    report_options(level, min_n)
+    measures = [measures_of(side, statistics) for side in (a, b)]
     origins = [Provenance.of(side) for side in (a, b)]
     for provenance in origins:
         provenance.check_identity_columns()
@@ -137,6 +164,7 @@ def diff(a: dd.DataFrame, b: dd.DataFrame, by: str | Sequence[str] = "url") -> D
         tuple(n for n in names[0] if n not in shared),
         tuple(n for n in names[1] if n not in shared),
         tuple(n for n in shared if n not in compared),
+        side_by_side(a, b, measures, level, min_n),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.shards import laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import OptionError
@@ -85,3 +86,38 @@ def test_keys_of_different_types_are_refused(folder, no_compute):
     a, b = (ld.read_shards(folder / side) for side in "ab")
     with pytest.raises(OptionError, match="holds integer in a and text in b"):
         ld.diff(a, b, by="mixed")
+
+
+def test_statistics_side_by_side(tmp_path):
+    for number in range(2):
+        write_shard(tmp_path / f"{number}.parquet", laion_table(200, number))
+    a = ld.read_shards(tmp_path)
+    b = a.laion.where("width > 300")
+    found = ld.diff(a, b, by="hash").statistics
+    for side, frame in (("a", a), ("b", b)):
+        table = frame.laion.statistics(*ld.standard_statistics(frame))
+        own = found[found[f"n_{side}"].notna()]
+        assert len(own) == len(table)
+        for name in ("n", "k", "rate", "value", "lo", "hi"):
+            expected = table[name].astype("float64").sort_values().to_numpy()
+            actual = own[f"{name}_{side}"].sort_values().to_numpy()
+            np.testing.assert_array_equal(actual, expected)
+    missing = found.query("statistic == 'describe' and term == 'url' and group == 'missing'")
+    assert missing[["n_a", "n_b"]].to_numpy().tolist() == [[len(a), len(b)]]
+    assert list(found["statistic"].iloc[[0]]) == ["describe"] and len(b) < len(a)
+    chosen = ld.diff(a, b, by="hash", statistics=ld.rates("punsafe > 0.5"), min_n=0).statistics
+    assert set(chosen["statistic"]) == {"rates"}
+    assert ld.diff(a, b, by="hash", statistics=False).statistics.empty
+    none = ld.diff(a, a.laion.where("width < 0"), by="hash").statistics
+    assert none["n_a"].notna().any()
+
+
+def test_statistics_of_rows_without_captions(folder, tmp_path):
+    table = pa.table({"url": [f"u{n}" for n in range(40)], "width": range(40)})
+    pq.write_table(table, tmp_path / "0.parquet")
+    frame = ld.read_shards(tmp_path / "0.parquet")
+    found = ld.diff(frame, ld.read_shards(folder / "a"))
+    assert found.only_in_a == ("width",)
+    assert found.statistics["n_a"].notna().any()
+    with pytest.raises(OptionError, match="level"):
+        ld.diff(frame, frame, level=2)
