@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from laion_dask.curation.recipes.recipe_table import recipes
@@ -12,10 +13,10 @@ START, END = "<!-- recipes: start -->\n", "<!-- recipes: end -->\n"
 
 def table() -> str:
     """The table as Markdown."""
-    lines = ["| recipe | what it keeps | needs |", "|---|---|---|"]
+    lines = ["| recipe | needs |", "|---|---|"]
     for one in recipes().to_dict("records"):
-        needs = one["needs"].replace("_", "\\_")
-        lines.append(f"| `{one['name']}` | {one['title']} | {needs} |")
+        needs = re.sub(r"(--set \w+|\w+_\w+)", r"`\1`", one["needs"])
+        lines.append(f"| `{one['name']}`: {one['title']} | {needs} |")
     return "\n".join(lines) + "\n"
 
 

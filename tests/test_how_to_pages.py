@@ -12,6 +12,7 @@ import shutil
 import pytest
 from support.paths import ROOT
 
+from laion_dask.curation.recipes.steps import STEPS
 from laion_dask.errors import LaionDaskError
 
 FOLDER = ROOT / "docs/how-to"
@@ -88,6 +89,11 @@ def test_every_output_directly_follows_its_code():
 def test_code_and_output_fit_the_column(page):
     lines = [line for block in steps(page) for text in block for line in text.splitlines()]
     assert [line for line in lines if len(line) > WIDTH] == []
+
+
+def test_the_page_of_recipes_names_every_step():
+    page = (FOLDER / "carve.md").read_text(encoding="utf-8")
+    assert [name for name in STEPS if f"`{name}`" not in page] == []
 
 
 def test_the_table_of_recipes_lists_what_ships():
