@@ -16,6 +16,7 @@ from laion_dask.errors import (
     must_be,
     parameter,
 )
+from laion_dask.frame.laion_hash import HASH, SOURCE, can_be_hashed, with_hash
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.read_shards import read_shards
 from laion_dask.schema import PROVENANCE
@@ -41,6 +42,20 @@ def scores_table(scores) -> tuple[dd.DataFrame, Provenance]:
             f"The scores are not a frame over known shards: {error} Expected {_TABLE}. {_WRITE_IT}."
         ) from None
     return scores, provenance
+
+
+def with_hashes(frame: dd.DataFrame, scores, on, columns):
+    """The frame, the scores and the columns to add, with LAION's hash where it is a key.
+
+    A table whose hash is computed adds, by default, all but the columns that it is computed from.
+    """
+    if on != HASH and (isinstance(on, str) or HASH not in list(on)):
+        return frame, scores, columns
+    table = scores_table(scores)[0]
+    if columns is None and can_be_hashed(table.columns):
+        left_out = (*SOURCE, *PROVENANCE, *_SOURCE, *([] if isinstance(on, str) else on))
+        columns = [name for name in table.columns if name not in left_out]
+    return with_hash(frame), with_hash(table), columns
 
 
 def key_columns(frame: dd.DataFrame, table: dd.DataFrame, on) -> list[str]:

@@ -13,10 +13,17 @@ import pyarrow as pa
 from laion_dask.backend import frame_from_arrow, frame_to_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import OptionError, argument, one_of
+from laion_dask.frame.laion_hash import HASH
 from laion_dask.frame.provenance import Provenance, arguments_of_type
 from laion_dask.frame.selection import mask_of_decisions
 from laion_dask.joins import buckets, key_lookup
-from laion_dask.joins.arguments import key_columns, plain_type, scores_table, value_columns
+from laion_dask.joins.arguments import (
+    key_columns,
+    plain_type,
+    scores_table,
+    value_columns,
+    with_hashes,
+)
 from laion_dask.joins.key_lookup import JoinSpec
 from laion_dask.joins.keys import common_key_type
 from laion_dask.joins.size import bucket_count, size
@@ -60,7 +67,8 @@ def join(
         Parquet shards with the key column, or a frame of such shards, scored or filtered.
     on : str or sequence of str
         The key: columns of both sides, by their canonical names, such as ``"hash"``, ``"uid"`` or
-        ``["url", "text"]``. They hold integers, strings or bytes.
+        ``["url", "text"]``. They hold integers, strings or bytes. ``"hash"``, LAION's, is computed
+        from ``url`` and ``text`` on a side that has both and no such column.
     how : {"left", "inner"}
         ``"inner"`` drops rows without a match; `rows` counts them as unscored.
     columns : sequence of str, optional
@@ -93,6 +101,8 @@ def join(
     >>> scored.laion.where("punsafe < 0.5").laion.rows().rejected
     0
     """
+    own_columns = list(frame.columns)
+    frame, scores, columns = with_hashes(frame, scores, on, columns)
     requester = Provenance.of(frame)
     if how not in ("left", "inner"):
         raise one_of("how", how, ["left", "inner"])
@@ -124,7 +134,10 @@ def join(
         where=tuple(provenance.filters),
         shards=tuple(provenance.shards),
     )
-    return _joined(requester, provenance, spec)
+    joined = _joined(requester, provenance, spec)
+    if HASH in own_columns or HASH not in keys:
+        return joined
+    return joined[[*own_columns, *(new for _, new, _ in spec.values)]]
 
 
 def join_cost(
