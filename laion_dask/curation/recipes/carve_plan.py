@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from inspect import Parameter, signature
 from typing import Any
 
 import dask.dataframe as dd
@@ -121,7 +122,7 @@ def plan_of(
     def call(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:
         if kind.depends_on_rows:
             chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
-            passes.append(plan(frame, kind.name, embeddings=chosen, **options))
+            passes.append(plan(frame, _costed(kind, arguments), embeddings=chosen, **options))
         has_pass = kind.depends_on_rows and kind.embeddings  # over embeddings, when it is called
         is_lazy = VERBS[kind.name].is_lazy and not has_pass
         return call_verb(kind, frame, arguments) if is_lazy else frame
@@ -133,6 +134,16 @@ def plan_of(
     table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
     cost = replace(passes[-1], steps=tuple(steps), data=passes[0].data)
     return CarvePlan(table, cost, tuple(application.not_counted))
+
+
+def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The verb of a step with the arguments that its cost depends on, as `plan` takes it."""
+    found: list[Any] = [kind.name]
+    for one in list(signature(VERBS[kind.name].load_cost()).parameters.values())[1:]:
+        if one.kind is not Parameter.POSITIONAL_OR_KEYWORD or one.name not in arguments:
+            break
+        found.append(arguments[one.name])
+    return tuple(found)
 
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:

@@ -88,6 +88,18 @@ def test_building_and_planning_compute_nothing(data):
         recipe.apply(ld.read_shards(data.metadata))
 
 
+def test_a_plan_is_of_the_arguments_of_a_step(data):
+    texts = ld.read_shards(data.metadata, columns=["text"])
+    for recipe in (ld.Recipe("x").dedup("text"), ld.Recipe("x").dedup("text", similar=0.9)):
+        assert recipe.plan(texts).rows == 100
+    urls = ld.read_shards(data.metadata, columns=["url"])
+    assert ld.Recipe("x").drop_frequent("url").plan(urls).steps["passes"].tolist() == [1]
+    images = ld.open_embeddings(data.img_emb, model=data.model)
+    semantic = ld.Recipe("x").dedup("embeddings:image").plan(texts, images)
+    vectors = sum(file.size for file in images.files)
+    assert semantic.bytes_read > vectors > ld.Recipe("x").dedup("text").plan(texts).bytes_read
+
+
 def test_conditions_depend_on_columns_and_parameters(data, tmp_path):
     text = """
         name: x
