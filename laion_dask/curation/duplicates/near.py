@@ -139,7 +139,7 @@ def _decisions(
     found = look_up(part, table, [KEEP])
     if not keep_missing:
         return found
-    _, valid = measure.lists(part)
+    _, valid = measure.compared(part)
     keep = frame_to_arrow(found.reset_index(drop=True))[KEEP].combine_chunks()
     filled = pc.if_else(pa.array(valid), keep, pa.scalar(True))
     result = frame_from_arrow(pa.table({KEEP: filled}), "cudf" if is_cudf(part) else "pandas")

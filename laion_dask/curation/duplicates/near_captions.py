@@ -50,7 +50,7 @@ class Captions:
     def reads(self) -> list[str]:
         return [self.column]
 
-    def lists(self, part: Frame) -> tuple[Lists, np.ndarray]:
+    def compared(self, part: Frame) -> tuple[Lists, np.ndarray]:
         """The shingles of each row, and a mask of the rows that have a caption."""
         column = frame_to_arrow(part[[self.column]].reset_index(drop=True))[self.column]
         texts = column.cast(pa.large_string())

@@ -40,7 +40,7 @@ class Hashes:
     def reads(self) -> list[str]:
         return [self.column]
 
-    def lists(self, part: Frame) -> tuple[Lists, np.ndarray]:
+    def compared(self, part: Frame) -> tuple[Lists, np.ndarray]:
         """The hash of each row, and a mask of the rows that have one."""
         table = frame_to_arrow(part[[self.column]].reset_index(drop=True))
         values, valid = hashes_of_column(table[self.column])

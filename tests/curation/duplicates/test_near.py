@@ -279,3 +279,18 @@ def test_arguments_that_do_not_fit(captions, options, message):
             verb(**options)
     with pytest.raises(ColumnError, match="phash"):
         frame.laion.dedup(by="phash", radius=4)
+
+
+def test_an_export_names_the_rule_and_is_replayed(captions, tmp_path):
+    (tmp_path / "near.yaml").write_text(
+        "name: near\nsteps:\n- dedup: {by: text, similar: 0.8, missing: keep}\n"
+    )
+    carve = ld.Recipe.load(tmp_path / "near.yaml").run(str(captions), tmp_path / "out")
+    assert carve.rows.dropped > 0 and carve.rows.unscored == 0
+    assert "similar=0.8" in (tmp_path / "out" / "_recipe.json").read_text()
+    again = ld.replay(tmp_path / "out", to=tmp_path / "again")
+    assert again.rows.kept == carve.rows.kept
+    plain = (
+        ld.read_shards(captions).laion.dedup(by="text", similar=0.8).laion.export(tmp_path / "p")
+    )
+    assert plain.rows.dropped == carve.rows.dropped
