@@ -68,15 +68,13 @@ ARROWS = {
     ),
     "joins": "frame io/parquet runtime",
     "curation": (
-        "aggregations aggregations/grouping frame io/embeddings io/images io/parquet io/storage "
-        "joins models numerics predicate runtime scoring stats text"
+        "frame io/embeddings io/images io/parquet io/storage models numerics runtime scoring stats "
+        "text"
     ),
-    "curation/clusters": (
-        "curation frame io/embeddings io/parquet io/storage numerics plots runtime stats"
-    ),
+    "curation/clusters": "curation frame io/embeddings io/storage numerics runtime stats",
     "curation/duplicates": (
         "aggregations aggregations/engine curation curation/clusters frame io/embeddings "
-        "io/images io/parquet io/storage joins numerics runtime stats text"
+        "io/storage joins numerics runtime stats"
     ),
     "curation/balancing": "curation frame predicate runtime stats text",
     "exports/formats": "io/embeddings io/images io/storage runtime",
@@ -86,11 +84,8 @@ ARROWS = {
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (
-        "aggregations curation curation/balancing curation/clusters curation/duplicates exports "
-        "exports/formats "
-        "frame "
-        "io/embeddings io/parquet io/storage joins models models/heads models/weights planning "
-        "predicate runtime scoring stats text"
+        "aggregations exports exports/formats frame io/embeddings io/parquet io/storage models "
+        "models/heads planning predicate stats"
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
@@ -102,10 +97,9 @@ ARROWS = {
     ),
     "doors": "models/heads training",
     "cli": (
-        "doors "
-        "aggregations aggregations/engine aggregations/grouping cluster curation/recipes demo "
-        "exports exports/formats frame inference io/parquet joins models/heads "
-        "models/weights planning reports runtime text"
+        "doors aggregations aggregations/engine aggregations/grouping cluster demo "
+        "curation/recipes exports exports/formats frame inference io/parquet joins "
+        "models/heads models/weights planning reports runtime text"
     ),
 }
 #: Files of ``laion_dask/`` that are doors; the others are the foundation.
