@@ -9,7 +9,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
-from laion_dask.exports.formats.base import StagedFile, WrittenPart
+from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile
 
 
 def check_complete(

@@ -10,7 +10,8 @@ import pyarrow as pa
 from laion_dask.exports.card import Card
 from laion_dask.exports.croissant import croissant
 from laion_dask.exports.datasheet import datasheet, description, hub_card
-from laion_dask.exports.formats.base import PartWriter, StagedFile, WrittenPart
+from laion_dask.exports.formats.base import PartWriter, WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile
 from laion_dask.exports.manifest import file_entries
 from laion_dask.exports.result import Export
 

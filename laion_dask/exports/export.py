@@ -17,7 +17,8 @@ from laion_dask.errors import OptionError, SchemaError, must_be, one_of, paramet
 from laion_dask.exports import formats
 from laion_dask.exports.card import Card
 from laion_dask.exports.documents import audit_table, checksums, documents_of
-from laion_dask.exports.formats.base import PartWriter, StagedFile, StagingFolder, WrittenPart
+from laion_dask.exports.formats.base import PartWriter, WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import part_schema
 from laion_dask.exports.parts import write_parts

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
-from laion_dask.exports.formats.base import StagingFolder
+from laion_dask.exports.formats.staged_files import StagingFolder
 from laion_dask.exports.part_schema import cast_column, conform
 from laion_dask.exports.row_bytes import content_bytes
 from laion_dask.io.storage.atomic_file import reason, write_error

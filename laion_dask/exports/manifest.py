@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.errors import ExportError, ProvenanceError
-from laion_dask.exports.formats.base import StagedFile, WrittenPart
+from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance

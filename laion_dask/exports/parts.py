@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from laion_dask.exports.formats.base import Part, PartWriter, StagingFolder, WrittenPart
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
+from laion_dask.exports.formats.staged_files import StagingFolder
 from laion_dask.exports.fragment import Fragment, Slice, read_slices, remove_fragments
 from laion_dask.exports.records import Records
 from laion_dask.exports.rights import rights_of

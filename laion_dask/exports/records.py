@@ -19,7 +19,8 @@ from typing import Any
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
+from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.exports.fragment import Fragment, Slice, is_whole, remove_fragments
 from laion_dask.exports.state import names_in
 from laion_dask.frame.map_with_accounting import Counted

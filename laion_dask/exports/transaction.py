@@ -24,7 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
 from laion_dask.exports.completeness import check_complete
-from laion_dask.exports.formats.base import StagedFile, StagingFolder, WrittenPart
+from laion_dask.exports.formats.base import WrittenPart
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.exports.local_switch import ASIDE, switch_folder
 from laion_dask.exports.manifest import file_entries, staged_names
 from laion_dask.exports.plan import NO_PLAN

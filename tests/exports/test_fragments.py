@@ -11,7 +11,7 @@ import laion_dask as ld
 from laion_dask.errors import ExportError, SchemaError
 from laion_dask.exports import fragment
 from laion_dask.exports.formats import parquet
-from laion_dask.exports.formats.base import StagingFolder
+from laion_dask.exports.formats.staged_files import StagingFolder
 from laion_dask.exports.fragment import Slice, read_slices, write_fragment
 from laion_dask.exports.part_schema import common_schema, part_schema
 

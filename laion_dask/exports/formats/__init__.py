@@ -17,7 +17,7 @@ from types import ModuleType
 from laion_dask.errors import OptionError, argument, did_you_mean, parameter
 
 #: Modules that formats share.
-_NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy"}
+_NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy", "staged_files"}
 
 
 def names() -> list[str]:

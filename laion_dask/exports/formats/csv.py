@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from laion_dask.exports.formats.base import Part, PartWriter, StagedFile, StagingFolder
+from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.exports.formats.cells import as_text
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 
 #: The first characters of a text that gets an apostrophe.
 _MARKED = ("=", "+", "-", "@", "\t", "\r", "'")

@@ -18,15 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_dask.errors import SchemaError
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.columns import need_text
 from laion_dask.exports.formats.npy import npy_header
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.io.storage.local_file import file_system
 from laion_dask.runtime import cancellation
 

@@ -14,15 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from laion_dask.errors import OptionError, SchemaError, must_be
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.npy import npy_header
 from laion_dask.exports.formats.parquet import write_parquet
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import cancellation
 from laion_dask.schema import PROVENANCE

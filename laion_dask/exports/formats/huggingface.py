@@ -11,14 +11,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.parquet import write_parquet
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from laion_dask.exports.formats.base import StagedFile, StagingFolder
 from laion_dask.exports.formats.npy import npy_header
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.io.images.row_match import Match, RowImage
 from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, SupportsGet, first_text
 from laion_dask.io.storage.local_file import file_system

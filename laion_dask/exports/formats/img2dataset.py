@@ -19,15 +19,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.columns import is_text, need_text, new_names, unused_name
 from laion_dask.exports.formats.parquet import write_parquet
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 
 #: The columns that img2dataset refuses; source: its ``main.py``, ``arguments_validator``.
 RESERVED = (

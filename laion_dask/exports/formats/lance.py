@@ -14,14 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.parquet import write_parquet
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.extras import require_extra
 from laion_dask.io.storage.files_below import names_below
 from laion_dask.io.storage.local_file import file_system

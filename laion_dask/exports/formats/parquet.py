@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_dask.errors import one_of
-from laion_dask.exports.formats.base import Part, PartWriter, StagedFile, StagingFolder
+from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.exports.formats.columns import new_names
+from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.memory_pool import POOL
 
 #: Maximum rows of a row group.

@@ -22,17 +22,11 @@ import pandas as pd
 import pyarrow as pa
 
 from laion_dask.errors import ColumnError, ImageError, must_be
-from laion_dask.exports.formats.base import (
-    Part,
-    PartWriter,
-    StagedFile,
-    StagedSink,
-    StagingFolder,
-    WrittenPart,
-)
+from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.cells import as_json
 from laion_dask.exports.formats.columns import need_text
 from laion_dask.exports.formats.image_claims import claim_of, withheld_rows, write_claims
+from laion_dask.exports.formats.staged_files import StagedFile, StagedSink, StagingFolder
 from laion_dask.io.images.decoding import read_picture
 from laion_dask.io.images.images import NAMES, Images, open_images
 from laion_dask.io.images.row_match import RowImage

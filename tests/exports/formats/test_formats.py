@@ -10,8 +10,9 @@ import pytest
 import laion_dask as ld
 from laion_dask.errors import ExportError, OptionError, ShardError
 from laion_dask.exports import formats
-from laion_dask.exports.formats.base import StagedFile, WrittenPart
+from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.formats.parquet import ParquetWriter
+from laion_dask.exports.formats.staged_files import StagedFile
 from laion_dask.io.storage.export_manifest import is_part_name
 
 PAIRS = """
