@@ -253,7 +253,12 @@ def rule_of(frame: dd.DataFrame, keep: str | Mapping[str, str], seed: int) -> Ru
     return Rule(how, Ranking.of(frame, column))
 
 
-def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = "url") -> Cost:
+def dedup_cost(
+    frame: PlannedFrame,
+    by: str | Sequence[str] | Embeddings = "url",
+    similar: float | None = None,
+    radius: int | None = None,
+) -> Cost:
     """The cost of `dedup`, which computes the frame twice: the key, and then the rows.
 
     Raises
@@ -264,5 +269,11 @@ def dedup_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = "url"
     if isinstance(by, Embeddings):
         return semantic_cost(frame, by)
     columns = tuple(Key.of(frame.frame, by).reads(frame.columns))
+    if similar is not None:
+        note = "dedup: near captions take about as long as detecting their languages four times"
+        return Cost(("join on disk", *["language"] * 4), columns=columns, notes=(note,))
+    if radius is not None:
+        note = "dedup: near hashes take about as long as three joins on disk"
+        return Cost(("join on disk",) * 3, columns=columns, notes=(note,))
     note = "dedup: the rate is that of a join on disk, which moves more bytes a row"
     return Cost(("join on disk",), columns=columns, notes=(note,))

@@ -294,3 +294,11 @@ def test_an_export_names_the_rule_and_is_replayed(captions, tmp_path):
         ld.read_shards(captions).laion.dedup(by="text", similar=0.8).laion.export(tmp_path / "p")
     )
     assert plain.rows.dropped == carve.rows.dropped
+
+
+def test_a_plan_counts_the_comparison(captions):
+    frame = ld.read_shards(captions)
+    exact, near = (
+        ld.plan(frame, one).seconds for one in (("dedup", "text"), ("dedup", "text", 0.8))
+    )
+    assert near > 2 * exact
