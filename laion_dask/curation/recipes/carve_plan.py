@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from inspect import Parameter, signature
@@ -145,19 +144,6 @@ def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
             break
         found.append(arguments[one.name])
     return tuple(found)
-
-
-def _call(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A step as `plan` takes it: its verb, and the arguments that its cost depends on."""
-    parameters = inspect.signature(VERBS[kind.name].load_cost()).parameters.values()
-    given = []
-    for one in list(parameters)[1:]:
-        default = kind.parameters[one.name].default if one.name in kind.parameters else one.empty
-        value = arguments.get(one.name, default)
-        if value is one.empty:
-            break
-        given.append(value)
-    return (kind.name, *given)
 
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
