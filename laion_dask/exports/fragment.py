@@ -230,7 +230,20 @@ def _batches(reader: pa.ipc.RecordBatchFileReader, one: Slice) -> Iterator[pa.Re
         start, stop = max(one.start - begin, 0), min(one.stop - begin, len(batch))
         begin += len(batch)
         if start < stop:
-            yield batch.slice(start, stop - start)
+            yield _rows(batch, start, stop)
+
+
+def _rows(batch: pa.RecordBatch, start: int, stop: int) -> pa.RecordBatch:
+    """Rows of a batch; a copy if Arrow (26) casts a slice of its types to a damaged array."""
+    if (start, stop) == (0, len(batch)) or not any(_nests_nulls(f.type) for f in batch.schema):
+        return batch.slice(start, stop - start)
+    return batch.take(pa.array(np.arange(start, stop)))
+
+
+def _nests_nulls(type_: pa.DataType) -> bool:
+    """Whether a nested type has values of the type null."""
+    children = [type_.field(n).type for n in range(type_.num_fields)]
+    return any(pa.types.is_null(child) or _nests_nulls(child) for child in children)
 
 
 def is_whole(fragment: Fragment, staging: StagingFolder) -> bool:

@@ -90,6 +90,8 @@ def cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     SchemaError
         When a value cannot be converted exactly.
     """
+    if column.type == field.type:  # Arrow (26) damages some arrays of nested nulls
+        return column
     try:
         return pc.cast(column, field.type, memory_pool=POOL)
     except pa.ArrowException as error:

@@ -4,6 +4,7 @@ import errno
 import os
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.carved_exports import carve, files_of, kept_by_hand, rows_of
 
@@ -161,3 +162,15 @@ def test_row_groups_with_more_text_than_fits_in_a_chunk_are_halved():
     groups = list(parquet._halved(_Group(range(100))))
     assert [len(group) for group in groups] == [25, 25, 25, 25]
     assert [row for group in groups for row in group.rows] == list(range(100))
+
+
+def test_slices_of_nested_nulls_are_whole(tmp_path):
+    """Arrow's cast of a slice whose children are nulls gives arrays that end the process."""
+    values = [{"a": i, "b": None} if i % 4 else None for i in range(18)]
+    lists = [[None] * (i % 3) for i in range(18)]
+    (tmp_path / "in").mkdir()
+    table = pa.table({"url": [str(i) for i in range(18)], "pair": values, "many": lists})
+    pq.write_table(table, tmp_path / "in" / "a_0.parquet")
+    ld.read_shards(str(tmp_path / "in")).laion.export(tmp_path / "out", rows_per_part=5)
+    found = pq.read_table(tmp_path / "out" / "shards").sort_by("row")
+    assert found["pair"].to_pylist() == values and found["many"].to_pylist() == lists

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laion_dask.errors import SchemaError
 from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.parquet import write_parquet
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
@@ -56,8 +57,16 @@ def open(staging: StagingFolder, schema: pa.Schema) -> LanceWriter:
     ------
     MissingExtraError
         When pylance is not installed.
+    SchemaError
+        When the name of a column contains a dot, which Lance does not allow.
     """
     require_extra("lance", "The format 'lance'")
+    dotted = next((name for name in schema.names if "." in name), None)
+    if dotted is not None:
+        raise SchemaError(
+            f"The column {dotted!r} has a dot in its name. Expected names without dots, as Lance "
+            "demands; rename it: frame.rename(columns={...})."
+        )
     return LanceWriter(staging)
 
 

@@ -158,6 +158,8 @@ def test_lance_opens_the_data_set(odd, tmp_path):
     assert table["text"].to_pylist() == TEXTS and table["row"].to_pylist() == list(range(N))
     with pytest.raises(OptionError, match="local folder"):
         odd.laion.export("memory://test_lance/out", format="lance")
+    with pytest.raises(SchemaError, match="has a dot"):
+        odd.rename(columns={"score": "a.b"}).laion.export(tmp_path / "dot", format="lance")
 
 
 def test_lance_that_is_not_installed(odd, tmp_path, monkeypatch):
