@@ -20,7 +20,7 @@ def row_hash(shard: np.ndarray, row: np.ndarray, seed: int, draw: int = 0) -> np
     seed, draw : int
         0 or more; different draws of a seed are independent of each other.
     """
-    state = mix(mix(np.uint64(seed & (2**64 - 1))) ^ np.uint64(draw))
+    state = mix(mix(np.uint64(seed % (2**64 - 59))) ^ np.uint64(draw))
     mixed = mix(state ^ np.asarray(shard).astype(np.uint64))
     hashed: np.ndarray = mix(mixed ^ np.asarray(row).astype(np.uint64))
     return hashed

@@ -131,6 +131,11 @@ class Definition:
         RecipeError
             When the recipe has no such parameter, or the value has the wrong type.
         """
+        hidden = names_in(list(self.removal_lists))  # these may list what must not be stored
+        values = {
+            name: without_urls({"exclude": value})["exclude"] if name in hidden else value
+            for name, value in values.items()
+        }
         given = {**self.values, **values}
         bound(self.parameters, given, self.name)
         return replace(self, values=given)

@@ -272,3 +272,14 @@ def test_lists_in_expressions_are_beside_the_recipe_or_where_the_user_is(
         carve = ld.recipe(path, **settings).run(data.metadata, tmp_path / "out")
         assert carve.rows.kept == int(frame["language"].isin(expected).sum())
         assert ld.replay(tmp_path / "out").rows == carve.rows
+
+
+def test_urls_of_a_removal_list_in_a_parameter_are_not_stored(data, tmp_path):
+    frame = ld.read_shards(data.metadata).compute()
+    gone = frame["url"].iloc[0]
+    recipe = ld.Recipe.parse(TestRemovalLists.TEXT).with_parameters(lists=[gone])
+    carve = recipe.run(data.metadata, tmp_path / "out", by=())
+    wide = (frame["width"] > 100).fillna(False)
+    assert carve.rows.kept == int((wide & (frame["url"] != gone)).sum())
+    assert gone not in (tmp_path / "out" / "_recipe.json").read_text()
+    assert ld.replay(tmp_path / "out").rows == carve.rows
