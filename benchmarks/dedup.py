@@ -60,7 +60,7 @@ def report(about: dict, runs: dict) -> str:
     lines = [
         f"# k-means of {about['rows']:,} x 768, k = 1,000, 10 iterations",
         "",
-        f"{setting(about)} Medians of {about['repeats']} runs, by CPU time. We read files; the "
+        f"{setting(about)} Median of {about['repeats']}, by CPU time. We read files; the "
         "others start with all rows in memory, in float32.",
         "",
         "| contender | CPU, s | wall, s | mean distance | peak memory, MB |",
