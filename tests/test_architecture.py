@@ -47,7 +47,7 @@ ARROWS = {
         "io/images io/storage models models/tf_saved_model models/weights numerics "
         "numerics/gpu runtime"
     ),
-    "text": "runtime",
+    "text": "numerics runtime",
     "io/embeddings": "io/parquet io/storage models numerics runtime",
     "frame": "io/embeddings io/parquet io/storage models numerics predicate runtime",
     "scoring": (

@@ -84,7 +84,7 @@ def mentions_synset_cost(frame: PlannedFrame, column: str = "text") -> Cost:
 
 
 def _decisions(part: Frame, column: str, synsets: Synsets) -> Frame:
-    """Whether each caption mentions a synset; null if there is none."""
+    """Whether each caption mentions a synset; null for a row without a caption."""
     texts = frame_to_arrow(part[[column]].reset_index(drop=True))[column].to_pylist()
     keep = pa.table({"keep": pa.array(synsets.mentioned(texts), pa.bool_())})
     result: pd.DataFrame = frame_from_arrow(keep, "cudf" if is_cudf(part) else "pandas")

@@ -17,6 +17,7 @@ from laion_dask.runtime.native_code import native
 from laion_dask.runtime.process_cache import ProcessCache
 
 _MODULE = "laion_dask.numerics.murmur3_kernel"
+_SOURCES = [_MODULE, "laion_dask.numerics.byte_words"]
 _compiled = ProcessCache()
 
 
@@ -112,8 +113,8 @@ def _compile() -> tuple[Callable, Callable]:
     keys, slots = _readable(np.empty(0, np.int64)), np.full(16, -1, np.int32)
     groups = (halves, halves, halves, keys, slots, np.empty(0, np.uint8))
     return (
-        native("hash_bytes", lambda: _source().hash_bytes, [_MODULE], data, offsets, hashes),
-        native("keep_best", lambda: _source().keep_best, [_MODULE], *groups),
+        native("hash_bytes", lambda: _source().hash_bytes, _SOURCES, data, offsets, hashes),
+        native("keep_best", lambda: _source().keep_best, _SOURCES, *groups),
     )
 
 

@@ -11,35 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from laion_dask.numerics.byte_words import load_eight, load_up_to_eight
+
 _C1, _C2 = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _F1, _F2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _N1, _N2 = np.uint64(0x52DCE729), np.uint64(0x38495AB5)
 _0, _1, _5, _8, _16 = (np.uint64(n) for n in (0, 1, 5, 8, 16))
 _27, _31, _33, _64 = (np.uint64(n) for n in (27, 31, 33, 64))
-
-
-@njit(inline="always")
-def _word(data, at):
-    """Load eight bytes as one integer; compiles to a single load."""
-    value = np.uint64(data[at])
-    value |= np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
-    value |= np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
-    value |= np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
-    value |= np.uint64(data[at + np.uint64(4)]) << np.uint64(32)
-    value |= np.uint64(data[at + np.uint64(5)]) << np.uint64(40)
-    value |= np.uint64(data[at + np.uint64(6)]) << np.uint64(48)
-    return value | np.uint64(data[at + np.uint64(7)]) << np.uint64(56)
-
-
-@njit(inline="always")
-def _part(data, at, end):
-    """Load at most eight bytes as one integer, byte by byte."""
-    value, shift = _0, _0
-    while at < end:
-        value |= np.uint64(data[at]) << shift
-        shift += _8
-        at += _1
-    return value
 
 
 @njit(inline="always")
@@ -69,17 +47,17 @@ def hash_bytes(data, offsets, hashes):
         length = end - at
         h1, h2 = _0, _0
         while end - at >= _16:
-            k1, k2 = _word(data, at), _word(data, at + _8)
+            k1, k2 = load_eight(data, at), load_eight(data, at + _8)
             h1 ^= _rotated(k1 * _C1, _31) * _C2
             h1 = (_rotated(h1, _27) + h2) * _5 + _N1
             h2 ^= _rotated(k2 * _C2, _33) * _C1
             h2 = (_rotated(h2, _31) + h1) * _5 + _N2
             at += _16
         if end - at > _8:
-            h2 ^= _rotated(_part(data, at + _8, end) * _C2, _33) * _C1
+            h2 ^= _rotated(load_up_to_eight(data, at + _8, end) * _C2, _33) * _C1
             end = at + _8
         if end > at:
-            h1 ^= _rotated(_part(data, at, end) * _C1, _31) * _C2
+            h1 ^= _rotated(load_up_to_eight(data, at, end) * _C1, _31) * _C2
         h1, h2 = h1 ^ length, h2 ^ length
         h1 += h2
         h2 += h1

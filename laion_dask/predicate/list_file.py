@@ -24,7 +24,7 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
 from laion_dask.errors import PredicateError, did_you_mean
-from laion_dask.io.storage.local_file import file_system
+from laion_dask.io.storage.local_file import failures, file_system
 from laion_dask.predicate.nodes import ValueList
 from laion_dask.predicate.value_sets import IntegerSet, TextSet, ValueSet, as_integers
 from laion_dask.runtime.process_cache import ProcessCache
@@ -121,6 +121,9 @@ def read_bytes(path: str) -> bytes:
     """
     try:
         fs, inside = file_system(path)
+    except (ValueError, ImportError) as error:  # an unknown protocol, or one without its package
+        raise ListError(f"cannot be read: {error}. Give the path of a file") from None
+    try:
         if (size := fs.size(inside) or 0) > MAX_BYTES:
             raise ListError(
                 f"has {size:,} bytes; every process would hold its values. Expected up to "
@@ -130,7 +133,7 @@ def read_bytes(path: str) -> bytes:
         return content
     except ListError:
         raise
-    except Exception as error:  # stores raise types of their own
+    except failures(fs) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ListError(f"cannot be read: {reason}. Give the path of a file") from None
 

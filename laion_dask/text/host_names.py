@@ -27,6 +27,7 @@ MAX_NAMES, MAX_BYTES = 1 << 17, 1 << 22
 _UNSETTLED = r"^[\\\x00-\x20]*$|[\x00-\x20]$"
 TEXT = pa.large_string()
 _MODULE = "laion_dask.text.host_scan"
+_SOURCES = [_MODULE, "laion_dask.numerics.byte_words"]
 #: Rows whose names are looked up together.
 _BLOCK = 256
 _compiled = ProcessCache()
@@ -216,8 +217,8 @@ def _loaded() -> tuple[Callable, Callable]:
     codes, ends = np.empty(0, np.int32), numbers[:1]
     outputs = (codes, slots, nothing, ends, np.zeros(4, np.uint64), numbers)
     return (
-        native("scan", lambda: _source().scan, [_MODULE], *rows, *outputs),
-        native("rehash", lambda: _source().rehash, [_MODULE], nothing, ends, slots, numbers),
+        native("scan", lambda: _source().scan, _SOURCES, *rows, *outputs),
+        native("rehash", lambda: _source().rehash, _SOURCES, nothing, ends, slots, numbers),
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from laion_dask.numerics.byte_words import load_eight, load_up_to_eight
+
 #: Codes of rows without a name: null, and a URL that does not start with http:// or https://.
 NULL, OTHER = -1, -2
 _0, _1, _7, _8 = np.uint64(0), np.uint64(1), np.uint64(7), np.uint64(8)
@@ -23,30 +25,6 @@ _TOPS, _NUMBERS = np.uint64(0x8080808080808080), np.uint64(0x0001020304050607)
 #: "https://" and "http://" as words, and all bytes of a word but the last.
 _HTTPS, _HTTP = np.uint64(0x2F2F3A7370747468), np.uint64(0x002F2F3A70747468)
 _FIRST_7 = np.uint64(0x00FFFFFFFFFFFFFF)
-
-
-@njit(inline="always")
-def _word(data, at):
-    """Load eight bytes as one integer; compiles to a single load."""
-    value = np.uint64(data[at])
-    value |= np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
-    value |= np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
-    value |= np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
-    value |= np.uint64(data[at + np.uint64(4)]) << np.uint64(32)
-    value |= np.uint64(data[at + np.uint64(5)]) << np.uint64(40)
-    value |= np.uint64(data[at + np.uint64(6)]) << np.uint64(48)
-    return value | np.uint64(data[at + np.uint64(7)]) << np.uint64(56)
-
-
-@njit(inline="always")
-def _part(data, at, end):
-    """Load fewer than eight bytes as one integer, byte by byte."""
-    value, shift = _0, _0
-    while at < end:
-        value |= np.uint64(data[at]) << shift
-        shift += _8
-        at += _1
-    return value
 
 
 @njit(inline="always")
@@ -72,13 +50,13 @@ def _finished(value, remaining, size):
 def _equal(one, at, two, begin, size):
     """Whether two ranges of bytes are equal; the last word may overlap the one before it."""
     if size < _8:
-        return _part(one, at, at + size) == _part(two, begin, begin + size)
+        return load_up_to_eight(one, at, at + size) == load_up_to_eight(two, begin, begin + size)
     i, last = _0, size - _8
     while i < last:
-        if _word(one, at + i) != _word(two, begin + i):
+        if load_eight(one, at + i) != load_eight(two, begin + i):
             return False
         i += _8
-    return _word(one, at + last) == _word(two, begin + last)
+    return load_eight(one, at + last) == load_eight(two, begin + last)
 
 
 @njit(inline="always")
@@ -98,7 +76,7 @@ def _begin(data, at, stop, can_overrun):
     size = stop - at
     if size < _7:
         return _0
-    word = _word(data, at) if can_overrun else _part(data, at, min(stop, at + _8))
+    word = load_eight(data, at) if can_overrun else load_up_to_eight(data, at, min(stop, at + _8))
     if word == _HTTPS and size >= _8:
         return at + _8
     return at + _7 if word & _FIRST_7 == _HTTP else _0
@@ -111,9 +89,9 @@ def rehash(names, ends, slots, state):
         at, end = np.uint64(ends[code]), np.uint64(ends[code + 1])
         size, value = end - at, _0
         while at + _8 <= end:
-            value = _mixed(value, _word(names, at))
+            value = _mixed(value, load_eight(names, at))
             at += _8
-        value = _finished(value, _part(names, at, end), size)
+        value = _finished(value, load_up_to_eight(names, at, end), size)
         slot = value & mask
         while slots[slot] != _0:
             slot = (slot + _1) & mask
@@ -139,7 +117,8 @@ def _find(data, offsets, nulls, codes, found, row, n, whole):
         value, end, size = _0, begin, _8
         while size == _8:
             size = min(stop - end, _8)
-            word = _word(data, end) if end + _8 <= total else _part(data, end, end + size)
+            fits = end + _8 <= total
+            word = load_eight(data, end) if fits else load_up_to_eight(data, end, end + size)
             slash = _slash(word)
             if slash != _0 and not whole:
                 size = min(size, ((slash >> _7) * _NUMBERS) >> _56)

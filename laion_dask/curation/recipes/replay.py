@@ -257,8 +257,8 @@ def _compare_parts(
         else "The versions, and the sizes and digests that the manifest records, are the same, so "
         "the data themselves differ: run laion-dask verify on the export and on its inputs"
     )
-    told = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
-    raise RecipeError(f"The rows differ from those of {path}.{told} {cause}.")
+    changed = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
+    raise RecipeError(f"The rows differ from those of {path}.{changed} {cause}.")
 
 
 def _compare_records(manifest: Mapping[str, Any], now: Mapping[str, Sequence[Any]]) -> None:

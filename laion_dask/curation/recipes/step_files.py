@@ -54,7 +54,7 @@ def _paths(value: Any) -> list[str]:
 
 
 def _below(path: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-    """The files of a path, a folder or a pattern, sorted; the path itself if there are none."""
+    """The sorted files of a folder or a pattern; for a file, or if none exist, the path itself."""
     fs, inner = file_system(path)
     try:
         if _MAGIC & set(inner) and not fs.exists(inner):

@@ -23,7 +23,7 @@ KEYS: Mapping[str, tuple[type, str]] = {
     "description": (str, "What the recipe does, and what to know before using it."),
     "not_reproduced": (list, "What of the published subset this recipe cannot reproduce."),
     "not_applied": (list, "Parts of the published rule that are not applied."),
-    "warnings": (list, "What a user is told at every run."),
+    "warnings": (list, "Sentences that every run shows."),
     "parameters": (dict, "Values that a user may set, with their defaults."),
     "source": (dict, "Arguments of read_shards, such as rename."),
     "removal_lists": (list, "Lists of rows to leave out, applied first and again at the end."),
