@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from distributed import Client
 from support.clustered_shards import clustered_shards
 
 import laion_dask as ld
@@ -46,17 +47,11 @@ def test_planted_duplicates_are_found(demo_folder, capsys):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_workers_in_other_processes_give_the_same_answer(tmp_path):
-    distributed = pytest.importorskip("distributed")
+def test_workers_in_other_processes_give_the_same_answer(tmp_path, worker_processes):
     frame, emb = clustered_shards(tmp_path)
     here = frame.laion.duplicates(emb, eps=0.06, n_clusters=4)
     kept = frame.laion.prune(emb, 0.5, n_clusters=4)[["shard", "row"]].compute()
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
+    with Client(worker_processes):
         there = frame.laion.duplicates(emb, eps=0.06, n_clusters=4)
         also = frame.laion.prune(emb, 0.5, n_clusters=4)[["shard", "row"]].compute()
         rows = frame.laion.dedup(emb, eps=0.06, n_clusters=4).laion.rows()
