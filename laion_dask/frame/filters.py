@@ -102,7 +102,7 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
         When another step drops or reorders rows.
     """
     pairs = []
-    for step, _ in reversed(list(steps)):
+    for step, selected in reversed(list(steps)):
         by_user = isinstance(step, MapPartitions) and not is_verb(step)
         in_place = isinstance(step, (*_IN_PLACE, MapPartitions)) and not by_user
         predicate = predicate_of(step) if is_filter(step) else None
@@ -115,7 +115,9 @@ def stages(steps: Steps) -> list[tuple[dd.DataFrame, Predicate]]:
             )
         if predicate is not None:
             inputs = step if isinstance(step, FromMap) else step.frame
-            pairs.append((new_collection(without_filters(inputs, walk(inputs))), predicate))
+            rows: dd.DataFrame = new_collection(without_filters(inputs, walk(inputs)))
+            rows = rows if selected is None else rows.partitions[list(selected)]
+            pairs.append((rows, predicate))
     return pairs
 
 

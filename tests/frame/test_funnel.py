@@ -199,3 +199,13 @@ def test_later_filters_see_only_rows_that_the_scan_may_keep(folder, monkeypatch)
     table = frame.laion.funnel()
     possible = table["before"].iloc[0] - table["dropped"].iloc[:2].sum()
     assert sum(n for start, n in seen if start == 2) <= possible < table["before"].iloc[0]
+
+
+@pytest.mark.parametrize("later", [None, "punsafe > 0.5"])
+def test_the_funnel_of_some_partitions_is_of_their_rows(folder, later):
+    frame = ld.read_shards(folder, where="width > 500")
+    frame = frame.partitions[[0, 2]] if later is None else frame.partitions[1:].laion.where(later)
+    rows, table = frame.laion.rows(), frame.laion.funnel()
+    assert table["before"].iloc[0] == rows.read == (65 if later is None else 25)
+    assert table["after"].iloc[-1] == rows.kept == len(frame) > 0
+    assert len(frame.laion.excluded().compute()) == rows.dropped + rows.unscored
