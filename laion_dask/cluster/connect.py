@@ -108,7 +108,7 @@ def connect(address: str | os.PathLike | Cluster) -> Client:
     --------
     >>> import laion_dask as ld
     >>> from distributed import LocalCluster
-    >>> cluster = LocalCluster(n_workers=1, processes=False, dashboard_address=None)
+    >>> cluster = LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0")
     >>> with ld.connect(cluster.scheduler_address) as client:
     ...     client.submit(sum, [1, 2]).result()
     3

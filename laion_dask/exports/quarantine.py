@@ -68,11 +68,15 @@ class PartitionReader:
                 suspect = self._suspect(error, known)
                 if suspect is None:
                     raise
-                if self.strict:
-                    raise self._named(error, suspect) from error.__cause__
+                n_known = len(known)
                 known |= self.records.recorded_partitions()
                 if suspect not in known and not self._survives(suspect):
+                    if self.strict:
+                        raise self._named(error, suspect) from error.__cause__
                     known[suspect] = self._set_aside(suspect)
+                known |= self.records.recorded_partitions()
+                if len(known) == n_known:  # nothing was gained, so it would end like this again
+                    raise
 
     def _read(self, known: Done) -> tuple[list[Fragment], Rows]:
         fragments, rows = map_with_accounting(

@@ -32,7 +32,7 @@ def client():
     from distributed import Client, LocalCluster
 
     settings = {"distributed.scheduler.allowed-failures": 1, "distributed.worker.daemon": False}
-    options = {"processes": True, "dashboard_address": None, "silence_logs": 60}
+    options = {"processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
     with (
         dask.config.set(settings),
         LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
@@ -69,9 +69,6 @@ def poisoned(client):
             poison(POISON)
 
     client.register_plugin(Poison(), name="poison")
-    yield
-    client.unregister_worker_plugin("poison")
-    client.restart()
 
 
 def test_a_shard_that_ends_its_workers_is_named_or_set_aside(client, poisoned, source, tmp_path):
@@ -115,7 +112,7 @@ def test_workers_that_are_killed_at_random_change_no_byte(tmp_path):
     clean = frame.laion.export(tmp_path / "clean", rows_per_part=100)
     assert len(clean.manifest["parts"]) == 200
     settings = {"distributed.scheduler.allowed-failures": 1_000}
-    options = {"processes": True, "dashboard_address": None, "silence_logs": 60}
+    options = {"processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
     kills, round_ = 0, 0
     with (
         dask.config.set(settings),

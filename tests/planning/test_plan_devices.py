@@ -97,7 +97,7 @@ def test_the_workers_that_are_there(frame, emb):
     from distributed import Client, LocalCluster
 
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False}
-    cluster = LocalCluster(**options, dashboard_address=None, memory_limit=3_000_000)
+    cluster = LocalCluster(**options, dashboard_address="127.0.0.1:0", memory_limit=3_000_000)
     with cluster, Client(cluster):
         found = ld.plan(frame, ["where", "score"], embeddings=emb, rates=RATES)
     assert (found.workers.n, found.workers.memory_limit) == (2, 3_000_000)

@@ -25,7 +25,12 @@ from laion_dask.scoring import embedding_kernel as score
 
 #: Seconds that a wait may take on a busy machine; the work that is cut short would take longer.
 PATIENCE = 60
-HERE = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+HERE = {
+    "n_workers": 1,
+    "threads_per_worker": 1,
+    "processes": False,
+    "dashboard_address": "127.0.0.1:0",
+}
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def test_searches_that_run_at_once_share_nothing(small):
     queries = [vectors(9, seed=seed) for seed in range(6)]
     wanted = [frame.laion.search(emb, q, 3, columns=[]) for q in queries]
     with (
-        distributed.LocalCluster(1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
         ThreadPoolExecutor(6) as pool,
     ):
