@@ -84,8 +84,8 @@ ARROWS = {
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (
-        "aggregations exports exports/formats frame io/embeddings io/parquet io/storage models "
-        "models/heads planning predicate stats"
+        "aggregations curation exports exports/formats frame io/embeddings io/parquet io/storage "
+        "models models/heads planning predicate stats"
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "

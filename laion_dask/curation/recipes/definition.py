@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from laion_dask.curation.recipes import library
+from laion_dask.curation.recipes.argument_types import check_plain, check_values
 from laion_dask.curation.recipes.document import Document, read_document, to_yaml
-from laion_dask.curation.recipes.document import Path as TreePath
 from laion_dask.curation.recipes.parameters import bound, names_in, replaced
 from laion_dask.curation.recipes.plain_urls import without_urls
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
@@ -51,8 +51,10 @@ class Definition:
         must_be("name", self.name, str, "the name of the recipe")
         for number, step in enumerate(self.steps):
             if isinstance(step, Mapping):
-                _check_plain(self.document, ("steps", number), step)
+                check_plain(self.document, ("steps", number), step)
             check_step(self.document, ("steps", number), step)
+        values = bound(self.parameters, self.values, self.name)
+        check_values(self.document, self.steps, values)
         lists = [without_urls({"exclude": one})["exclude"] for one in self.removal_lists]
         object.__setattr__(self, "removal_lists", lists)
         object.__setattr__(self, "steps", [without_urls(step) for step in self.steps])
@@ -282,20 +284,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _check_plain(document: Document, path: TreePath, value: Any) -> None:
-    """Raise if a step has a value that YAML does not have, such as a frame or an array."""
-    if isinstance(value, Mapping):
-        for key, one in value.items():
-            _check_plain(document, (*path, key), one)
-    elif isinstance(value, (list, tuple)):
-        for n, one in enumerate(value):
-            _check_plain(document, (*path, n), one)
-    elif not isinstance(value, (str, int, float, os.PathLike, np.generic, type(None))):
-        raise document.error(
-            path,
-            f"a recipe is plain data, and {path[-1]!r} is an object of type "
-            f"{type(value).__name__}. Expected text, a number, a list or a mapping: name a file by "
-            "its path, and embeddings by their name, such as 'embeddings:image'.",
-        )

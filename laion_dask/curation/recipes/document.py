@@ -28,6 +28,7 @@ _CONSTANTS: dict[str, bool | float | None] = {
     "false": False,
 }
 _CONSTANTS |= {".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -127,13 +128,14 @@ def _plain(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> 
     at = Document(None, origin, lines)
     if len(path) > _MAX_DEPTH:
         raise at.error(path, f"nested deeper than {_MAX_DEPTH} levels.")
+    if node.tag not in _TAGS:
+        raise at.error(path, f"the tag {node.tag!r} is not allowed. Write a plain value.")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*path, n), lines, origin) for n, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return dict(_items(node, path, lines, origin))
-    if node.tag != "tag:yaml.org,2002:str" or not isinstance(node, yaml.ScalarNode):
-        raise at.error(path, f"the tag {node.tag!r} is not allowed. Write a plain value.")
-    return scalar(node.value) if node.style is None else node.value
+    plain: bool = isinstance(node, yaml.ScalarNode) and node.style is None
+    return scalar(node.value) if plain else node.value
 
 
 def scalar(text: str) -> str | int | float | bool | None:

@@ -84,6 +84,7 @@ def validate(document: Document) -> dict[str, Any]:
         _known(document, ("source", key), key, SOURCE_KEYS, "argument of read_shards")
     for key in tree.get("export", {}):
         _known(document, ("export", key), key, export_keys(), "argument of export")
+    _check_format(document, tree.get("export", {}).get("format", "parquet"))
     _check_parameters(document, tree)
     for n, one in enumerate(tree.get("removal_lists", ())):
         path: Path = ("removal_lists", n)
@@ -100,6 +101,12 @@ def validate(document: Document) -> dict[str, Any]:
                 known = tree.get("parameters", {})
                 _known(document, ("steps", n, key), step[key], known, "parameter")
     return tree
+
+
+def _check_format(document: Document, name: Any) -> None:
+    if not isinstance(name, str) or (name not in formats.names() and not names_in(name)):
+        hint = did_you_mean(str(name), formats.names())
+        raise document.error(("export", "format"), f"unknown format {_shown(name)}.{hint}")
 
 
 def _check_parameters(document: Document, tree: Mapping[str, Any]) -> None:

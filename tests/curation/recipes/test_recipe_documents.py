@@ -43,6 +43,14 @@ STEPS = "steps:\n- where: width > 1\n"
         ("name: x\nremoval_lists:\n- 3\n" + STEPS, 3, "not a removal list"),
         ("name: x\ntitle: a\x07\n" + STEPS, 2, "not allowed in YAML"),
         ("name: x\n---\nname: y\n", 2, "YAML"),
+        ("name: x\nsteps:\n- where: width >> 3\n", 3, "not supported"),
+        ("name: x\nsteps:\n- where: text.matches('(') and width > 1\n", 3, "matches"),
+        ("name: x\nsteps:\n- where: 3\n", 3, "Expected text"),
+        ("name: x\nsteps:\n- dedup: url\n- top: {column: a, fraction: 1.5}\n", 4, "a number in"),
+        ("name: x\nsteps:\n- sample: {fraction: half}\n", 3, "Expected a number"),
+        ("name: x\nsteps:\n- top: {column: a, fraction: 0.5, n: 3}\n", 3, "one of them"),
+        ("name: x\nsteps:\n- where: !!python/object/apply:os.system ['ls']\n", 3, "the tag"),
+        ("name: x\nexport: {format: parket}\n" + STEPS, 2, "Did you mean 'parquet'"),
     ],
 )
 def test_a_wrong_recipe_names_the_line(text, line, message):
@@ -149,3 +157,10 @@ def test_values_survive_a_round_trip(value):
     recipe = ld.Recipe("x", [{"where": "width > 1"}], parameters={"a": {"default": value}})
     (again,) = ld.Recipe.parse(recipe.to_yaml()).parameters.values()
     assert again == {"default": value} and type(again["default"]) is type(value)
+
+
+def test_an_expression_is_checked_whatever_the_types_of_its_columns():
+    for text in ("nsfw == 'UNLIKELY'", "a == b and is_rgb", "a.contains('x') or min(b, c) > d"):
+        ld.Recipe("x").where(text)
+    with pytest.raises(RecipeError, match="fraction is 2"):
+        ld.recipe("datacomp-clip-score", fraction=2)
