@@ -47,6 +47,7 @@ REACHED_FROM = {
     "io/embeddings/open_files.py": WITH_VECTORS,
     "io/parquet/hive.py": READING,
     "exports/card.py": {"export", "score"},
+    "exports/quarantine.py": {"export", "score", "carve"},
     "exports/export.py": {"export", "score", "carve"},
     "io/images/images.py": {"embed"},
     "io/images/parquet_layout.py": {"embed"},

@@ -14,6 +14,7 @@ from laion_dask.cli.output import check_out, say, say_json
 from laion_dask.cli.shared_options import (
     Field,
     Json,
+    NoStrict,
     OutAddress,
     Reading,
     Report,
@@ -79,6 +80,7 @@ def carve(
         str | None, typer.Option(metavar="NAME", help="File format of the export.")
     ] = None,
     rows_per_part: RowsPerPart = None,
+    no_strict: NoStrict = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what the run would cost, and stop.")
     ] = False,
@@ -89,7 +91,8 @@ def carve(
 
     loaded = Recipe.load(recipe)
     chosen = _with_reading(loaded.with_parameters(**_parameters(set_, loaded)), read)
-    options = {"format": format, "rows_per_part": rows_per_part}
+    strict = False if no_strict else None  # the recipe may say it too
+    options = {"format": format, "rows_per_part": rows_per_part, "strict": strict}
     given = {name: value for name, value in options.items() if value is not None}
     vectors = _opened(read, embeddings, model, field)
     if plan:

@@ -16,6 +16,7 @@ from laion_dask.cli.shared_options import (
     Format,
     Heads,
     Model,
+    NoStrict,
     Options,
     OutAddress,
     Report,
@@ -52,6 +53,7 @@ def score(
     option: Options = None,
     rows_per_part: RowsPerPart = None,
     card: CardEntries = None,
+    no_strict: NoStrict = False,
     report: Report = None,
     by: By = None,
 ) -> None:
@@ -72,7 +74,7 @@ def score(
     if text:
         frame = frame.laion.similarity(vectors, vectors.model.text(text), to=to)
     frame = frame if where is None else frame.laion.where(where)
-    chosen = _options(option, card, format, vectors)
+    chosen = {**_options(option, card, format, vectors), "strict": not no_strict}
     write_subset(frame, out, format, rows_per_part, report, by, chosen)
 
 
@@ -88,6 +90,7 @@ def export(
     option: Options = None,
     rows_per_part: RowsPerPart = None,
     card: CardEntries = None,
+    no_strict: NoStrict = False,
     report: Report = None,
     by: By = None,
 ) -> None:
@@ -96,7 +99,7 @@ def export(
     --option names an option of the format: names=laion for parquet, images=FOLDER, caption=COLUMN
     and decode=false for webdataset.
     """
-    chosen = _options(option, card, format)
+    chosen = {**_options(option, card, format), "strict": not no_strict}
     write_subset(read(where=where), out, format, rows_per_part, report, by, chosen)
 
 

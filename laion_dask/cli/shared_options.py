@@ -60,6 +60,14 @@ RowsPerPart = Annotated[
         help="Rows of each part but the last. [default: a million, or 256 MB in memory]",
     ),
 ]
+NoStrict = Annotated[
+    bool,
+    typer.Option(
+        "--no-strict",
+        help="Leave out rows that end every worker that reads them, instead of stopping: they are "
+        "listed in the manifest, and count as rejected. With --workers.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Where = Annotated[
     str | None,

@@ -144,7 +144,7 @@ def export(
 def export_with_notes(
     frame: dd.DataFrame,
     path: str | os.PathLike[str],
-    notes: Callable[[Rows, Sequence[WrittenPart]], Mapping[str, Any]] | None,
+    notes: Callable[[Rows, Sequence[WrittenPart], Provenance], Mapping[str, Any]] | None,
     format: str = "parquet",
     *,
     rows_per_part: int | None = None,
@@ -159,8 +159,9 @@ def export_with_notes(
     Parameters
     ----------
     notes : callable, optional
-        ``notes(rows, parts)`` returns the entries. It is called once the parts are written, before
-        they are visible; if it raises, they never are.
+        ``notes(rows, parts, read)`` returns the entries; ``read`` is the frame without what was set
+        aside. It is called once the parts are written, before they are visible; if it raises, they
+        never are.
     """
     if format not in formats.names():
         raise one_of("format", format, formats.names())
@@ -194,7 +195,8 @@ def export_with_notes(
         parts = write_parts(cut.slices, writer, records, schema, before.parts)
         rights = total_rights([part.rights for part in parts], rows.kept)
         parts, index = _finished(writer, parts, staging)
-        manifest = build_manifest(provenance, schema, rows, n, seed)
+        read = reader.remaining()
+        manifest = build_manifest(provenance, schema, rows, n, seed, read)
         if reader.quarantined:
             manifest["quarantined"] = reader.entries()
         manifest |= {
@@ -203,9 +205,9 @@ def export_with_notes(
             "card": dict(card or {}),
         }
         manifest["rights"] = rights
-        manifest |= {} if notes is None else notes(rows, parts)
+        manifest |= {} if notes is None else notes(rows, parts, read)
         documents = documents_of(writer, parts, index, manifest, schema, described, format)
-        done = Export(transaction.path, rows, {}, frame)
+        done = Export(transaction.path, rows, {}, read.frame)
         if audit is not False:
             documents["_audit.csv"] = audit_table(done, audit)
         committed = transaction.commit(parts, index, manifest, documents)

@@ -30,9 +30,14 @@ _MODELS = ("torch", "open_clip_torch")
 
 
 def build_manifest(
-    provenance: Provenance, schema: pa.Schema, rows: Rows, rows_per_part: int, seed: int | None
+    provenance: Provenance,
+    schema: pa.Schema,
+    rows: Rows,
+    rows_per_part: int,
+    seed: int | None,
+    read: Provenance,
 ) -> dict[str, Any]:
-    """The manifest without its list of files."""
+    """The manifest without its list of files; ``read`` is the frame without what was set aside."""
     shards = {shard.index: shard for shard in shards_of(provenance.partitions)}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
@@ -52,7 +57,7 @@ def build_manifest(
     if provenance.lists:
         manifest["lists"] = provenance.lists
     if rows.read and not rows.kept:
-        manifest["funnel"] = _funnel(provenance, rows)
+        manifest["funnel"] = _funnel(read, rows)
     return manifest
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from laion_dask.errors import ClusterWarning, DeviceLostError, warn_caller
+from laion_dask.errors import ClusterWarning, DeviceLostError, argument, warn_caller
 from laion_dask.exports.fragment import Fragment, write_fragment
 from laion_dask.exports.records import Records
 from laion_dask.frame.accounting import Rows
@@ -126,8 +126,17 @@ class PartitionReader:
         assert self._partitions is not None
         return DeviceLostError(
             f"{error} The task was reading {_rows_of(self._partitions[suspect])}. "
-            "In Python, export(strict=False) writes the other rows, and counts these as rejected."
+            f"With {argument('strict', False)}, the other rows are written, and these count as "
+            "rejected."
         )
+
+    def remaining(self) -> Provenance:
+        """The provenance of the rows that were read: of the frame without what was set aside."""
+        if not self.quarantined:
+            return self.provenance
+        frame = self.provenance.frame
+        read = [n for n in range(frame.npartitions) if n not in self.quarantined]
+        return Provenance.of(frame.partitions[read])
 
     def entries(self) -> list[dict[str, Any]]:
         """The partitions that were set aside, as the manifest lists them."""

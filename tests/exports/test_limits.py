@@ -78,3 +78,17 @@ def test_limits_are_told_in_one_line_and_leave_the_old_state(tmp_path):
         write(folder, NEW)
         assert by_recipe(folder) == by_glob(folder) == NEW
     assert not os.path.exists(folders[0]) or os.listdir(folders[0]) == []
+
+
+def test_a_format_that_cannot_be_loaded_for_lack_of_handles_is_told_in_one_line(tmp_path):
+    """The formats were listed while there were handles."""
+    write_shard(tmp_path / "in" / "metadata_0000.parquet", laion_table(50, 0))
+    code = LIMITED.replace('formats.load("parquet")\n', "").replace("rows_per_part=20", "'csv'")
+    out = tmp_path / "out"
+    words = [str(ROOT / "tests"), str(ROOT), str(tmp_path / "in"), f"files,0,{out}"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120
+    )
+    (line,) = done.stdout.splitlines()
+    assert "'csv' could not be loaded: Too many open files" in line, line
+    assert not out.exists()

@@ -79,11 +79,11 @@ def carve(
     """
     results: dict[str, Any] = {}
 
-    def notes(rows: Rows, parts: Sequence[WrittenPart]) -> dict[str, Any]:
+    def notes(rows: Rows, parts: Sequence[WrittenPart], read: Provenance) -> dict[str, Any]:
         if check is not None:
             check(rows, parts)
-        results["funnel"] = funnel_by_step(run.provenance, rows, run.application)
-        results["audit"] = _audit(run.provenance, by)
+        results["funnel"] = funnel_by_step(read, rows, run.application)
+        results["audit"] = _audit(read, by)
         return {
             "recipe": run.recipe.tree,
             "run": run.record,

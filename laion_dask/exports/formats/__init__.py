@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 
-from laion_dask.errors import OptionError, argument, did_you_mean, parameter
+from laion_dask.errors import ExportError, OptionError, argument, did_you_mean, parameter
+from laion_dask.io.storage.atomic_file import reason
 
 #: Modules that formats share.
 _NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy", "staged_files"}
@@ -22,13 +25,47 @@ _NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy", "staged_files"
 
 def names() -> list[str]:
     """The names of all export formats, sorted."""
-    modules = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted(modules - _NO_FORMATS)
+    return list(_names_in(tuple(__path__)))
+
+
+@cache
+def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats in some folders, which are listed once: a process may run out of handles."""
+    modules = {module.name for module in pkgutil.iter_modules(folders)}
+    return tuple(sorted(modules - _NO_FORMATS))
 
 
 def load(name: str) -> ModuleType:
-    """The module of a format, given one of the `names`."""
-    return importlib.import_module(f"{__name__}.{name}")
+    """The module of a format, given one of the `names`.
+
+    Raises
+    ------
+    ExportError
+        When its file cannot be read.
+    """
+    module = f"{__name__}.{name}"
+    try:
+        return importlib.import_module(module)
+    except (OSError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != module:
+            raise
+        raise ExportError(
+            f"The export format {name!r} could not be loaded: {_problem(error)}. Check the "
+            "installation, and the number of files that this process may open."
+        ) from error
+
+
+def _problem(error: Exception) -> str:
+    """Why a module could not be read; the import system hides that a folder cannot be listed."""
+    importlib.invalidate_caches()
+    try:
+        with os.scandir(__path__[0]):
+            return reason(error)
+    except OSError as unlisted:
+        return reason(unlisted)
+
+
+_names_in(tuple(__path__))
 
 
 def options_of(name: str) -> Mapping[str, inspect.Parameter]:
