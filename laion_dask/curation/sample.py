@@ -78,7 +78,7 @@ def sample(
     >>> int(drawn["language"].value_counts().max().compute())
     5
     """
-    Provenance.of(frame).check_identity_columns()
+    Provenance.of(frame).check_row_identity()
     check_size(fraction, n, "frame.laion.sample(0.1)")
     check_integer("seed", seed, 0)
     ranking = None if weights is None else Ranking.of(frame, weights)

@@ -95,7 +95,7 @@ def soft_cap(
     500
     """
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     check_score(frame, column)
     check_integer("n", n, 1)
     check_integer("seed", seed, 0)

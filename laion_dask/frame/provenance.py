@@ -191,6 +191,19 @@ class Provenance:
         """Raise a `ProvenanceError` when the frame lacks ``shard`` or ``row``."""
         row_identity.check_identity_columns(self.frame.columns)
 
+    def check_row_identity(self) -> None:
+        """Raise unless ``shard`` and ``row`` identify rows, for verbs that decide by other rows.
+
+        Raises
+        ------
+        ProvenanceError
+            When a column is missing or overwritten, or rows come from several scans that use the
+            same shard numbers.
+        """
+        self.check_identity_columns()
+        row_identity.check_identity(self.steps)
+        scans.check_shard_numbers(scans.sources_of(self.steps))
+
     def check_branches(self) -> None:
         """Raise a `ProvenanceError` when branches of the same rows are concatenated."""
         scans.check_branches(self.steps)

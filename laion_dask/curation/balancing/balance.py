@@ -114,7 +114,7 @@ def balance(
     True
     """
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     lists = ConceptLists.of(frame, entries, column, language, version)
     check_integer("t", t, 1)
     check_integer("seed", seed, 0)

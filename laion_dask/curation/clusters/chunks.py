@@ -57,7 +57,7 @@ def check_embeddings(frame: dd.DataFrame, embeddings: Embeddings) -> Embeddings:
     """
     must_be("embeddings", embeddings, Embeddings, "what ld.open_embeddings(...) returns")
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     return embeddings.paired_with(provenance.shards)
 
 

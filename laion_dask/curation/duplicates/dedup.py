@@ -175,7 +175,7 @@ def _by_key(
 ) -> dd.DataFrame:
     """One row of each group of rows that are equal by a key. Lazy."""
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
     keep_missing = _keeps(missing)
     writer = RowWriter.create(exact.SCHEMA, shards_per_block(provenance))

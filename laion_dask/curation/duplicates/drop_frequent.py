@@ -67,7 +67,7 @@ def drop_frequent(
     """
     limit = whole_number("more_than", more_than, "a number of rows")
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     key, rule = Key.of(frame, by), Rule("first")
     table = decide_in_buckets(
         frame[needed_columns(frame, key, rule)],

@@ -147,7 +147,7 @@ def _by_key(
 ) -> pd.DataFrame:
     """The groups of rows that are equal by a key."""
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     key, rule = Key.of(frame, by), rule_of(frame, keep, seed)
     reads = key.reads(frame.columns)
     rows = frame[needed_columns(frame, key, rule)]

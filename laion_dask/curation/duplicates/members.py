@@ -69,7 +69,7 @@ def against_relaion(
     0
     """
     provenance = Provenance.of(frame)
-    provenance.check_identity_columns()
+    provenance.check_row_identity()
     table, reference = scores_table(ref)
     own, other = Key.of(frame, by), Key.of(table, by)
     if own.types != other.types:

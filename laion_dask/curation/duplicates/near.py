@@ -108,7 +108,7 @@ def near_dedup(
     frame: dd.DataFrame, measure: Captions | Hashes, rule: Rule, keep_missing: bool
 ) -> dd.DataFrame:
     """The rows that are near no earlier row. Lazy."""
-    Provenance.of(frame).check_identity_columns()
+    Provenance.of(frame).check_row_identity()
     table = near_table(frame, measure, rule)
     decided = graph.map_columns(
         frame,
@@ -154,7 +154,7 @@ def near_groups(
 
     A dropped row is in the group of the row to which its representatives lead.
     """
-    Provenance.of(frame).check_identity_columns()
+    Provenance.of(frame).check_row_identity()
     (table,) = graph.compute(near_table(frame, measure, rule), label="duplicates")
     n_rows = len(frame)
     key, representative, similarity = _dropped(table)

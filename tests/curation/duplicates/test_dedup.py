@@ -275,3 +275,23 @@ def test_the_folder_is_removed_with_the_frame(folder, tmp_path):
         assert list(tmp_path.iterdir()) != []
         del kept
         assert list(tmp_path.iterdir()) == []
+
+
+VERBS_BY_ROW = {
+    "dedup": lambda f: f.laion.dedup("url"),
+    "dedup of near captions": lambda f: f.laion.dedup("text", similar=0.9),
+    "duplicates": lambda f: f.laion.duplicates("url"),
+    "drop_frequent": lambda f: f.laion.drop_frequent("url", more_than=3),
+    "against_relaion": lambda f: f.laion.against_relaion(f, by="url"),
+    "sample": lambda f: f.laion.sample(n=3),
+    "balance": lambda f: f.laion.balance(["a"], t=2),
+    "soft_cap": lambda f: f.laion.soft_cap("similarity", n=3),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS_BY_ROW)
+def test_rows_of_two_reads_under_the_same_numbers_are_refused(verb, folder):
+    """A row without a key would get the fate of the row of the same number in the other read."""
+    two = dd.concat([ld.read_shards(folder / "0.parquet"), ld.read_shards(folder / "3.parquet")])
+    with pytest.raises(ProvenanceError, match=r"same shard numbers.*one call"):
+        VERBS_BY_ROW[verb](two)
