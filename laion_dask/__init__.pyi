@@ -45,6 +45,7 @@ from laion_dask.curation.duplicates.drop_frequent import drop_frequent as drop_f
 from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.duplicates.members import against_relaion as against_relaion
 from laion_dask.curation.exclude import exclude as exclude
+from laion_dask.curation.explode_captions import explode_captions as explode_captions
 from laion_dask.curation.mentions_synset import mentions_synset as mentions_synset
 from laion_dask.curation.neg_clip_loss import neg_clip_loss as neg_clip_loss
 from laion_dask.curation.phash import phash as phash

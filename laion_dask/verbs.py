@@ -84,6 +84,7 @@ _VERBS = (
     _lazy("balance", "curation.balancing.balance"),
     _lazy("mentions_synset", "curation.mentions_synset"),
     _lazy("choose_caption", "curation.choose_caption"),
+    _lazy("explode_captions", "curation.explode_captions"),
     _lazy("phash", "curation.phash"),
     _lazy("drop_frequent", "curation.duplicates.drop_frequent"),
     _lazy("near_targets", "curation.clusters.near_targets"),

@@ -50,6 +50,9 @@ CALLS = {
     "mentions_synset": lambda frame, emb, folder: frame.laion.mentions_synset(
         folder / "synsets.txt", wordnet=folder / "wordnet"
     ),
+    "explode_captions": lambda frame, emb, folder: frame.laion.explode_captions(
+        ["url", "text"], to="either"
+    ),
     "choose_caption": lambda frame, emb, folder: frame.laion.choose_caption(
         ["url", "text"], "longest", to="caption"
     ),

@@ -169,7 +169,7 @@ def audit(
     result.attrs |= {"caveats": caveats} if caveats else {}
     for name, account in (("rows", rows_after), ("rows_before", rows_before)):
         if account is not None:
-            result.attrs[name] = vars(account)
+            result.attrs[name] = account.counts
     return result
 
 
@@ -180,6 +180,11 @@ def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -
         (counted,), rows = collect(before, bound)
         return counted, rows, _beyond(rows, counted), ()
     assert after is not None  # without a filter, `after` is a frame
+    if before.number_column != after.number_column:
+        raise OptionError(
+            "One of the two frames has one record for each caption (explode_captions), and the "
+            "other does not, so their rows cannot be compared. Expected both of one kind."
+        )
     left = bind(after, bound)
     marked = mark_membership(before.frame, after.frame, bound[0].reads)
     if marked is not None:
@@ -211,7 +216,7 @@ def _compared(tallies, rows: Rows | None) -> tuple:
 
 def _account_of_side(rows: Rows | None, everyone: np.ndarray, side: int) -> Rows | None:
     """The account of one of two subsets, from the account of the rows they were selected from."""
-    if rows is None:
+    if rows is None or rows.records is not None:  # the counts are those of records
         return None
     kept, undecided = inside_and_undecided(everyone, side)
     dropped = rows.read - rows.rejected - rows.unscored - kept - undecided
@@ -230,7 +235,7 @@ def _source(axis: Grouping) -> str:
 
 def _beyond(before: Rows | None, counted: ExclusionCounts) -> Rows | None:
     """The account of rows after one further filter."""
-    if before is None:
+    if before is None or before.records is not None:  # the counts are those of records
         return None
     n, kept, unscored = counted.everyone
     dropped = before.dropped + n - kept - unscored

@@ -30,8 +30,7 @@ def choose_caption(
 ) -> dd.DataFrame:
     """The frame with one caption of each row that has several. Lazy.
 
-    All captions stay in their columns. Rows are not repeated, one for each caption, since a row is
-    identified by its ``shard`` and ``row``, and can only be counted, kept or dropped once.
+    All captions stay in their columns. `explode_captions` makes one record of each instead.
 
     Parameters
     ----------
@@ -103,20 +102,27 @@ class Choice:
     is_list: bool
 
     @classmethod
-    def of(cls, frame: dd.DataFrame, columns: str | Sequence[str], by: str | Sequence[str]):
-        """The choice of some arguments.
+    def of(
+        cls,
+        frame: dd.DataFrame,
+        columns: str | Sequence[str],
+        by: str | Sequence[str],
+        argument: str = "by",
+    ) -> Choice:
+        """The choice of some arguments; ``argument`` is the name of ``by``.
 
         Raises
         ------
         ColumnError, OptionError
         """
-        captions = _names("columns", columns)
+        captions = column_names("columns", columns)
         way = by if isinstance(by, str) and by in _WAYS else ""
-        scores = () if way else _names("by", by)
+        scores = () if way else column_names(argument, by)
         for name in (*captions, *scores):
             if name not in frame.columns:
-                ways = f" by can also be {', '.join(map(repr, _WAYS))}." if name in scores else ""
-                raise no_column(name, frame.columns, ways.strip())
+                can_be_way = name in scores and argument == "by"
+                ways = f"by can also be {', '.join(map(repr, _WAYS))}." if can_be_way else ""
+                raise no_column(name, frame.columns, ways)
         read = [*dict.fromkeys((*captions, *scores))]
         schema = frame_to_arrow(frame._meta[read].reset_index(drop=True)).schema
         is_list = len(captions) == 1 and _is_list(schema.field(captions[0]).type)
@@ -126,8 +132,8 @@ class Choice:
             _check(name, schema.field(name).type, is_list, _is_number, "numbers")
         if scores and len(scores) != len(captions):
             raise OptionError(
-                f"by is {list(scores)}, and columns {list(captions)}. Expected one column of "
-                "scores for each column of captions."
+                f"{argument} is {list(scores)}, and columns {list(captions)}. Expected one column "
+                "of scores for each column of captions."
             )
         return cls(captions, way, scores, is_list)
 
@@ -158,8 +164,7 @@ class Choice:
 def _chosen(part: Frame, choice: Choice, names: Sequence[str]) -> Frame:
     table = frame_to_arrow(part.reset_index(drop=True))
     rows, positions, texts, values = choice.candidates(table)
-    has_text = pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0)
-    candidates = np.flatnonzero((has_text.to_numpy(zero_copy_only=False) > 0) & ~np.isnan(values))
+    candidates = np.flatnonzero(has_words(texts) & ~np.isnan(values))
     order = np.lexsort((positions[candidates], -values[candidates], rows[candidates]))
     candidates = candidates[order]
     _, first = np.unique(rows[candidates], return_index=True)
@@ -171,6 +176,13 @@ def _chosen(part: Frame, choice: Choice, names: Sequence[str]) -> Frame:
     return _frame(part, text, pa.array(position, pa.int64(), mask=missing), names)
 
 
+def has_words(texts: pa.Array) -> np.ndarray:
+    """Mask of the texts, large strings, that are neither null nor white space only."""
+    lengths = pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0)
+    words: np.ndarray = lengths.to_numpy(zero_copy_only=False) > 0
+    return words
+
+
 def _frame(part: Frame, text: pa.Array, position: pa.Array, names: Sequence[str]) -> pd.DataFrame:
     table = pa.table(dict(zip(names, (text, position), strict=False)))
     result: pd.DataFrame = frame_from_arrow(table, "cudf" if is_cudf(part) else "pandas")
@@ -180,11 +192,14 @@ def _frame(part: Frame, text: pa.Array, position: pa.Array, names: Sequence[str]
 
 def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     """The row and position of each item of a column of lists, and the items."""
-    array = _joined([column])
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    rows = np.repeat(np.arange(len(array)), lengths)
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    rows = np.repeat(np.arange(len(column)), lengths)
     starts = np.cumsum(lengths) - lengths
-    return rows, np.arange(len(rows)) - np.repeat(starts, lengths), array.flatten()
+    type_ = column.type.value_type
+    type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
+    # Each chunk of dictionaries has its own; the items of a null list are no items.
+    items = pa.chunked_array([chunk.flatten().cast(type_) for chunk in column.chunks], type_)
+    return rows, np.arange(len(rows)) - np.repeat(starts, lengths), _joined([items])
 
 
 def _list_scores(column: pa.ChunkedArray, rows: np.ndarray, n: int) -> np.ndarray:
@@ -203,7 +218,13 @@ def _joined(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
     return pa.concat_arrays(chunks) if chunks else pa.array([], columns[0].type)
 
 
-def _names(argument: str, given: object) -> tuple[str, ...]:
+def column_names(argument: str, given: object) -> tuple[str, ...]:
+    """The names of some columns, given as one name or as a list.
+
+    Raises
+    ------
+    OptionError
+    """
     names = (given,) if isinstance(given, str) else given
     is_list = isinstance(names, (list, tuple)) and names
     if not is_list or not all(isinstance(name, str) for name in names):  # type: ignore[attr-defined]
@@ -219,10 +240,12 @@ def _check(name: str, type_: pa.DataType, is_list: bool, fits, what: str) -> Non
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(type_) for is_kind in kinds)
 
 
 def _is_text(type_: pa.DataType) -> bool:
+    type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
     return type_ in (pa.string(), pa.large_string(), pa.string_view(), pa.null())
 
 

@@ -12,6 +12,7 @@ from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import OptionError, ProvenanceError, must_be
 from laion_dask.extras import require_extra
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.parquet.read_shards import MAX_ROWS_PER_PARTITION
@@ -92,6 +93,7 @@ def neg_clip_loss(
     >>> bool((scored["neg_clip_loss"].dropna() <= 0).all().compute())
     True
     """
+    refuse_exploded(frame, "neg_clip_loss")
     must_be("to", to, str, "the new column's name")
     for name, value in (("batch", batch), ("repeats", repeats)):
         check_integer(name, value, 1)

@@ -14,6 +14,7 @@ from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.smallest import KEEP, Ranked, decided, decisions
 from laion_dask.errors import OptionError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -35,7 +36,7 @@ def sample(
     Each row has a number that is a hash of the seed and its ``shard`` and ``row``. The same seed
     draws the same rows from any partitioning; a larger fraction or n adds rows and removes none;
     a row that two filters of a frame keep is drawn from both or from neither. To draw from a sample
-    again, use another seed.
+    again, use another seed. After `explode_captions`, all records of a row are drawn, or none.
 
     Parameters
     ----------
@@ -81,6 +82,8 @@ def sample(
     Provenance.of(frame).check_row_identity()
     check_size(fraction, n, "frame.laion.sample(0.1)")
     check_integer("seed", seed, 0)
+    if n is not None or by is not None or weights is not None:
+        refuse_exploded(frame, "sample with n, by or weights")
     ranking = None if weights is None else Ranking.of(frame, weights)
     stratum = None if by is None else Key.of(frame, by)
     columns = [*PROVENANCE, *(() if by is None else [by]), *(() if weights is None else [weights])]

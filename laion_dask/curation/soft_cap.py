@@ -11,6 +11,7 @@ from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.curation.soft_cap_kernel import REPEATS, SoftCap
 from laion_dask.errors import OptionError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -94,6 +95,7 @@ def soft_cap(
     >>> int(drawn["repeats"].sum().compute())
     500
     """
+    refuse_exploded(frame, "soft_cap")
     provenance = Provenance.of(frame)
     provenance.check_row_identity()
     check_score(frame, column)

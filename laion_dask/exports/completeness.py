@@ -43,7 +43,8 @@ def check_complete(
         When a store lacks a file.
     """
     numbers, rows = [part.number for part in parts], sum(part.rows for part in parts)
-    kept = manifest.get("counts", {}).get("kept", rows)
+    counts = manifest.get("counts", {})
+    kept = counts.get("records", counts.get("kept", rows))
     if numbers != list(range(len(parts))) or rows != kept:
         raise ExportError(
             f"{path} would have {len(parts):,} parts with {rows:,} rows, but {kept:,} were kept. "

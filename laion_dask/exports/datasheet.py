@@ -66,7 +66,7 @@ def hub_card(card: Card, manifest: Mapping[str, Any]) -> str:
     """The text of ``README.md`` for the Hub, with its YAML header."""
     files = [f"{PARTS}/{part['file']}" for part in manifest["parts"]]
     is_named = all(file.startswith(f"{PARTS}/data/train-") for file in files)
-    rows = manifest["counts"]["kept"]
+    rows = manifest["counts"].get("records", manifest["counts"]["kept"])
     is_link = card.license.startswith(("http://", "https://"))
     header: list[tuple[str, Any]] = [
         ("pretty_name", card.name),
@@ -96,8 +96,10 @@ def _one_line(text: str) -> str:
 
 
 def _outcome(counts: Mapping[str, int]) -> str:
-    shown = " + ".join(f"{counts[n]:,} {n}" for n in ("kept", "dropped", "unscored", "rejected"))
-    return f"{counts['read']:,} rows read = {shown}."
+    shown = [f"{counts[n]:,} {n}" for n in ("kept", "dropped", "unscored", "rejected")]
+    if "records" in counts:
+        shown[0] += f" ({counts['records']:,} records, one for each caption)"
+    return f"{counts['read']:,} rows read = {' + '.join(shown)}."
 
 
 def _columns(manifest: Mapping[str, Any]) -> list[str]:

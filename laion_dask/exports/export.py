@@ -192,8 +192,8 @@ def export_with_notes(
         cut = layout(fragments)
         schema, n = cut.schema, cut.rows_per_part
         duckdb_connection.free_memory()  # the parts need as much
-        parts = write_parts(cut.slices, writer, records, schema, before.parts)
-        rights = total_rights([part.rights for part in parts], rows.kept)
+        parts = write_parts(cut.slices, writer, records, schema, before.parts, reader.order_by)
+        rights = total_rights([part.rights for part in parts], rows.written)
         parts, index = _finished(writer, parts, staging)
         read = reader.remaining()
         manifest = build_manifest(provenance, schema, rows, n, seed, read)

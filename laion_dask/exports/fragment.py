@@ -77,7 +77,11 @@ class Slice:
 
 
 def write_fragment(
-    table: pa.Table, number: int, staging: StagingFolder, schema: pa.Schema
+    table: pa.Table,
+    number: int,
+    staging: StagingFolder,
+    schema: pa.Schema,
+    order_by: Sequence[str] = PROVENANCE,
 ) -> list[Fragment]:
     """Write the rows of one partition, sorted by shard and row, as a fragment.
 
@@ -89,6 +93,8 @@ def write_fragment(
     staging : StagingFolder
     schema : pyarrow.Schema
         The `part_schema` of the frame.
+    order_by : sequence of str
+        As for `row_order`.
 
     Returns
     -------
@@ -105,7 +111,7 @@ def write_fragment(
     if not len(table):
         return []
     table = conform(table, schema)
-    order = row_order(table)
+    order = row_order(table, order_by)
     table = table if order is None else pc.take(table, order, memory_pool=POOL)
     # If a task runs twice, nobody writes to a file that is already being read.
     name = f"fragment-{number:08d}-{uuid.uuid4().hex[:12]}.arrow"
@@ -114,17 +120,28 @@ def write_fragment(
     return [Fragment(name, len(table), content, table.schema, n_bytes)]
 
 
-def row_order(table: pa.Table) -> pa.Array | None:
+def row_order(table: pa.Table, order_by: Sequence[str] = PROVENANCE) -> pa.Array | None:
     """The positions that sort rows by shard and row; None if they are sorted, or unidentified.
 
     A shuffle may return the rows of a partition in any order.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    order_by : sequence of str
+        ``shard`` and ``row``; and the column that tells the records of a row apart, if it has
+        several, which is used if it has integers.
     """
     if not set(PROVENANCE) <= set(table.column_names):
         return None
-    shard, row = (table[name].to_numpy() for name in PROVENANCE)
-    follows = row[1:] >= row[:-1]
-    follows = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & follows)
-    return None if follows.all() else pa.array(np.lexsort((row, shard)))
+    keys = [table[name].to_numpy() for name in PROVENANCE]
+    for name in order_by[len(PROVENANCE) :]:
+        if name in table.column_names and pa.types.is_integer(table[name].type):
+            keys.append(pc.fill_null(table[name], -1).to_numpy())
+    follows = np.ones(max(0, len(table) - 1), bool)
+    for key in reversed(keys):
+        follows = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & follows)
+    return None if follows.all() else pa.array(np.lexsort(keys[::-1]))
 
 
 def _write(table: pa.Table, staging: StagingFolder, name: str) -> int:
@@ -143,7 +160,12 @@ def _write(table: pa.Table, staging: StagingFolder, name: str) -> int:
         raise write_error(f"{staging.url}/{name}", error) from error
 
 
-def read_slices(slices: Sequence[Slice], staging: StagingFolder, schema: pa.Schema) -> pa.Table:
+def read_slices(
+    slices: Sequence[Slice],
+    staging: StagingFolder,
+    schema: pa.Schema,
+    order_by: Sequence[str] = PROVENANCE,
+) -> pa.Table:
     """The rows of slices in order, sorted by shard and row, with one chunk per column.
 
     Memory use is that of the table and of one more column.
@@ -154,6 +176,8 @@ def read_slices(slices: Sequence[Slice], staging: StagingFolder, schema: pa.Sche
     staging : StagingFolder
     schema : pyarrow.Schema
         The `common_schema` of all fragments.
+    order_by : sequence of str
+        As for `row_order`.
 
     Raises
     ------
@@ -178,7 +202,8 @@ def read_slices(slices: Sequence[Slice], staging: StagingFolder, schema: pa.Sche
         ) from error
     except (failures(fs), pa.ArrowException) as error:
         raise ExportError(f"{staging.url} could not be read: {reason(error)}.") from error
-    order = row_order(_column_wise(tables, pa.schema([f for f in schema if f.name in PROVENANCE])))
+    keys = pa.schema([field for field in schema if field.name in order_by])
+    order = row_order(_column_wise(tables, keys), order_by)
     return _column_wise(tables, schema, order, maps)
 
 

@@ -50,7 +50,7 @@ def build_manifest(
         "models": models,
         "versions": current_versions(with_models=bool(models)),
         "schema": [{"name": field.name, "type": str(field.type)} for field in schema],
-        "counts": {name: getattr(rows, name) for name in Rows.__dataclass_fields__},
+        "counts": rows.counts,
         "rows_per_part": rows_per_part,
         "seed": seed,
     }

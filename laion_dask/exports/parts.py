@@ -19,6 +19,7 @@ from laion_dask.exports.records import Records
 from laion_dask.exports.rights import rights_of
 from laion_dask.exports.row_bytes import fixed_bytes
 from laion_dask.runtime.tasks import Run, run_each
+from laion_dask.schema import PROVENANCE
 
 #: A part has at most so many rows, and on average at most so many bytes in memory.
 _MAX_ROWS = 1_000_000
@@ -67,6 +68,7 @@ def write_parts(
     records: Records,
     schema: pa.Schema,
     done: Mapping[int, WrittenPart],
+    order_by: Sequence[str] = PROVENANCE,
 ) -> list[WrittenPart]:
     """Write parts in parallel; remove each fragment once no other part needs it. Eager.
 
@@ -79,6 +81,8 @@ def write_parts(
         The schema of every part.
     done : mapping of int to WrittenPart
         The parts that a killed export has written.
+    order_by : sequence of str
+        The columns that rows are sorted by, see `laion_dask.exports.fragment.row_order`.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def write_parts(
     todo = [(number, slices) for number, slices in enumerate(parts) if number not in done]
     written = run_each(
         _write_part,
-        [(number, tuple(slices), writer, records, schema) for number, slices in todo],
+        [(number, tuple(slices), writer, records, schema, order_by) for number, slices in todo],
         sizes=[sum(s.stop - s.start for s in slices) for _, slices in todo],
         label="write parts",
         unit="row",
@@ -105,9 +109,10 @@ def _write_part(
     writer: PartWriter,
     records: Records,
     schema: pa.Schema,
+    order_by: Sequence[str],
 ) -> WrittenPart:
     with run:
-        table = read_slices(slices, records.staging, schema)
+        table = read_slices(slices, records.staging, schema, order_by)
         files = tuple(writer.write(Part(number, table)))
         part = WrittenPart(number, len(table), files, rights_of(table))
         part = records.part(part, slices)

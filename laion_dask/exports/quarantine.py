@@ -21,6 +21,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.runtime import graph
 from laion_dask.runtime.workers import lost_task
+from laion_dask.schema import PROVENANCE
 
 Done = dict[int, Counted[list[Fragment]]]
 
@@ -43,6 +44,9 @@ class PartitionReader:
             schema,
             strict,
         )
+        number = provenance.number_column
+        #: The columns that rows are sorted by.
+        self.order_by = (*PROVENANCE, *([] if number is None else [number]))
         self.quarantined: dict[int, ScanPartition] = {}
         self._partitions = _partitions(provenance)
 
@@ -84,6 +88,7 @@ class PartitionReader:
             write_fragment,
             self.records.staging,
             self.schema,
+            self.order_by,
             combine=_joined,
             label="export",
             must_account=True,
@@ -153,9 +158,11 @@ class PartitionReader:
 
 
 def _partitions(provenance: Provenance) -> list[ScanPartition] | None:
-    """The rows that each partition of the frame reads; None if a step mixes partitions."""
+    """The rows that each partition of the frame reads; None if they cannot be counted by it."""
     if provenance.optimized_scan is not None:
         return provenance.optimized_scan[1]
+    if provenance.number_column is not None:  # another pass counts the rows of records
+        return None
     partitions = provenance.partitions
     whole = provenance.frame.npartitions == len(partitions) and graph.is_partitionwise(
         provenance.frame

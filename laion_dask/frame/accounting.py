@@ -13,7 +13,7 @@ import pandas as pd
 from laion_dask.backend import Frame
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance, with_identity
-from laion_dask.frame.repeated_rows import repeated_rows
+from laion_dask.frame.repeated_rows import counted_rows, repeated_rows
 from laion_dask.frame.row_path import can_drop_columns, walk
 from laion_dask.frame.scans import Sources, check_shard_numbers
 from laion_dask.frame.undecided_rows import undecided_rows
@@ -44,12 +44,18 @@ class Rows:
         compares; otherwise the rows that it removes count as dropped.
     rejected : int
         Rows with text that is not valid UTF-8, under ``invalid_text="reject"``.
+    records : int or None
+        The records of the kept rows, after `explode_captions`, which makes one of each caption: a
+        row is kept if one of its records is, and is otherwise unscored if a filter is unknown for
+        one of them. None for frames with one record a row.
 
     Examples
     --------
     >>> import laion_dask as ld
     >>> print(ld.Rows(read=10, kept=7, dropped=2, unscored=1, rejected=0))
     10 read = 7 kept + 2 dropped + 1 unscored + 0 rejected
+    >>> print(ld.Rows(read=10, kept=7, dropped=2, unscored=1, rejected=0, records=21))
+    10 read = 7 kept (21 records) + 2 dropped + 1 unscored + 0 rejected
     """
 
     read: int
@@ -57,10 +63,27 @@ class Rows:
     dropped: int
     unscored: int
     rejected: int
+    records: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.records is None:
+            del self.__dict__["records"]  # vars(rows) has numbers only
 
     def __str__(self) -> str:
-        parts = (f"{getattr(self, n):,} {n}" for n in ("kept", "dropped", *COUNTS))
+        parts = [f"{getattr(self, n):,} {n}" for n in ("kept", "dropped", *COUNTS)]
+        if self.records not in (None, self.kept):
+            parts[0] += f" ({self.records:,} records)"
         return f"{self.read:,} read = {' + '.join(parts)}"
+
+    @property
+    def written(self) -> int:
+        """The number of records that the frame has: those of the kept rows, or these rows."""
+        return self.kept if self.records is None else self.records
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers by name, without ``records`` if that is None."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -99,8 +122,16 @@ class AccountingInputs:
         read = sum(partition.n_rows for partition in provenance.partitions)
         undecided = undecided_rows(frame.expr, provenance.steps)
         counts = _counts_of_scans(sources, undecided)
+        step, number = provenance.repeating_step, provenance.number_column
+        if number is not None:
+            frame, *undecided = (
+                _with_identity(f, step or "explode_captions", sources) for f in (frame, *undecided)
+            )
+            if step is not None and number not in frame.columns:
+                raise _no_number(step, number)
+            counts += counted_rows(frame, undecided, sources, number if step else None)
+            return cls(frame, read, counts, sources)
         counts += [_number(rows, provenance) for rows in undecided]
-        step = provenance.repeating_step
         if step is not None:
             frame, *undecided = (_with_identity(f, step, sources) for f in (frame, *undecided))
             counts += repeated_rows([frame, *undecided], sources)
@@ -136,7 +167,10 @@ class AccountingInputs:
         for result in computed:
             if isinstance(result, pd.DataFrame) and "repeats" in result:
                 self._check(result.iloc[0])
-        counts = [result for result in computed if "repeats" not in result]
+        by_rows, records = [result for result in computed if "kept" in result], None
+        if by_rows:
+            records, kept = kept, int(sum(np.sum(one["kept"]) for one in by_rows))
+        counts = [result for result in computed if "unscored" in result]
         unscored, rejected = (int(sum(np.sum(c[name]) for c in counts)) for name in COUNTS)
         dropped = self.read - kept - unscored - rejected
         if dropped < 0:
@@ -145,7 +179,7 @@ class AccountingInputs:
                 f"{unscored:,} unscored and {rejected:,} rejected: a step duplicated rows, so they "
                 f"cannot be accounted for. {_ADVICE}"
             )
-        return Rows(self.read, kept, dropped, unscored, rejected)
+        return Rows(self.read, kept, dropped, unscored, rejected, records)
 
     def _check(self, repeats: pd.Series) -> None:
         if repeats["repeats"]:
@@ -172,6 +206,14 @@ _ADVICE = (
     "To add a table of scores, use frame.laion.join(table, on=...), which matches each key once; "
     "sample without replacement; or remove duplicates with drop_duplicates(['shard', 'row'])."
 )
+
+
+def _no_number(step: str, number: str) -> ProvenanceError:
+    return ProvenanceError(
+        f"A step of this frame ({step}) may have duplicated captions, and the column {number!r} "
+        "of explode_captions, which tells those of a row apart, was dropped or renamed. Keep it to "
+        "the end."
+    )
 
 
 def _with_identity(frame: dd.DataFrame, step: str, sources: Sources) -> dd.DataFrame:

@@ -15,6 +15,7 @@ from laion_dask.backend import Column, Frame, column_like, frame_from_arrow, is_
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.frame.accounting import Rows
+from laion_dask.frame.exploded import each_record, identified, outcome_of_rows
 from laion_dask.frame.filters import replace_step, stages
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows_of
@@ -24,6 +25,7 @@ from laion_dask.predicate import Predicate, certain_and_possible
 from laion_dask.predicate.clauses import clauses
 from laion_dask.runtime import graph
 from laion_dask.runtime.dask_expressions import new_collection
+from laion_dask.schema import PROVENANCE
 
 #: The columns that `excluded` adds.
 BY, WHY = "excluded_by", "excluded_why"
@@ -47,12 +49,16 @@ class _Filters:
         ``before``.
     texts : tuple of str
         The clauses, in order.
+    by_record : bool
+        Whether rows have several records, see `laion_dask.frame.exploded`. The codes of filters
+        before that step are those of rows, and those of later ones of records.
     """
 
     before: dd.DataFrame
     stages: list[tuple[dd.DataFrame, tuple[Predicate, ...]]]
     codes: list[dd.Series]
     texts: tuple[str, ...]
+    by_record: bool = False
 
     @classmethod
     def of(cls, provenance: Provenance) -> _Filters:
@@ -62,14 +68,17 @@ class _Filters:
             column_types = ColumnTypes.of(by_name, provenance.half)
             pairs.append((stage, tuple(clauses(predicate, column_types))))
         texts = tuple(part.text for _, parts in pairs for part in parts)
-        return cls(provenance.unfiltered, pairs, _codes(pairs), texts)
+        if provenance.number_column is None:
+            return cls(provenance.unfiltered, pairs, _codes(pairs), texts)
+        before = identified(provenance.unfiltered)
+        return cls(before, pairs, _codes(pairs), texts, by_record=True)
 
     def without_first_dropped(self, provenance: Provenance) -> list[dd.Series] | None:
         """The codes of the rows for which the scan's filter is not false. Lazy.
 
         None if it makes no difference: the first filter is not that of the only scan, or the last.
         """
-        if len(self.stages) < 2 or len(provenance.scan_steps) > 1:
+        if len(self.stages) < 2 or len(provenance.scan_steps) > 1 or self.by_record:
             return None
         (scan, parts), first = self.stages[0], provenance.scan_steps[0].func.where
         if first is None or not is_scan(scan.expr):
@@ -115,7 +124,8 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     dask DataFrame
         The frame's columns, plus ``excluded_by`` (str, the clause) and ``excluded_why``
         (``"dropped"`` or ``"unscored"``). These rows and the rows of the frame together are all
-        rows that were read, each once, except rejected ones.
+        rows that were read, each once, except rejected ones. After `explode_captions`, they are
+        records: those of one row may be in both.
 
     Raises
     ------
@@ -134,16 +144,17 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     filters = _Filters.of(Provenance.of(frame))
     meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
     rows: dd.DataFrame = graph.map_aligned(
-        filters.before, _excluded, filters.codes, filters.texts, meta=meta
+        filters.before, _excluded, filters.codes, filters.texts, filters.by_record, meta=meta
     )
-    return rows
+    return rows if not filters.by_record else rows[[*frame.columns, BY, WHY]]
 
 
 def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     """The number of rows that each clause of a frame's filters excluded, in order. Eager.
 
     Reads the columns that the filters compare, for all rows. The last row counts the rows that
-    other steps dropped, such as a sample. The totals agree with `rows`.
+    other steps dropped, such as a sample. The totals agree with `rows`. After `explode_captions`, a
+    row counts where the last of its records is excluded.
 
     Parameters
     ----------
@@ -212,12 +223,15 @@ def _clause_counts(filters: _Filters, provenance: Provenance) -> np.ndarray:
     n, later = len(filters.texts), filters.without_first_dropped(provenance)
     if not n:
         return np.zeros((0, 2), np.int64)
-    passes = [filters.codes] if later is None else [filters.codes[:1], later]
     meta = pd.DataFrame({name: np.empty(0, np.int64) for name in ("dropped", "unscored")})
-    counted = [
-        graph.map_aligned(codes[0].to_frame("code"), _counts, codes[1:], n, meta=meta)
-        for codes in passes
-    ]
+    if filters.by_record:
+        rows = filters.before[list(PROVENANCE)]
+        counted = [graph.map_aligned(rows, _counts_of_rows, filters.codes, n, meta=meta)]
+    else:
+        counted = [
+            graph.map_aligned(codes[0].to_frame("code"), _counts, codes[1:], n, meta=meta)
+            for codes in ([filters.codes] if later is None else [filters.codes[:1], later])
+        ]
     computed = graph.compute(*counted, label="funnel")
     totals = [one.to_numpy().reshape(-1, n, 2).sum(axis=0) for one in computed]
     if later is not None:
@@ -256,9 +270,10 @@ def _decoded(codes: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
-    *codes, texts = codes_and_texts
+    *codes, texts, by_record = codes_and_texts
     if not codes:
         return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
+    codes = each_record(part, codes) if by_record else codes
     false, unknown = _decoded(codes)
     clause = np.minimum(false, unknown)
     kept = part[column_like(clause < _NONE, part)]
@@ -278,6 +293,15 @@ def _with_reasons(
 
 def _counts(part: Frame, *others_and_n: Any) -> pd.DataFrame:
     *others, n = others_and_n
-    false, unknown = _decoded([part["code"], *others])
+    return _counted(*_decoded([part["code"], *others]), n)
+
+
+def _counts_of_rows(part: Frame, *codes_and_n: Any) -> pd.DataFrame:
+    *codes, n = codes_and_n
+    false, unknown = _decoded(each_record(part, codes))
+    return _counted(*outcome_of_rows(part, false, unknown, _NONE), n)
+
+
+def _counted(false: np.ndarray, unknown: np.ndarray, n: int) -> pd.DataFrame:
     counted = (np.bincount(clauses[clauses < _NONE], minlength=n) for clauses in (false, unknown))
     return pd.DataFrame(dict(zip(("dropped", "unscored"), counted, strict=True)))

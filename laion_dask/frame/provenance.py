@@ -15,7 +15,7 @@ from dask.delayed import Delayed, DelayedLeaf
 
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.errors import ProvenanceError, must_be
-from laion_dask.frame import filters, row_identity, row_path, scans
+from laion_dask.frame import exploded, filters, row_identity, row_path, scans
 from laion_dask.frame.row_path import Steps
 from laion_dask.frame.scans import Sources
 from laion_dask.io.parquet.scan import Scan
@@ -217,6 +217,12 @@ class Provenance:
     def repeating_step(self) -> str | None:
         """The name of a step that may duplicate rows, or None."""
         return row_path.repeating_step(self.steps)
+
+    @cached_property
+    def number_column(self) -> str | None:
+        """The column that tells the records of one row apart; None if each row has one record."""
+        explosion = exploded.explosion_in(self.steps)
+        return None if explosion is None else explosion.number
 
     # Selecting columns.
 

@@ -43,7 +43,8 @@ def rows_of(provenance: Provenance) -> Rows:
     _ = provenance.sources  # raises errors that selecting columns would hide
     columns = provenance.frame.columns
     if len(columns) and provenance.can_drop_columns:
-        provenance = provenance.select(columns[-1:])
+        needed = (columns[-1], provenance.number_column)
+        provenance = provenance.select([name for name in columns if name in needed])
     _, account = map_with_accounting(
         provenance, _nothing, combine=_none, label="count rows", must_account=True, fan_in=100
     )

@@ -10,6 +10,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.backend import Frame, column_like, to_numpy
+from laion_dask.frame.exploded import explosion_of
 from laion_dask.frame.filters import is_filter, mask_of, replace_step, unfiltered_scan
 from laion_dask.frame.row_path import inputs, is_verb
 from laion_dask.frame.scans import is_scan, partitions_of
@@ -117,14 +118,14 @@ def _above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[Expr]:
 def _filters_above(expr: Expr, trunk: Callable[[Expr], bool]) -> list[dd.Series] | None:
     """Two masks per filter above the trunk, over all rows: true, and true or unknown.
 
-    None if a step is not a filter and may drop or reorder rows.
+    None if a step is not a filter and may drop, reorder or repeat rows.
     """
     masks: list[dd.Series] = []
     for step in _above(expr, trunk):
         is_from_verb = isinstance(step, MapPartitions) and is_verb(step)
         if is_filter(step):
             masks += _two_masks(step, trunk)
-        elif not (is_from_verb or isinstance(step, (Elemwise, FromMap))):
+        elif explosion_of(step) or not (is_from_verb or isinstance(step, (Elemwise, FromMap))):
             return None
     return masks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import dask.dataframe as dd
 import numpy as np
@@ -20,6 +19,7 @@ from laion_dask.errors import (
 )
 from laion_dask.extras import require_extra
 from laion_dask.frame.accounting import AccountingInputs, Rows
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where import where as filtered
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -121,6 +121,7 @@ def search(
     >>> list(hits["rank"])
     [1, 2, 3]
     """
+    refuse_exploded(frame, "search")
     frame = frame if where is None else filtered(frame, where)
     provenance = Provenance.of(frame)
     fetched_columns = _checked(provenance, embeddings, k, columns, to, rerank)
@@ -147,7 +148,7 @@ def search(
         columns_made |= {"rank": rank + 1, "rerank_similarity": other}
     result = fetch.fetch(provenance, pairs, columns_made, fetched_columns)
     if index is None:
-        result.attrs["rows"] = asdict(rows)  # pandas can only write attrs that are JSON
+        result.attrs["rows"] = rows.counts  # pandas can only write attrs that are JSON
     else:
         counts = np.bincount(pairs.query, minlength=len(vectors))
         result.attrs["short"] = int((counts < k).sum())

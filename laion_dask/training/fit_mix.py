@@ -14,6 +14,7 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import column_type
 from laion_dask.errors import OptionError, must_be
 from laion_dask.extras import require_extra
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.predicate import Predicate, certain_and_possible, parse
 from laion_dask.runtime import graph
@@ -78,6 +79,7 @@ def fit_mix(
     ['similarity', 'pwatermark']
     >>> mixed = frame.laion.mix(weights)
     """
+    refuse_exploded(frame, "fit_mix")
     provenance = Provenance.of(frame)
     provenance.check_identity_columns()
     must_be("columns", columns, (list, tuple), "a list of score columns")

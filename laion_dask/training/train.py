@@ -17,6 +17,7 @@ from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.dtypes import column_type
 from laion_dask.errors import EmbeddingsError, OptionError, must_be, no_column
 from laion_dask.extras import require_extra
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.row_identity import check_identity_columns
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -100,6 +101,7 @@ def train(
     >>> print(head.report)
     ROC-AUC 1.0000, ECE ... on ... held-out rows (... positive); fitted on ...
     """
+    refuse_exploded(labels, "train")
     _check(hidden, test, max_rows, seed)
     _check_out(out)
     require_extra("clip", "Training a head")

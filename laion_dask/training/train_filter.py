@@ -12,6 +12,7 @@ import numpy as np
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
 from laion_dask.errors import EmbeddingsError, OptionError
 from laion_dask.extras import require_extra
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import ClipModel, EmbeddingSpace, check_same_space
 from laion_dask.models.heads.filter_network import FilterNetwork
@@ -111,6 +112,8 @@ def train_filter(
     own caption first for ... of ... held-out images (... before); fitted on ... pairs
     >>> scored = frame.laion.score(images, network, texts=texts)
     """
+    for rows in (trusted, frame):
+        refuse_exploded(rows, "train_filter")
     for name, value, low in (
         ("hidden", hidden, 1), ("steps", steps, 1), ("batch", batch, 2), ("max_rows", max_rows, 1),
         ("seed", seed, 0),

@@ -153,7 +153,7 @@ def to_table(
     if caveats:
         combined.attrs["caveats"] = caveats
     if rows is not None:
-        combined.attrs["rows"] = vars(rows)
+        combined.attrs["rows"] = rows.counts
     return combined
 
 

@@ -19,6 +19,7 @@ from laion_dask.curation.draws import BALANCE
 from laion_dask.curation.row_hash import row_hash
 from laion_dask.curation.row_table import row_keys, shard_and_row
 from laion_dask.errors import OptionError, ProvenanceError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -113,6 +114,7 @@ def balance(
     >>> balanced.laion.rows().kept < len(frame)
     True
     """
+    refuse_exploded(frame, "balance")
     provenance = Provenance.of(frame)
     provenance.check_row_identity()
     lists = ConceptLists.of(frame, entries, column, language, version)

@@ -25,6 +25,7 @@ from laion_dask.curation.clusters.stages import (
     write_arrays,
 )
 from laion_dask.errors import must_be
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.validation import whole_number
@@ -135,6 +136,7 @@ def kmeans(
     >>> len(clusters.centroids)
     10
     """
+    refuse_exploded(frame, "kmeans")
     paired = check_embeddings(frame, embeddings)
     k = whole_number("k", k, "the number of centroids")
     chosen = training(k, iterations, sample, seed)

@@ -26,6 +26,7 @@ from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.curation.stored_decisions import KEEP, SCHEMA, rows_decided, rule_text
 from laion_dask.errors import OptionError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime.tasks import Run, run_each
@@ -107,6 +108,7 @@ def prune(
     >>> pruned.laion.rows().kept
     100
     """
+    refuse_exploded(frame, "prune")
     options = _checked(keep, n_clusters, temperature, lower, seed, iterations)
     writer = RowWriter.create(SCHEMA, shards_per_block(Provenance.of(frame)))
     centroids, assigned, table = _clustered(frame, embeddings, options, folder)
@@ -169,6 +171,7 @@ def complexity(
     >>> int(table["kept"].sum())
     100
     """
+    refuse_exploded(frame, "complexity")
     options = _checked(keep, n_clusters, temperature, lower, seed, iterations)
     return _clustered(frame, embeddings, options, folder)[2]
 

@@ -23,6 +23,7 @@ from laion_dask.curation.ranking import Ranking
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import OptionError, one_of
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -143,6 +144,7 @@ def dedup(
     >>> distinct.laion.rows().kept < len(frame)
     True
     """
+    refuse_exploded(frame, "dedup")
     options = given_options(
         eps=eps,
         n_clusters=n_clusters,

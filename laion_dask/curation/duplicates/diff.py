@@ -19,6 +19,7 @@ from laion_dask.curation.exclude import Listed
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys
 from laion_dask.errors import OptionError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.runtime import graph
 from laion_dask.schema import PROVENANCE
@@ -121,6 +122,8 @@ def diff(
     >>> int(found.rows.loc["b", "only_here"])
     0
     """
+    for side in (a, b):
+        refuse_exploded(side, "diff")
     report_options(level, min_n)
     measures = [measures_of(side, statistics) for side in (a, b)]
     origins = [Provenance.of(side) for side in (a, b)]

@@ -16,6 +16,7 @@ from laion_dask.curation.duplicates.exact import KEEP, LOW, Rule
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, shards_per_block
 from laion_dask.curation.row_writer import RowWriter
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.runtime import graph
@@ -65,6 +66,7 @@ def drop_frequent(
     >>> int(rare["text"].compute().value_counts().max()) <= 2
     True
     """
+    refuse_exploded(frame, "drop_frequent")
     limit = whole_number("more_than", more_than, "a number of rows")
     provenance = Provenance.of(frame)
     provenance.check_row_identity()

@@ -29,6 +29,7 @@ from laion_dask.curation.duplicates.near import (
 from laion_dask.curation.duplicates.semantic import semantic_groups
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys, shard_and_row
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import graph
@@ -114,6 +115,7 @@ def duplicates(
     >>> groups["size"].is_monotonic_decreasing
     True
     """
+    refuse_exploded(frame, "duplicates")
     check_integer("most", most, 1)
     check_integer("members", members, 1)
     options = given_options(

@@ -17,6 +17,7 @@ from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, look_up, look_up_meta, shards_per_block
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.errors import OptionError
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.joins.arguments import scores_table
@@ -68,6 +69,7 @@ def against_relaion(
     >>> frame.laion.against_relaion("demo-corpus/embedded/metadata").laion.rows().rejected
     0
     """
+    refuse_exploded(frame, "against_relaion")
     provenance = Provenance.of(frame)
     provenance.check_row_identity()
     table, reference = scores_table(ref)

@@ -119,6 +119,7 @@ _KINDS = (
         needs_embeddings=True,
     ),
     StepKind("choose_caption", main="columns", adds_columns=True),
+    StepKind("explode_captions", main="columns"),
     StepKind("phash", main="images", files=("images",), adds_columns=True),
     StepKind("drop_frequent", main="by", depends_on_rows=True),
     StepKind(

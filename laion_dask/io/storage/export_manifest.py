@@ -223,7 +223,8 @@ def _whole_number(entry: Mapping, key: str) -> int | None:
 
 def _check_row_count(manifest: Manifest) -> None:
     counts = manifest.content.get("counts")
-    kept = counts.get("kept") if isinstance(counts, dict) else None
+    counts = counts if isinstance(counts, dict) else {}
+    kept = counts.get("records", counts.get("kept"))
     rows = [part.rows for part in manifest.parts if part.rows is not None]
     if type(kept) is int and len(rows) == len(manifest.parts) and sum(rows) != kept:
         raise ShardError(
