@@ -238,7 +238,7 @@ def _compare(
 def _compare_parts(
     path: str, manifest: Mapping[str, Any], rows: Rows, parts: Sequence[WrittenPart]
 ) -> None:
-    counts = {name: getattr(rows, name) for name in Rows.__dataclass_fields__}
+    counts = rows.counts
     old = [
         file["sha256"] for one in manifest["parts"] for file in (one, *one.get("companions", ()))
     ]
