@@ -41,20 +41,22 @@ def neg_clip_loss(
     """The frame with a column of negated CLIP losses of its rows in random batches. Lazy.
 
     negCLIPLoss (Wang et al. 2024, "CLIPLoss and norm-based data selection methods for multimodal
-    contrastive learning", section 3.1) lowers the CLIP score of rows whose image or caption fits
-    many others: for the cosines s of the images with the captions of a batch, and the temperature
-    t, it is ``s_ii - t/2 * (log sum_j exp(s_ij / t) + log sum_j exp(s_ji / t))``, with j = i in
-    both sums, averaged over the batches that a row is in.
+    contrastive learning", section 3.1; later called s-CLIPLoss) lowers the CLIP score of rows whose
+    image or caption fits many others: for the cosines s of the images with the captions of a batch,
+    and the temperature t, it is ``s_ii - t/2 * (log sum_j exp(s_ij / t) + log sum_j exp(s_ji /
+    t))``, with j = i in both sums, averaged over the batches that a row is in.
 
-    In each repeat, the rows are divided into ``ceil(rows / batch)`` batches by a hash of (seed,
-    repeat, shard, row): ranges of the hash, so that all batches have nearly the same size (within a
-    few standard deviations, each its square root), and no batch is much smaller than the others, as
-    the last one is in the authors' code. Batches thus depend on the rows of the frame alone, after
-    its filters, and a frame of at most ``batch`` rows is one batch.
+    In each repeat, the rows are put in the order of a hash of (seed, repeat, shard, row), and each
+    ``batch`` rows are a batch. What is left at the end is scored in the batch of the last ``batch``
+    rows, so that every row is compared with as many others; a frame of fewer rows is one batch.
+    Batches depend on the rows of the frame alone, after its filters. The authors' code
+    (``baselines/vas2.py`` of ypwang61/negCLIPLoss_NormSim) draws the same batches, but from one
+    file at a time, and makes a smaller one of the rest, whose rows score higher: by ``t *
+    log(batch / rows of the rest)``, 0.03 for the 1,696 rows left of 100,000, in one repeat of ten.
 
     The pass writes 16 bytes a row and repeat to Dask's ``temporary_directory``, which workers on
     several machines need to share, and reads the embeddings of a batch by shard and row. A task
-    holds one batch: 200 MB at 768 dimensions. It is done again whenever the result is computed
+    holds one batch: 250 MB at 768 dimensions. It is done again whenever the result is computed
     again; export the result to compute it once. A row costs ``2 * dim * batch * repeats``
     operations: 0.5 billion at the defaults and 768 dimensions.
 
@@ -66,9 +68,9 @@ def neg_clip_loss(
         Embeddings of the frame's images and captions.
     to : str
         The new column: float32, at most 0; NaN where either embedding is NaN, infinite or zero.
-        Such rows are in no sum.
+        Such rows are in no sum, but count as rows of their batch.
     temperature : float
-        0.01, as in the paper.
+        0.01 in the paper, the temperature that OpenAI's CLIP models have learned.
     batch, repeats : int
         32,768 rows, and 10, as in the paper.
     seed : int
@@ -113,19 +115,20 @@ def neg_clip_loss(
         graph.share(each.paired_with(provenance.shards)) for each in (emb_image, emb_text)
     )
     n_buckets = _bucket_count(provenance, spec)
-    folder = spill_folder()
-    counted = graph.map_to_values(
-        frame[list(PROVENANCE)], kernels.spill_rows, graph.share(spec), n_buckets, folder
+    folder, shared = spill_folder(), graph.share(spec)
+    numbers = graph.map_to_values(
+        frame[list(PROVENANCE)], kernels.spill_rows, shared, n_buckets, folder
     )
-    spilled = graph.gathered(graph.parts(counted), kernels.gather_spilled, folder)
+    parts = graph.parts(numbers)
+    spilled = graph.gathered(parts, kernels.gather_spilled, shared, n_buckets, folder)
     tables = []
     for repeat in range(repeats):
         writer = RowWriter.create(kernels.SCHEMA, shards_per_block(provenance))
-        arguments = (repeat, n_buckets, spilled, images, texts, graph.share(spec), writer)
+        arguments = (repeat, spilled, images, texts, shared, writer)
         written = graph.tasks(kernels.score_buckets, list(range(n_buckets)), *arguments)
         tables.append(writer.lazily(written, n_buckets))
 
-    return assigned(frame, [to], kernels.averaged, *tables, graph.share(spec))
+    return assigned(frame, [to], kernels.averaged, *tables, shared)
 
 
 def neg_clip_loss_cost(frame: PlannedFrame, *_: object, batch: int = 32_768) -> Cost:

@@ -16,16 +16,19 @@ from laion_dask.curation.row_table import KEY, RowTable, row_keys, shard_and_row
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.storage import spill
-from laion_dask.io.storage.spill import SpillFolder
+from laion_dask.io.storage.spill import SpilledFiles, SpillFolder
 from laion_dask.numerics.normalization import unit
 from laion_dask.numerics.torch_threads import spread
 from laion_dask.runtime import cancellation
 
-#: The columns of a value, and of a spilled row.
+#: The columns of a value, and of a row on disk.
 VALUE, HASH = "value", "hash"
 SCHEMA = pa.schema({VALUE: pa.float64()})
+_ROW = np.dtype([(KEY, np.int64), (HASH, np.uint64)])
 #: Images whose products with all captions of a batch are computed at a time.
-_IMAGES = 256
+_IMAGES = 64
+#: Blocks of images whose sums for all captions are in memory.
+_BLOCKS = 32
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class NegClipLoss:
         The column that it computes.
     temperature : float
     batch : int
-        The largest number of rows in a batch, on average.
+        Number of rows in a batch.
     repeats : int
         The number of batches that each row is in.
     seed : int
@@ -76,96 +79,98 @@ class Spilled:
 
     Attributes
     ----------
-    folder : SpillFolder
-    numbers : list of int
-        The numbers of the files.
-    n_rows : int
-        Number of rows.
+    files : SpilledFiles
+    starts : (repeats, buckets + 1) int64 array
+        Number of rows of a repeat before each bucket; at the end, of all rows.
     """
 
-    folder: SpillFolder
-    numbers: list[int]
-    n_rows: int
+    files: SpilledFiles
+    starts: np.ndarray
 
 
 def spill_rows(
     part, spec: NegClipLoss, n_buckets: int, folder: SpillFolder, partition_info=None
-) -> tuple[int, int]:
-    """Write the key and hash of each row once per repeat; return the file's number, and its rows.
+) -> int:
+    """Write the key and hash of each row once per repeat; return the file's number.
 
     A bucket is a range of hashes.
     """
     keys, valid = row_keys(part)
     keys = keys[valid]
     shard, row = shard_and_row(keys)
-    hashes = [row_hash(shard, row, spec.seed, repeat) for repeat in range(spec.repeats)]
-    buckets = [
-        repeat * n_buckets + range_of(values, n_buckets) for repeat, values in enumerate(hashes)
-    ]
-    columns = {KEY: np.tile(keys, spec.repeats), HASH: np.concatenate(hashes)}
-    number = (partition_info or {}).get("number", 0)
-    destinations = np.concatenate(buckets)
-    spill.write_table(pa.table(columns), destinations, spec.repeats * n_buckets, number, folder)
-    return number, len(keys)
+    records = np.empty((spec.repeats, len(keys)), _ROW)
+    buckets = np.empty(records.shape, np.int64)
+    for repeat in range(spec.repeats):
+        hashes = row_hash(shard, row, spec.seed, repeat)
+        records[repeat][KEY], records[repeat][HASH] = keys, hashes
+        buckets[repeat] = repeat * n_buckets + _range_of(hashes, n_buckets)
+    number: int = (partition_info or {}).get("number", 0)
+    n = spec.repeats * n_buckets
+    return spill.write_records(records.ravel(), buckets.ravel(), n, number, folder)
 
 
-def range_of(hashes: np.ndarray, n: int) -> np.ndarray:
+def _range_of(hashes: np.ndarray, n: int) -> np.ndarray:
     """The number of the range of each hash, of n equal ranges, (len,) int64."""
     high = hashes >> np.uint64(32)
     return ((high * np.uint64(n)) >> np.uint64(32)).astype(np.int64)
 
 
-def gather_spilled(counted: Sequence[tuple[int, int]], folder: SpillFolder) -> Spilled:
-    """The files of all partitions."""
-    return Spilled(folder, [number for number, _ in counted], sum(n for _, n in counted))
+def gather_spilled(
+    numbers: Sequence[int], spec: NegClipLoss, n_buckets: int, folder: SpillFolder
+) -> Spilled:
+    """The files of all partitions, and the number of rows in each bucket."""
+    files = SpilledFiles(folder, list(numbers))
+    counts = spill.count_records(files, spec.repeats * n_buckets).reshape(spec.repeats, n_buckets)
+    return Spilled(files, np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0))))
 
 
 def score_buckets(
     task: int,
     _number: int,
     repeat: int,
-    n_buckets: int,
     spilled: Spilled,
     images: Embeddings,
     texts: Embeddings,
     spec: NegClipLoss,
     writer: RowWriter,
 ) -> Written:
-    """Score the batches of one bucket of a repeat, and write the values of its rows.
+    """Score the batches of a repeat that start in one bucket, and write the values of their rows.
 
-    There are ceil(rows / batch) batches in a repeat, as ranges of hashes of nearly equal size, so
-    they depend on the rows alone. A range of more than one bucket belongs to the first of them.
+    In the order of hashes, each ``spec.batch`` rows are a batch. The rest at the end is scored in
+    the batch of the last ``spec.batch`` rows, of which the others have a batch already.
     """
-    n_batches = max(1, -(-spilled.n_rows // spec.batch))
+    starts = spilled.starts[repeat].tolist()
+    n_rows, size = starts[-1], spec.batch
+    batches = range(-(-starts[task] // size), -(-starts[task + 1] // size))
     keys, values = [np.empty(0, np.int64)], [np.empty(0)]
-    for batch in _batches_of(task, n_buckets, n_batches):
-        rows = _rows_of(batch, repeat, n_buckets, n_batches, spilled)
-        keys.append(rows)
-        values.append(_of_batch(rows, images, texts, spec))
+    if batches:
+        first = max(0, min(batches[0] * size, n_rows - size))
+        ordered = _ordered(first, min(batches.stop * size, n_rows), repeat, spilled)
+    for batch in batches:
+        start, stop = batch * size, min((batch + 1) * size, n_rows)
+        filled = max(0, stop - size)  # start, unless the batch is the rest
+        scored = _of_batch(ordered[filled - first : stop - first], images, texts, spec)
+        keys.append(ordered[start - first : stop - first])
+        values.append(scored[start - filled :])
     return writer.write(task, np.concatenate(keys), {VALUE: np.concatenate(values)})
 
 
-def _batches_of(bucket: int, n_buckets: int, n_batches: int) -> range:
-    """The batches whose range starts in a bucket."""
-    return range(-(-bucket * n_batches // n_buckets), -(-(bucket + 1) * n_batches // n_buckets))
-
-
-def _rows_of(
-    batch: int, repeat: int, n_buckets: int, n_batches: int, spilled: Spilled
-) -> np.ndarray:
-    """The keys of the rows of a batch, in the order of their hashes."""
-    first = batch * n_buckets // n_batches
-    last = min(n_buckets - 1, (batch + 1) * n_buckets // n_batches)
-    batches = [
-        spill.read_batch(spilled.folder, number, repeat * n_buckets + bucket)
-        for bucket in range(first, last + 1)
-        for number in spilled.numbers
-    ]
-    table = pa.Table.from_batches(batches, pa.schema({KEY: pa.int64(), HASH: pa.uint64()}))
-    keys, hashes = table[KEY].to_numpy(), table[HASH].to_numpy()
-    here = range_of(hashes, n_batches) == batch
-    keys, hashes = keys[here], hashes[here]
-    return keys[np.lexsort((keys, hashes))]
+def _ordered(first: int, stop: int, repeat: int, spilled: Spilled) -> np.ndarray:
+    """The keys of the rows of a repeat from one position to another, in the order of hashes."""
+    starts = spilled.starts[repeat]
+    n_buckets = len(starts) - 1
+    buckets = range(
+        int(np.searchsorted(starts, first, side="right")) - 1,
+        int(np.searchsorted(starts, stop, side="left")),
+    )
+    found = []
+    for bucket in buckets:
+        cancellation.check()
+        destination, n = repeat * n_buckets + bucket, spilled.starts.shape[0] * n_buckets
+        rows = spill.read_records(spilled.files, destination, n, _ROW)
+        found.append(rows[KEY][np.lexsort((rows[KEY], rows[HASH]))])
+    offset = int(starts[buckets.start])
+    return np.concatenate(found)[first - offset : stop - offset]
 
 
 def _of_batch(
@@ -209,28 +214,32 @@ def neg_clip_loss_of(x: np.ndarray, y: np.ndarray, temperature: float) -> np.nda
 
     n, t = len(x), temperature
     captions = torch.from_numpy(y).T
-    starts = range(0, n, _IMAGES)
     own, of_image = np.empty(n), np.empty(n)
-    partial = [(np.empty(0), np.empty(0))] * len(starts)
+    top, total = np.full(n, -np.inf), np.zeros(n)  # of captions: total * exp(top / t)
+    partial = {}
 
-    def fill(number: int) -> None:
-        at = starts[number]
+    def fill(at: int) -> None:
         rows = slice(at, min(at + _IMAGES, n))
         with torch.inference_mode():
             s = torch.from_numpy(x[rows]) @ captions
             own[rows] = s.diagonal(at).numpy()
-            of_image[rows] = t * torch.logsumexp(s.double() / t, dim=1).numpy()
-            top = s.amax(dim=0)
-            sums = ((s - top).double() / t).exp_().sum(dim=0)
-            partial[number] = (top.double().numpy(), sums.numpy())
+            largest = s.amax(dim=1, keepdim=True).double()
+            wide = s.double()
+            sums = wide.sub_(largest).div_(t).exp_().sum(dim=1)
+            of_image[rows] = largest[:, 0].add_(sums.log_().mul_(t)).numpy()
+            largest = s.amax(dim=0).double()
+            sums = wide.copy_(s).sub_(largest).div_(t).exp_().sum(dim=0)
+            partial[at] = largest.numpy(), sums.numpy()
 
-    spread(fill, range(len(starts)))
-    top = np.max([top for top, _ in partial], axis=0)
-    total = np.zeros(n)
-    for block_top, sums in partial:  # in order, so the sum does not depend on threads
-        total += sums * np.exp((block_top - top) / t)
-    of_caption = top + t * np.log(total)
-    return own - (of_image + of_caption) / 2
+    starts = range(0, n, _IMAGES)
+    for first in range(0, len(starts), _BLOCKS):
+        blocks = starts[first : first + _BLOCKS]
+        spread(fill, blocks)
+        for at in blocks:  # in order, so the sum does not depend on threads
+            largest, sums = partial.pop(at)
+            before, top = top, np.maximum(top, largest)
+            total = total * np.exp((before - top) / t) + sums * np.exp((largest - top) / t)
+    return own - (of_image + top + t * np.log(total)) / 2
 
 
 def averaged(part, *tables_and_spec):

@@ -39,8 +39,8 @@ def soft_cap(
 ) -> dd.DataFrame:
     """The rows that n draws by a column of scores choose, with their number of draws. Lazy.
 
-    Soft-cap sampling (Shechter and Carmon 2025, "Filter like you test", section 3.3; code in
-    ``examples.ipynb`` of formll/FLYT): in each round, ``per_round`` rows are drawn without
+    Soft Cap Sampling (Shechter and Carmon 2025, "Filter like you test", arXiv 2503.08805; as
+    ``soft_cap_sampling`` in ``examples.ipynb`` of formll/FLYT): in each round, ``per_round`` rows are drawn without
     replacement with probabilities proportional to the exponential of their scores; each draw then
     subtracts ``penalty`` from the score of its row, so that good rows are repeated, but none too
     often. Scores are logits: a difference of 1 is a factor of 2.7 in probability. Scores on another

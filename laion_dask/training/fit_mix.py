@@ -42,7 +42,7 @@ def fit_mix(
     A logistic regression on standardized scores, with the L2 penalty chosen on part of the rows;
     its coefficients are divided by the standard deviations, so the weights apply to the scores
     themselves, and their sum is a logit up to a constant, as `soft_cap` draws by. Learned mixtures
-    of scores: Shechter and Carmon 2025, section 3.2, who fit them by gradients of downstream tasks.
+    of scores: Shechter and Carmon 2025 (M-FLYT), who fit them by gradients of downstream tasks.
 
     Rows are sampled by a hash of (seed, shard, row), so partitions do not matter.
 

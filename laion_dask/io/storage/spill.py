@@ -167,6 +167,15 @@ def write_records(
     return number
 
 
+def count_records(files: SpilledFiles, n: int) -> np.ndarray:
+    """The number of records of each destination in all files of `write_records`, (n,) int64."""
+    counts = np.zeros(n, np.int64)
+    for number in files.numbers:
+        with files.folder.file(number, "rb") as file:
+            counts += np.diff(np.frombuffer(file.read(8 * (n + 1)), np.int64))
+    return counts
+
+
 def read_records(files: SpilledFiles, destination: int, n: int, dtype: np.dtype) -> np.ndarray:
     """The records of one destination, out of ``n``, from all files, in order."""
     parts = [np.empty(0, dtype)]
