@@ -65,7 +65,8 @@ def mix(frame, weights=None, to: str = "mix"):
         The score columns and their weights, such as those that `fit_mix` returns. Scores are not
         standardized.
     to : str
-        The new column: float64, NaN where any of the scores is null or NaN.
+        The new column: float64, NaN where any of the scores is null or NaN, or the sum is undefined:
+        infinity times 0, or less infinity.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def check_score(frame: dd.DataFrame, name: object) -> None:
 def score_values(part, names: list[str]) -> np.ndarray:
     """Score columns of a partition, (n, columns) float64; NaN where a score is null."""
     table = frame_to_arrow(part[names].reset_index(drop=True))
-    columns = [pc.fill_null(table[name].cast(pa.float64()), float("nan")) for name in names]
+    columns = [pc.fill_null(table[name].cast(pa.float64(), safe=False), float("nan")) for name in names]
     return np.stack([column.to_numpy() for column in columns], axis=1)
 
 
@@ -145,6 +146,7 @@ def _mixed(part, spec: ScoreMix):
     """The weighted sum of each row, in the order of the weights."""
     total = np.zeros(len(part))
     scores = score_values(part, [name for name, _ in spec.weights])
-    for column, (_, weight) in zip(scores.T, spec.weights, strict=True):
-        total = total + weight * column
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinite scores
+        for column, (_, weight) in zip(scores.T, spec.weights, strict=True):
+            total = total + weight * column
     return column_like(total, part)

@@ -27,6 +27,8 @@ from laion_dask.training.train import MAX_ROWS
 
 #: The fewest rows of each kind.
 _MIN_ROWS = 4
+#: The largest range of a score, relative to its size, that counts as rounding.
+_CONSTANT = 1e-12
 
 
 def fit_mix(
@@ -62,13 +64,13 @@ def fit_mix(
     Returns
     -------
     dict of str to float
-        For `mix`.
+        For `mix`. 0 for a score that is the same for all rows.
 
     Raises
     ------
     OptionError, ColumnError, PredicateError, ProvenanceError
         Immediately, when an argument does not fit; or when there are fewer than four trusted rows,
-        or four others.
+        or four others, or no score differs between rows.
 
     Examples
     --------
@@ -98,9 +100,13 @@ def fit_mix(
             f"{np.count_nonzero(y):,} trusted and {np.count_nonzero(~y):,} other rows have all "
             f"scores. Expected at least {_MIN_ROWS} of each; change trusted, {trusted!r}."
         )
-    deviation = x.std(axis=0)
-    deviation[deviation == 0] = 1.0
-    layers, _ = fitting.fit(((x - x.mean(axis=0)) / deviation), y, (), seed)
+    standardized, deviation = _standardized(x)
+    if np.isinf(deviation).all():
+        raise OptionError(
+            f"{', '.join(names)}: the same for all {len(x):,} rows, trusted or not. Expected at "
+            "least one score that differs."
+        )
+    layers, _ = fitting.fit(standardized, y, (), seed)
     weights = np.asarray(layers[0][0])[0] / deviation
     return {name: float(weight) for name, weight in zip(names, weights, strict=True)}
 
@@ -113,6 +119,18 @@ def fit_mix_cost(
     if trusted is not None:
         reads += tuple(parse(trusted, frame.column_types).columns)
     return Cost(("labels",), columns=(*dict.fromkeys(reads), *PROVENANCE))
+
+
+def _standardized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns less their mean, over their standard deviation, and this; infinite if constant."""
+    low, high = x.min(axis=0), x.max(axis=0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    constant = high / np.where(size > 0, size, 1) - low / np.where(size > 0, size, 1) <= _CONSTANT
+    size[constant] = np.inf
+    scaled = x / size  # a sum of squares of scores may overflow
+    centered = scaled - scaled.mean(axis=0)
+    deviation = np.where(constant, 1.0, centered.std(axis=0))
+    return centered / deviation, deviation * size
 
 
 def _sampled(

@@ -39,6 +39,31 @@ def test_partitions_change_nothing(frame):
         assert variant.laion.fit_mix(columns, trusted="punsafe < 0.3", max_rows=300) == wanted
 
 
+def test_scores_of_any_size_are_weighted(frame):
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=700)
+    scores = {
+        "a": a,
+        "huge": a * 1e300,
+        "tiny": a * 1e-300,
+        "same": np.full(700, 0.3),
+        "rounded": 0.3 + 5e-17 * rng.integers(0, 2, 700),
+        "ids": rng.integers(2**62, 2**63 - 1, 700),
+        "good": (a + rng.normal(size=700) > 0) * 1,
+    }
+    key = frame[["shard", "row"]].compute().reset_index(drop=True)
+    joined = frame.merge(key.assign(**scores), on=["shard", "row"], how="left")
+    good = "good == 1"
+    weight = joined.laion.fit_mix(["a"], good)["a"]
+    with_constants = joined.laion.fit_mix(["a", "same", "rounded"], good)
+    assert with_constants == {"a": pytest.approx(weight, rel=1e-3), "same": 0, "rounded": 0}
+    for name, size in (("huge", 1e300), ("tiny", 1e-300)):
+        assert joined.laion.fit_mix([name], good)[name] * size == pytest.approx(weight, rel=1e-3)
+    assert abs(joined.laion.fit_mix(["a", "ids"], good)["ids"]) < 1e-18
+    with pytest.raises(OptionError, match="same, rounded: the same for all 700 rows"):
+        joined.laion.fit_mix(["same", "rounded"], good)
+
+
 def test_wrong_arguments_are_told(frame):
     with pytest.raises(OptionError, match="columns is empty"):
         frame.laion.fit_mix([], trusted="width > 3")
