@@ -65,8 +65,8 @@ def mix(frame, weights=None, to: str = "mix"):
         The score columns and their weights, such as those that `fit_mix` returns. Scores are not
         standardized.
     to : str
-        The new column: float64, NaN where any of the scores is null or NaN, or the sum is undefined:
-        infinity times 0, or less infinity.
+        The new column: float64, NaN where any of the scores is null or NaN, or the sum is
+        undefined: infinity times 0, or less infinity.
 
     Raises
     ------
@@ -138,8 +138,8 @@ def check_score(frame: dd.DataFrame, name: object) -> None:
 def score_values(part, names: list[str]) -> np.ndarray:
     """Score columns of a partition, (n, columns) float64; NaN where a score is null."""
     table = frame_to_arrow(part[names].reset_index(drop=True))
-    columns = [pc.fill_null(table[name].cast(pa.float64(), safe=False), float("nan")) for name in names]
-    return np.stack([column.to_numpy() for column in columns], axis=1)
+    columns = [table[name].cast(pa.float64(), safe=False) for name in names]
+    return np.stack([pc.fill_null(each, float("nan")).to_numpy() for each in columns], axis=1)
 
 
 def _mixed(part, spec: ScoreMix):
