@@ -40,11 +40,11 @@ def soft_cap(
     """The rows that n draws by a column of scores choose, with their number of draws. Lazy.
 
     Soft Cap Sampling (Shechter and Carmon 2025, "Filter like you test", arXiv 2503.08805; as
-    ``soft_cap_sampling`` in ``examples.ipynb`` of formll/FLYT): in each round, ``per_round`` rows are drawn without
-    replacement with probabilities proportional to the exponential of their scores; each draw then
-    subtracts ``penalty`` from the score of its row, so that good rows are repeated, but none too
-    often. Scores are logits: a difference of 1 is a factor of 2.7 in probability. Scores on another
-    scale, such as cosines, have to be multiplied first, see `mix`.
+    ``soft_cap_sampling`` in ``examples.ipynb`` of formll/FLYT): in each round, ``per_round`` rows
+    are drawn without replacement with probabilities proportional to the exponential of their
+    scores; each draw then subtracts ``penalty`` from the score of its row, so that good rows are
+    repeated, but none too often. Scores are logits: a difference of 1 is a factor of 2.7 in
+    probability. Scores on another scale, such as cosines, have to be multiplied first, see `mix`.
 
     Draws depend on a hash of (seed, round, shard, row) only, not on partitions. Scores are read in
     a pass of their own when the result is computed, written to Dask's ``temporary_directory`` (32
