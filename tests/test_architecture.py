@@ -140,6 +140,7 @@ NOT_DASK = {
     ("joins/join.py", "graph.compute"): 1,
     ("numerics/gpu/transfer.py", "self._reader.submit"): 1,
     ("numerics/gpu/transfer.py", "self._readers.map"): 1,
+    ("io/storage/listed_files.py", "pool.map"): 1,
     ("numerics/torch_threads.py", "pool.map"): 1,
     ("numerics/torch_threads.py", "pool.submit"): 1,
     ("plots/panels.py", "s.map"): 1,  # a pandas Series

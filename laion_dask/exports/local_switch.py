@@ -1,8 +1,9 @@
 """Switch to a new export on a local file system: its folder of parts replaces the old one.
 
 The replacement is atomic, so a reader never sees a mixture, neither through the manifest nor
-through ``*.parquet``. Before it, the new manifest is written beside the old one under another name;
-after it, the new manifest is renamed.
+through ``*.parquet``. Before it, the new manifest is written beside the old one under another name,
+with what identifies the new folder; after it, the new manifest is renamed. A reader in between
+looks which folder is in place, so that it never takes the new manifest for that of the old files.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from contextlib import suppress
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
-from laion_dask.io.storage.export_manifest import MANIFEST, NEXT_MANIFEST, PARTS
-from laion_dask.io.storage.files_below import names_below
+from laion_dask.io.storage.export_manifest import (
+    MANIFEST,
+    NEXT_MANIFEST,
+    NEXT_PARTS,
+    PARTS,
+    folder_mark,
+    is_switched,
+)
 from laion_dask.io.storage.folder_lock import locked
 from laion_dask.io.storage.local_file import write_durable
 from laion_dask.io.storage.swap_folders import replace_folder, sync_folder
@@ -72,22 +79,29 @@ def switch_folder(
             os.makedirs(os.path.dirname(f"{new}/{name}"), exist_ok=True)
         os.rename(f"{staging}/{written}", f"{new}/{name}")
     sync_folder(new)
-    for name, text in {**documents, MANIFEST: content}.items():
+    mark = folder_mark(new)
+    for name, text in {**documents, NEXT_PARTS: mark, MANIFEST: content}.items():
         write_durable(f"{staging}/{name}", text)
     with locked(fs, folder):
         check_unchanged()
+        if os.path.exists(next_manifest) and is_switched(fs, folder):  # of a killed export
+            _name_manifest(folder, path)
+        os.replace(f"{staging}/{NEXT_PARTS}", f"{folder}/{NEXT_PARTS}")
         os.replace(f"{staging}/{MANIFEST}", next_manifest)
         sync_folder(folder)
+        is_done = False
         try:
             for name in documents:
                 os.replace(f"{staging}/{name}", f"{folder}/{name}")
             replace_folder(new, parts, f"{staging}/{ASIDE}")
+            is_done = True
             sync_folder(folder)
         finally:
-            if names_below(fs, parts) == sorted(staged):
+            if is_done or is_switched(fs, folder):
                 _name_manifest(folder, path)
             else:
                 os.unlink(next_manifest)
+                os.unlink(f"{folder}/{NEXT_PARTS}")
         sync_folder(folder)
         with suppress(OSError):  # the new state is visible; the next export cleans up
             remove_old()

@@ -20,6 +20,7 @@ from laion_dask.io.storage.export_manifest import (
     MANIFESTS,
     MAX_BYTES,
     NEXT_MANIFEST,
+    NEXT_PARTS,
     PARTS,
     UNFINISHED,
     is_attempt_name,
@@ -84,7 +85,8 @@ def export_state(fs: fsspec.AbstractFileSystem, folder: str, path: str) -> Expor
         When the folder contains files that export did not write.
     """
     fs.invalidate_cache()
-    names = [n for n in names_in(fs, folder) if n != LOCK_FILE and not n.startswith(STAGING)]
+    own = {LOCK_FILE, NEXT_PARTS}
+    names = [n for n in names_in(fs, folder) if n not in own and not n.startswith(STAGING)]
     contents = ((n, _own_manifest(fs, f"{folder}/{n}")) for n in MANIFESTS if n in names)
     manifests = {n: content for n, content in contents if content is not None}
     parts = names_below(fs, f"{folder}/{PARTS}")

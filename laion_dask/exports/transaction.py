@@ -43,7 +43,7 @@ from laion_dask.exports.store_switch import StoreSwitch
 from laion_dask.io.storage.atomic_file import reason, write_error
 from laion_dask.io.storage.conditional_put import checks_conditions
 from laion_dask.io.storage.create_once import create_once
-from laion_dask.io.storage.export_manifest import KIND, PARTS, UNFINISHED
+from laion_dask.io.storage.export_manifest import KIND, NEXT_PARTS, PARTS, UNFINISHED
 from laion_dask.io.storage.folder_lock import owner
 from laion_dask.io.storage.local_file import failures
 from laion_dask.io.storage.paths import filesystem
@@ -276,6 +276,6 @@ class ExportTransaction:
             staged,
             content,
             self._check_unchanged,
-            lambda: self._in_store.remove(self.folder, [*old, UNFINISHED]),
+            lambda: self._in_store.remove(self.folder, [*old, UNFINISHED, NEXT_PARTS]),
             documents,
         )

@@ -11,7 +11,7 @@ from support.one_row_exports import NEW, OLD, by_glob, by_recipe, write
 from support.s3_server import s3_bucket
 
 import laion_dask as ld
-from laion_dask.errors import ExportConflictError, ExportError
+from laion_dask.errors import ExportConflictError, ExportError, ShardError
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.io.storage import conditional_put
 from laion_dask.io.storage.export_manifest import MANIFEST, PARTS, export_of
@@ -66,6 +66,28 @@ def test_parts_are_written_in_their_place_and_never_copied(bucket, source, monke
     assert sorted(fs.find(inner)) == sorted(
         [*(f"{inner}/{name}" for name in BESIDE), *(f"{inner}/{PARTS}/{name}" for name in names)]
     )
+
+
+def test_readers_list_no_folder_of_parts(bucket, source, monkeypatch, s3fs_class):
+    where = f"{bucket}/read"
+    exported = carve(source).laion.export(where, rows_per_part=20)
+    fs, inner = fsspec.core.url_to_fs(where)
+    fs.pipe_file(f"{inner}/{PARTS}/stray.parquet", b"mine")
+    call, sent = s3fs_class._call_s3, []
+
+    async def record(self, name, *args, **options):
+        sent.append((name, str(options.get("Prefix", ""))))
+        return await call(self, name, *args, **options)
+
+    monkeypatch.setattr(s3fs_class, "_call_s3", record)
+    fs.invalidate_cache()
+    assert len(ld.read_shards(where)) == ld.verify(where).rows == exported.rows.kept
+    listed = [prefix.rstrip("/") for name, prefix in sent if "list" in name]
+    assert sent and not [prefix for prefix in listed if prefix.endswith(f"/{PARTS}")]
+    (name, *_) = (part["file"] for part in exported.manifest["parts"])
+    fs.rm_file(f"{inner}/{PARTS}/{name}")
+    with pytest.raises(ShardError, match=f"{name} does not exist"):
+        ld.read_shards(where)
 
 
 @pytest.mark.parametrize("old", [False, True])

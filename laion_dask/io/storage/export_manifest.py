@@ -22,13 +22,15 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ShardError
-from laion_dask.io.storage.files_below import infos_below
+from laion_dask.io.storage.listed_files import first_problem
 from laion_dask.io.storage.local_file import file_system
 
 #: The file that describes an export; it marks a folder as an export.
 MANIFEST = "_recipe.json"
 #: The name of the manifest while the parts that it lists are being swapped in.
 NEXT_MANIFEST = "_recipe.next.json"
+#: What identifies the folder of parts that the next manifest lists, see `folder_mark`.
+NEXT_PARTS = ".laion_dask-next-parts"
 #: The name of the manifest in exports of earlier releases, beside the parts.
 FLAT_MANIFEST = "recipe.json"
 MANIFESTS = (MANIFEST, NEXT_MANIFEST, FLAT_MANIFEST)
@@ -145,17 +147,47 @@ def _manifest_files(fs: fsspec.AbstractFileSystem, folder: str) -> dict[str, dic
 
 
 def _valid_manifest(fs: fsspec.AbstractFileSystem, present: Mapping[str, str]) -> Manifest | None:
-    if NEXT_MANIFEST in present:
-        with suppress(ShardError):  # it is in force only if all its files, and no others, exist
-            manifest = read_manifest(fs, present[NEXT_MANIFEST])
-            if _check_files(fs, manifest) == len(manifest.files):
-                return manifest
+    following = present.get(NEXT_MANIFEST)
+    if following is not None and is_switched(fs, following.rpartition("/")[0]):
+        return _checked_manifest(fs, following)
+    error: ShardError | None = None
     for name in (MANIFEST, FLAT_MANIFEST):
         if name in present:
-            manifest = read_manifest(fs, present[name])
-            _check_files(fs, manifest)
-            return manifest
+            try:
+                return _checked_manifest(fs, present[name])
+            except ShardError as caught:
+                error = caught
+                break
+    if following is not None:  # the folder has just been switched, or is a copy
+        with suppress(ShardError):
+            return _checked_manifest(fs, following)
+    if error is not None:
+        raise error
     return None
+
+
+def is_switched(fs: fsspec.AbstractFileSystem, folder: str) -> bool:
+    """Whether the parts are those of the next manifest, although it still has that name."""
+    try:
+        return isinstance(fs, LocalFileSystem) and (
+            fs.cat_file(f"{folder}/{NEXT_PARTS}") == folder_mark(f"{folder}/{PARTS}")
+        )
+    except OSError:
+        return False
+
+
+def folder_mark(folder: str) -> bytes:
+    """What identifies a local folder wherever it is renamed to: the number of its inode."""
+    return f"{os.stat(folder).st_ino}\n".encode()
+
+
+def _checked_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
+    manifest = read_manifest(fs, path)
+    files = manifest.files
+    problem = first_problem(fs, manifest.folder, [(file.path, file.bytes) for file in files])
+    if problem is not None:
+        raise altered_error(files[problem[0]], manifest, problem[1])
+    return manifest
 
 
 def read_manifest(fs: fsspec.AbstractFileSystem, path: str) -> Manifest:
@@ -231,32 +263,6 @@ def _check_row_count(manifest: Manifest) -> None:
             f"{manifest.path} lists parts of {sum(rows):,} rows, but counts {kept:,} kept rows. It "
             "was altered: copy the whole folder again, or export there again."
         )
-
-
-def _check_files(fs: fsspec.AbstractFileSystem, manifest: Manifest) -> int:
-    """Check all listed files by listing the folder once; return the number of files in it."""
-    files = manifest.files
-    if not files:
-        return 0
-    folder = manifest.folder
-    names = [file.path[len(folder) + 1 :] for file in files]
-    infos = infos_below(fs, folder, nested=any("/" in name for name in names))
-    for file, name in zip(files, names, strict=True):
-        info = infos.get(name)
-        if info is None:
-            raise altered_error(file, manifest, "does not exist")
-        if not _is_regular(fs, folder, file.path, info):
-            raise altered_error(file, manifest, "is not a regular file in its folder")
-        if file.bytes is not None and info["size"] != file.bytes:
-            raise altered_error(file, manifest, f"has {info['size']:,} bytes, not {file.bytes:,}")
-    return len(infos)
-
-
-def _is_regular(fs: fsspec.AbstractFileSystem, folder: str, path: str, info: Mapping) -> bool:
-    if not isinstance(fs, LocalFileSystem) or not info.get("islink"):
-        return info["type"] == "file"
-    inside = os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
-    return inside and os.path.isfile(path)
 
 
 def altered_error(file: ListedFile, manifest: Manifest, problem: str) -> ShardError:
