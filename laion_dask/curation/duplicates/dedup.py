@@ -13,6 +13,7 @@ from laion_dask.curation.duplicates import exact
 from laion_dask.curation.duplicates.exact import Rule
 from laion_dask.curation.duplicates.near import (
     check_no_near_options,
+    is_components,
     is_near,
     measure_of,
     near_dedup,
@@ -70,11 +71,13 @@ def dedup(
 
     With ``similar``, captions are compared by the sets of their shingles, and with ``radius``,
     perceptual hashes by their bits. A row is dropped if it is near some *earlier* row, even one
-    that is dropped itself. Each pair that is dropped is compared exactly. Pairs of captions are
-    found by MinHash: a pair at the threshold is found with a probability of at least 99 %, a nearer
-    one with a higher one (see `laion_dask.curation.duplicates.near_captions`). Pairs of hashes are
-    all found. The passes write some 0.5 to 1 KB a distinct caption, and a record of 16 bytes for
-    each pair that may be near.
+    that is dropped itself; see ``rule``. Each pair that is dropped is compared exactly. Pairs of
+    hashes are all found, those of captions by MinHash: a pair at the threshold shares a band with a
+    probability of at least 99 %, a nearer one with a higher one. In each band, a caption is
+    compared with the first 8 of the earlier captions that its sketch of 128 bits does not rule out,
+    among the first 16,384: so work and disk grow with the captions, not with their pairs, if many
+    are made from one template. The passes write some 1.5 KB a distinct caption, and 16 to 40 bytes
+    for each pair that is compared.
 
     Parameters
     ----------
@@ -99,7 +102,12 @@ def dedup(
         For ``keep="random"``, and for the clusters of embeddings.
     eps : float, optional
         With embeddings: rows are close if their cosine is more than ``1 - eps``. By default 0.05.
-    n_clusters, rule, iterations, memory_limit, folder
+    rule : {"semdedup", "components"}, optional
+        With embeddings, ``similar`` or ``radius``, which rows go: by default, as in SemDeDup, those
+        near some earlier row, even one that goes itself; or all but the first of each connected
+        component of near rows. Components of captions and hashes are united in one task, of 24
+        bytes for each row that is near another.
+    n_clusters, iterations, memory_limit, folder
         With embeddings, as for
         `laion_dask.curation.duplicates.semantic.semantic_duplicates`.
     similar : float, optional
@@ -160,11 +168,13 @@ def dedup(
         return semantic_dedup(
             frame, by, keep="hard" if keep is None else keep, seed=seed, **options
         )
-    check_no_semantic_options(options)
     if is_near(similar, radius, shingles, shingle_size):
+        check_no_semantic_options({name: options[name] for name in options if name != "rule"})
+        components = is_components(rule)
         measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
         rule_ = rule_of(frame, "first" if keep is None else keep, seed)
-        return near_dedup(frame, measure, rule_, _keeps(missing))
+        return near_dedup(frame, measure, rule_, _keeps(missing), components)
+    check_no_semantic_options(options)
     return _by_key(frame, by, "first" if keep is None else keep, missing, seed)
 
 
@@ -221,10 +231,11 @@ def given_options(**options: object) -> dict[str, object]:
 def check_no_semantic_options(options: Mapping[str, object]) -> None:
     """Raise if an option for embeddings was given, without embeddings."""
     if options:
+        near = ", or by='text' with similar=0.8" if "rule" in options else ""
         raise OptionError(
             f"{next(iter(options))} applies to embeddings, and by is not embeddings. Expected "
-            "frame.laion.dedup(emb, eps=0.05) with what ld.open_embeddings(...) returns, or a key "
-            "without it."
+            f"frame.laion.dedup(emb, eps=0.05) with what ld.open_embeddings(...) returns{near}, or "
+            "a key without it."
         )
 
 

@@ -22,6 +22,7 @@ from laion_dask.curation.duplicates.dedup import (
 from laion_dask.curation.duplicates.exact import LOW, ORDER, records_of
 from laion_dask.curation.duplicates.near import (
     check_no_near_options,
+    is_components,
     is_near,
     measure_of,
     near_groups,
@@ -130,12 +131,13 @@ def duplicates(
         check_no_near_options(similar, radius, shingles, shingle_size)
         order = "hard" if keep is None else keep
         return semantic_groups(frame, by, most, keep=order, seed=seed, **options)
-    check_no_semantic_options(options)
     if is_near(similar, radius, shingles, shingle_size):
+        check_no_semantic_options({name: options[name] for name in options if name != "rule"})
+        components = is_components(rule)
         measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
-        return near_groups(
-            frame, measure, rule_of(frame, "first" if keep is None else keep, seed), most
-        )
+        rule_ = rule_of(frame, "first" if keep is None else keep, seed)
+        return near_groups(frame, measure, rule_, most, components)
+    check_no_semantic_options(options)
     return _by_key(frame, by, "first" if keep is None else keep, most, members, seed)
 
 

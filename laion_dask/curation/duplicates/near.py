@@ -36,6 +36,18 @@ def is_near(*options: object) -> bool:
     return any(one is not None for one in options)
 
 
+def is_components(rule: str | None) -> bool:
+    """Whether an argument ``rule`` asks for connected components.
+
+    Raises
+    ------
+    OptionError
+    """
+    if rule not in (None, "semdedup", "components"):
+        raise one_of("rule", rule, ["semdedup", "components"])
+    return rule == "components"
+
+
 def check_no_near_options(*options: object) -> None:
     """Raise if an option for near duplicates was given, with embeddings."""
     if is_near(*options):
@@ -105,11 +117,15 @@ def measure_of(
 
 
 def near_dedup(
-    frame: dd.DataFrame, measure: Captions | Hashes, rule: Rule, keep_missing: bool
+    frame: dd.DataFrame,
+    measure: Captions | Hashes,
+    rule: Rule,
+    keep_missing: bool,
+    components: bool,
 ) -> dd.DataFrame:
-    """The rows that are near no earlier row. Lazy."""
+    """The rows that are near no earlier row, or the first of each component. Lazy."""
     Provenance.of(frame).check_row_identity()
-    table = near_table(frame, measure, rule)
+    table = near_table(frame, measure, rule, components)
     decided = graph.map_columns(
         frame,
         _decisions,
@@ -119,16 +135,17 @@ def near_dedup(
         reads=list(dict.fromkeys([*(measure.reads if keep_missing else []), *PROVENANCE])),
         meta=look_up_meta(frame._meta, SCHEMA, [KEEP]),
     )
-    return select_rows(frame, decided[KEEP], _text(measure, rule, keep_missing))
+    return select_rows(frame, decided[KEEP], _text(measure, rule, keep_missing, components))
 
 
-def _text(measure: Captions | Hashes, rule: Rule, keep_missing: bool) -> str:
+def _text(measure: Captions | Hashes, rule: Rule, keep_missing: bool, components: bool) -> str:
     text = f"dedup(by={measure.column!r}"
     if isinstance(measure, Hashes):
         text += f", radius={measure.radius}"
     else:
         text += f", similar={measure.similar}, shingles={measure.shingles!r}"
         text += f", shingle_size={measure.size}"
+    text += ", rule='components'" if components else ""
     text += f", keep={rule}" + (f", seed={rule.seed}" if rule.how == "random" else "")
     return text + (", missing='keep')" if keep_missing else ")")
 
@@ -148,17 +165,21 @@ def _decisions(
 
 
 def near_groups(
-    frame: dd.DataFrame, measure: Captions | Hashes, rule: Rule, most: int
+    frame: dd.DataFrame, measure: Captions | Hashes, rule: Rule, most: int, components: bool
 ) -> pd.DataFrame:
     """The largest groups of near duplicates, as a table like that of semantic ones. Eager.
 
     A dropped row is in the group of the row to which its representatives lead.
     """
     Provenance.of(frame).check_row_identity()
-    (table,) = graph.compute(near_table(frame, measure, rule), label="duplicates")
+    (table,) = graph.compute(near_table(frame, measure, rule, components), label="duplicates")
     n_rows = len(frame)
     key, representative, similarity = _dropped(table)
     root = _roots(key, representative)
+    if components:  # a row equal to another one that is dropped is as near to the first as that one
+        indirect = np.flatnonzero(representative != root)
+        similarity[indirect] = similarity[np.searchsorted(key, representative[indirect])]
+        representative = root
     kept = np.unique(root)
     arrays = {
         "group": np.concatenate([kept, root]),

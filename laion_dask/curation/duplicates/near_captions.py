@@ -23,6 +23,11 @@ _FILL = np.uint64(2**64 - 1)
 PERMUTATIONS = 128
 #: The least probability that a pair at the threshold shares a band.
 RECALL = 0.99
+#: Words of 64 bits of a sketch.
+WORDS = 2
+#: Of the earlier rows that share a band, a row is compared with so many, the first of those that
+#: its sketch does not rule out; they are searched among so many, the first ones of the band.
+COMPARED, SEARCHED = 8, 1 << 14
 #: Shingles: what they are made of, and by default how many of those.
 SIZES = {"characters": 5, "words": 1}
 
@@ -56,13 +61,31 @@ class Captions:
         texts = column.cast(pa.large_string())
         return shingle_sets(texts, self.shingles, self.size), texts.is_valid().to_numpy()
 
-    def sketch(self, lists: Lists) -> np.ndarray:
-        """What tells that rows cannot be near: the number of their shingles, (n,) uint64."""
-        return lists.sizes.astype(np.uint64)
+    def sketch(self, lists: Lists) -> tuple[np.ndarray, np.ndarray]:
+        """What tells that rows cannot be near: (n, 2) uint64 bits, and the number of shingles.
 
-    def possible(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Mask of the pairs that may be near: a similarity is at most min / max of the sizes."""
-        return np.asarray(np.minimum(one, other) >= self.similar * np.maximum(one, other))
+        The shingles that only one of two rows has are at least as many as the bits that differ, and
+        at least as many as their numbers differ by.
+        """
+        return lists.parities(WORDS), lists.sizes
+
+    @property
+    def is_sketch_exact(self) -> bool:
+        """Whether a sketch tells which rows are near."""
+        return False
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The most shingles that only one row of a near pair has: a number, and a share of all.
+
+        Of a and b shingles with the similarity s, (1 - s) / (1 + s) * (a + b) are not shared.
+        """
+        return 1e-6, (1 - self.similar) / (1 + self.similar)
+
+    @property
+    def compared_rows(self) -> tuple[int, int]:
+        """How many rows a row is compared with in a band, and among how many they are searched."""
+        return COMPARED, SEARCHED
 
     def bands(self, lists: Lists) -> np.ndarray:
         """A hash of each band of each row's signature, (n, bands) uint64."""
@@ -82,9 +105,11 @@ class Captions:
         numbered[:, :, :rows], numbered[:, :, rows] = signatures, np.arange(bands)
         return hashes_of_rows(numbered.reshape(n * bands, rows + 1))[:, 0].reshape(n, bands)
 
-    def near(self, one: Lists, other: Lists) -> tuple[np.ndarray, np.ndarray]:
+    def near(
+        self, one: Lists, at: np.ndarray, other: Lists, other_at: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The similarity of each pair, and whether it is near."""
-        similarity = one.jaccard(other)
+        similarity = one.jaccard(at, other, other_at)
         return similarity, similarity >= self.similar
 
 

@@ -46,13 +46,24 @@ class Hashes:
         values, valid = hashes_of_column(table[self.column])
         return Lists(np.arange(len(values) + 1), values), valid
 
-    def sketch(self, lists: Lists) -> np.ndarray:
-        """The hashes themselves, (n,) uint64."""
-        return lists.values
+    def sketch(self, lists: Lists) -> tuple[np.ndarray, np.ndarray]:
+        """The hashes themselves, (n, 1) uint64, and zeros."""
+        return lists.values.reshape(-1, 1), np.zeros(len(lists.values), np.int64)
 
-    def possible(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Mask of the pairs that are near."""
-        return np.asarray(np.bitwise_count(one ^ other) <= self.radius)
+    @property
+    def is_sketch_exact(self) -> bool:
+        """Whether a sketch tells which rows are near."""
+        return True
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The most bits that differ, of hashes of any size."""
+        return float(self.radius), 0.0
+
+    @property
+    def compared_rows(self) -> tuple[int, int]:
+        """One pair is enough, because sketches tell exactly; it is searched among all rows."""
+        return 1, 2**62
 
     def bands(self, lists: Lists) -> np.ndarray:
         """A hash of each choice of parts of each row, (n, bands) uint64."""
@@ -62,9 +73,11 @@ class Hashes:
         chosen[:, :, 0], chosen[:, :, 1] = values[:, None] & masks, masks
         return hashes_of_rows(chosen.reshape(-1, 2))[:, 0].reshape(n, len(masks))
 
-    def near(self, one: Lists, other: Lists) -> tuple[np.ndarray, np.ndarray]:
+    def near(
+        self, one: Lists, at: np.ndarray, other: Lists, other_at: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The share of equal bits of each pair, and whether it is near."""
-        distance = np.bitwise_count(one.values ^ other.values)
+        distance = np.bitwise_count(one.values[at] ^ other.values[other_at])
         return 1 - distance / BITS, distance <= self.radius
 
 

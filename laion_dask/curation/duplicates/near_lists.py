@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from laion_dask.curation.duplicates import near_kernels
+from laion_dask.curation.duplicates.near_kernels import readable
 from laion_dask.numerics.murmur3 import hashes_of
-from laion_dask.runtime.native_code import native
 
-_MODULE = "laion_dask.curation.duplicates.near_kernel"
 TYPE = pa.large_list(pa.uint64())
 
 
@@ -63,29 +63,48 @@ class Lists:
         buffers = [None, offsets, data]
         return hashes_of(pa.Array.from_buffers(pa.large_binary(), len(self.sizes), buffers))
 
-    def jaccard(self, other: Lists) -> np.ndarray:
-        """The Jaccard similarity of each list with the other of its row, (n,) float64, exactly.
+    def parities(self, words: int) -> np.ndarray:
+        """How often each of ``64 * words`` bits is hit by the values of a row, modulo 2.
+
+        The bit of a value is given by its highest bits. Two lists differ in at least as many values
+        as bits (Sandes, Teodoro and Melo 2020, Bitmap filter, Information Systems 88).
+
+        Parameters
+        ----------
+        words : int
+            A power of two.
+
+        Returns
+        -------
+        (n, words) uint64 array
+        """
+        result = np.zeros((len(self.sizes), words), np.uint64)
+        some = np.flatnonzero(self.sizes)
+        starts = self.offsets[some]
+        n_bits = (64 * words).bit_length() - 1
+        bit = self.values >> np.uint64(64 - n_bits)
+        one = np.uint64(1) << (bit & np.uint64(63))
+        for word in range(words if len(some) else 0):
+            here = np.where(bit >> np.uint64(6) == word, one, np.uint64(0))
+            result[some, word] = np.bitwise_xor.reduceat(here, starts)
+        return result
+
+    def jaccard(self, at: np.ndarray, other: Lists, other_at: np.ndarray) -> np.ndarray:
+        """The Jaccard similarity of pairs of a list and another one's, (m,) float64, exactly.
 
         Values in both, divided by the values in one or both (Jaccard 1912).
+
+        Parameters
+        ----------
+        at, other_at : (m,) int64 arrays
+            The positions of the lists of each pair.
         """
-        shared = np.empty(len(self.sizes), np.int64)
+        shared = np.empty(len(at), np.int64)
         arrays = [
-            _readable(one) for lists in (self, other) for one in (lists.offsets, lists.values)
+            readable(one)
+            for lists, positions in ((self, at), (other, other_at))
+            for one in (lists.offsets, lists.values, positions)
         ]
-        empty = [one[:0] for one in arrays]
-        count = native("count_shared", _count_shared, [_MODULE], *empty, shared[:0])
-        count(*arrays, shared)
-        either = self.sizes + other.sizes - shared
-        return shared / np.maximum(either, 1)
-
-
-def _readable(array: np.ndarray) -> np.ndarray:
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _count_shared():
-    from laion_dask.curation.duplicates import near_kernel  # imports numba
-
-    return near_kernel.count_shared
+        near_kernels.count_shared()(*arrays, shared)
+        either = self.sizes[at] + other.sizes[other_at] - shared
+        return np.asarray(shared / np.maximum(either, 1))
