@@ -10,6 +10,7 @@ from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
+import pyarrow as pa
 
 from laion_dask.backend import frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
@@ -27,7 +28,7 @@ from laion_dask.exports.quarantine import PartitionReader
 from laion_dask.exports.records import Records
 from laion_dask.exports.result import Export
 from laion_dask.exports.resume import Layout, done_before
-from laion_dask.exports.rights import total_rights
+from laion_dask.exports.rights import tells_rights, total_rights
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.own_inputs import refuse_folder_of_inputs
@@ -35,6 +36,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import check_shard_numbers
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.parquet import duckdb_connection
+from laion_dask.schema import PROVENANCE
 from laion_dask.validation import whole_number
 
 
@@ -184,10 +186,12 @@ def export_with_notes(
         writer: PartWriter = formats.load(format).open(staging, schema, **options)
         _check_target(writer, transaction, format)
         rows_of_part = rows_per_part or writer.rows_per_part
+        needed = _needed_columns(format, schema.names)
+        schema = pa.schema([field for field in schema if field.name in needed])
         layout = partial(Layout.of, schema=schema, rows_per_part=rows_of_part)
         records = Records(staging)
         before = done_before(records, transaction.plan.partitions, layout)
-        reader = PartitionReader(provenance, records, schema, strict)
+        reader = PartitionReader(_selection(provenance, needed), records, schema, strict)
         fragments, rows = reader.read(before.partitions)
         cut = layout(fragments)
         schema, n = cut.schema, cut.rows_per_part
@@ -195,7 +199,7 @@ def export_with_notes(
         parts = write_parts(cut.slices, writer, records, schema, before.parts, reader.order_by)
         rights = total_rights([part.rights for part in parts], rows.written)
         parts, index = _finished(writer, parts, staging)
-        read = reader.remaining()
+        read = reader.remaining(provenance)
         manifest = build_manifest(provenance, schema, rows, n, seed, read)
         if reader.quarantined:
             manifest["quarantined"] = reader.entries()
@@ -212,6 +216,17 @@ def export_with_notes(
             documents["_audit.csv"] = audit_table(done, audit)
         committed = transaction.commit(parts, index, manifest, documents)
         return replace(done, manifest=committed)
+
+
+def _needed_columns(format: str, columns: Sequence[str]) -> list[str]:
+    """The columns that an export reads: of its format, identity, licenses and consent."""
+    written = set(formats.columns_read(format, columns))
+    return [c for c in columns if c in written or c in PROVENANCE or tells_rights(c)]
+
+
+def _selection(provenance: Provenance, columns: Sequence[str]) -> Provenance:
+    is_whole = list(columns) == list(provenance.frame.columns)
+    return provenance if is_whole else provenance.select(columns)
 
 
 def _finished(
@@ -251,7 +266,7 @@ def _check_target(writer: PartWriter, transaction: ExportTransaction, format: st
 
 
 def export_cost(frame: PlannedFrame, format: str = "parquet") -> Cost:
-    """The cost of `export` in a format, which reads and writes every column.
+    """The cost of `export` in a format, which reads and writes every column that the format has.
 
     Raises
     ------
@@ -267,7 +282,8 @@ def export_cost(frame: PlannedFrame, format: str = "parquet") -> Cost:
         vectors = len(embeddings) * embeddings.dim * np.dtype(embeddings.dtype).itemsize
     if format == "webdataset":
         notes.append("export: without the bytes of the images, and the time to decode them")
-    return Cost(("export",), columns=frame.columns, other_bytes=vectors, notes=tuple(notes))
+    columns = tuple(_needed_columns(format, frame.columns))
+    return Cost(("export",), columns=columns, other_bytes=vectors, notes=tuple(notes))
 
 
 def _check_names(names: Sequence[str]) -> None:

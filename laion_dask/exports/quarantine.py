@@ -135,11 +135,11 @@ class PartitionReader:
             "rejected."
         )
 
-    def remaining(self) -> Provenance:
-        """The provenance of the rows that were read: of the frame without what was set aside."""
+    def remaining(self, provenance: Provenance) -> Provenance:
+        """The provenance of the frame, with all its columns, without what was set aside."""
         if not self.quarantined:
-            return self.provenance
-        frame = self.provenance.frame
+            return provenance
+        frame = provenance.frame
         read = [n for n in range(frame.npartitions) if n not in self.quarantined]
         return Provenance.of(frame.partitions[read])
 

@@ -22,12 +22,17 @@ _LICENSE = re.compile("licen[cs]e|copyright|^rights$|usage[_ -]?terms", re.IGNOR
 _NO_STATEMENT = {"", "?", "unknown", "n/a", "na", "null", "none given"}
 
 
+def tells_rights(name: str) -> bool:
+    """Whether a column is one of licenses or consent, by its name."""
+    return bool(_LICENSE.search(name) or _CONSENT.search(name))
+
+
 def rights_of(table: pa.Table) -> dict[str, dict[str, int]]:
     """The number of rows by value, for each column of licenses or consent in a part."""
     return {
         name: _most_frequent(_counts(table[name]))
         for name in table.column_names
-        if (_LICENSE.search(name) or _CONSENT.search(name)) and _is_countable(table[name].type)
+        if tells_rights(name) and _is_countable(table[name].type)
     }
 
 

@@ -2,8 +2,8 @@
 
 To add a format, add a module with a function ``open(staging, schema)`` that returns a
 `laion_dask.exports.formats.base.PartWriter`. Its further parameters, which are keyword-only, are
-the format's options: `export` passes its own further keyword arguments to them. Formats are not
-listed anywhere else.
+the format's options: `export` passes its own further keyword arguments to them. A format that needs
+only some columns lists them in ``READS``. Formats are not listed anywhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from types import ModuleType
 
@@ -72,6 +72,12 @@ def options_of(name: str) -> Mapping[str, inspect.Parameter]:
     """The options of a format, by name."""
     parameters = inspect.signature(load(name).open).parameters
     return {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def columns_read(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns of a frame that a format writes, in their order; all unless it has ``READS``."""
+    reads = getattr(load(name), "READS", None)
+    return [column for column in columns if reads is None or column in reads]
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:

@@ -25,6 +25,8 @@ from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.io.storage.local_file import file_system
 from laion_dask.runtime import cancellation
 
+#: The columns that are read.
+READS = ("uid", "repeats")
 #: Two halves of a uid; little-endian, so that files are the same on every machine.
 UID = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 #: Entries that are merged at a time; 64 MB.

@@ -15,6 +15,8 @@ from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.exports.formats.columns import need_text
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 
+#: The columns that are read.
+READS = ("url",)
 #: Everything that some reader takes for a line end is among these.
 _NO_URL = re.compile("[\x00-\x20\x7f\x85\u2028\u2029]")
 _BATCH_ROWS = 65_536

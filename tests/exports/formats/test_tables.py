@@ -10,10 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.shards import write_shard
+from support.shards import laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import ColumnError, MissingExtraError, OptionError, SchemaError
+from laion_dask.io.parquet.scan import Scan
 
 TEXTS = ["=1+1", "+x", "-2", "@cmd", "\tq", "\rq", "'quoted", 'a"b,c\r\nd', "nul\0x", "", None]
 TEXTS += ["日本語 \U0001f600", "x" * 100_000]
@@ -230,3 +231,28 @@ def test_options_are_checked_before_anything_is_read(odd, tmp_path):
             with pytest.raises(ColumnError, match=column):
                 odd.drop(columns=column).laion.export(tmp_path / "out", format=format)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("format", "wanted"), [("urls", ["url"]), ("datacomp", ["uid"])])
+def test_only_the_columns_of_the_format_are_read_and_planned(tmp_path, monkeypatch, format, wanted):
+    """And those of licenses, which the manifest counts; filters read theirs in the scan."""
+    table = laion_table(50, 0).append_column("uid", pa.array([f"{i:032x}" for i in range(50)]))
+    table = table.append_column("LICENSE", pa.array(["?", "CC0"] * 25))
+    write_shard(tmp_path / "in" / "a.parquet", table)
+    frame, read = ld.read_shards(tmp_path / "in", where="width >= 300"), []
+    scan = Scan.read
+
+    def recording(self, partition, columns, *others):
+        read.append(columns)
+        return scan(self, partition, columns, *others)
+
+    monkeypatch.setattr(Scan, "read", recording)
+    done = frame.laion.export(tmp_path / "out", format=format)
+    (columns,) = read
+    assert columns == [*wanted, "LICENSE", "shard", "row"]
+    assert sum(done.manifest["rights"]["LICENSE"].values()) == done.rows.kept
+    few = ld.plan(frame[columns], ("export", "csv"))
+    assert ld.plan(frame, ("export", format)).bytes_read == few.bytes_read
+    computed = frame.assign(area=lambda f: f["width"] * f["height"]).laion.where("area > 200000")
+    kept = computed.laion.export(tmp_path / "masked", format=format)
+    assert kept.rows.kept == len(computed) > 0
