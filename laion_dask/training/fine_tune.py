@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from laion_dask.errors import OptionError, WeightsError, must_be
-from laion_dask.extras import require_extra
+from laion_dask.errors import MissingExtraError, OptionError, WeightsError, must_be
+from laion_dask.extras import is_installed, require_extra
 from laion_dask.models import ClipModel, as_clip
 from laion_dask.models.clip_loading import config_file, require_file
 from laion_dask.stats.checks import check_integer
@@ -40,8 +40,9 @@ def fine_tune_clip(
 
     This is the full data filtering network of Fang et al. (2024): fine-tune a model on trusted
     images and captions, `embed` the pool with it, and filter by its CLIP score. It needs a GPU for
-    anything but a test. It calls ``open_clip_train.main.main`` in this process, on one device; on
-    several, start ``torchrun -m open_clip_train.main`` with `fine_tune_arguments`.
+    anything but a test, and the package webdataset. It calls ``open_clip_train.main.main`` in this
+    process, on one device; on several, start ``torchrun -m open_clip_train.main`` with
+    `fine_tune_arguments`, and webdataset before 1.0, as open_clip 3.3 demands.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ def fine_tune_clip(
     n_pairs : int, optional
         Number of pairs in an epoch; required for a webdataset, whose size open_clip does not count.
     epochs, batch, rate, workers, seed
-        Of open_clip: ``--epochs``, ``--batch-size``, ``--lr``, ``--workers`` and ``--seed``.
+        Of open_clip: ``--epochs``, ``--batch-size``, ``--lr``, ``--workers`` and ``--seed``. At
+        most one worker for each ``.tar`` file, and for each batch of an epoch.
     device : str
         ``"cuda"``, ``"cuda:1"``, or ``"cpu"`` for a test. The precision is ``amp`` on a GPU.
     arguments : sequence of str
@@ -71,9 +73,12 @@ def fine_tune_clip(
     ------
     OptionError
         Immediately, when an argument is out of range, the data do not exist, ``out`` is not empty,
-        or there is no such device.
+        there is no such device, or fewer pairs than a batch.
+    MissingExtraError
+        When webdataset is not installed.
     WeightsError
-        When the weights to start from are missing, or open_clip wrote no checkpoint.
+        When the weights to start from are missing, or open_clip wrote no checkpoint,
+        or found no full batch of pairs.
 
     Examples
     --------
@@ -91,6 +96,7 @@ def fine_tune_clip(
     folder, model = Path(out), as_clip(clip)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"out is {folder}, which is not an empty folder. Name a new one.")
+    _require_training()
     import open_clip
     import torch
     from open_clip_train.main import main
@@ -102,7 +108,7 @@ def fine_tune_clip(
         )
     open_clip.add_model_config(config_file(model.arch))
     folder.mkdir(parents=True, exist_ok=True)
-    with _own_logging(), torch.random.fork_rng():
+    with _own_logging(), _shards_without_ends(), torch.random.fork_rng():
         main(given)
     checkpoint = folder / _LOGS / "checkpoints" / f"epoch_{epochs}.pt"
     return ClipModel(model.arch if model.arch != "demo" else str(config_file("demo")),
@@ -155,12 +161,9 @@ def fine_tune_arguments(
     must_be("out", out, (str, os.PathLike), "the path of a folder")
     require_extra("clip", "Fine-tuning a CLIP model")
     model, out = as_clip(clip), Path(out)
-    kind, source = _source(os.fspath(data))
-    if kind == "webdataset" and n_pairs is None:
-        raise OptionError(
-            "The data are a webdataset, whose size open_clip does not count. Give the number of "
-            "pairs in an epoch as n_pairs."
-        )
+    kind, source, n_files = _source(os.fspath(data))
+    if kind == "webdataset":
+        workers = min(workers, _most_workers(n_files, n_pairs, batch))
     given = {
         "--train-data": source,
         "--dataset-type": kind,
@@ -185,25 +188,71 @@ def fine_tune_arguments(
     return [*(str(part) for pair in given.items() for part in pair), *map(str, arguments)]
 
 
-def _source(data: str) -> tuple[str, str]:
-    """The type of the data, and their path for open_clip."""
+def _most_workers(n_files: int | None, n_pairs: int | None, batch: int) -> int:
+    """The number of workers that each have a file, and the pairs of a batch.
+
+    open_clip refuses more workers than files, and waits forever for a batch that is never full.
+    """
+    if n_pairs is None:
+        raise OptionError(
+            "The data are a webdataset, whose size open_clip does not count. Give the number of "
+            "pairs in an epoch as n_pairs."
+        )
+    if n_pairs < batch:
+        raise OptionError(
+            f"n_pairs is {n_pairs:,} and batch {batch:,}. Expected at least one full batch in an "
+            f"epoch; lower batch to {n_pairs:,} or less."
+        )
+    return min(n_pairs // batch, n_files or n_pairs)
+
+
+def _source(data: str) -> tuple[str, str, int | None]:
+    """The type of the data, their path for open_clip, and the number of files if it is known."""
     path = Path(data)
     if path.is_dir():
         tars = sorted(str(file) for file in path.glob("*.tar"))
         if not tars:
             raise OptionError(f"The folder {data} has no .tar file. Expected a webdataset in it.")
-        return "webdataset", tars[0] if len(tars) == 1 else "{" + ",".join(tars) + "}"
+        joined = tars[0] if len(tars) == 1 else "{" + ",".join(tars) + "}"
+        return "webdataset", joined, len(tars)
     if data.endswith(".csv"):
         if not path.is_file():
             raise OptionError(f"The file {data} does not exist. Expected filepath and title in it.")
-        return "csv", data
+        return "csv", data, None
     if data.endswith(".tar"):  # a file, a pattern or an address
         if "{" not in data and "://" not in data and not path.is_file():
             raise OptionError(f"The file {data} does not exist. Expected a webdataset.")
-        return "webdataset", data
+        return "webdataset", data, None if "{" in data else 1
     raise OptionError(
         f"data is {data!r}. Expected a .csv file, a folder of .tar files or a pattern."
     )
+
+
+def _require_training() -> None:
+    """Raise unless open_clip's training can be imported."""
+    for module, package in (("open_clip_train", "open_clip_torch"), ("webdataset", "webdataset")):
+        if not is_installed(module):
+            raise MissingExtraError(
+                f"Fine-tuning needs {module}, which is not installed. Install it with: "
+                f"pip install {package}"
+            )
+
+
+@contextmanager
+def _shards_without_ends() -> Iterator[None]:
+    """Hide the empty dicts with which webdataset 1.0 ends a shard, and on which open_clip fails."""
+    from open_clip_train import data
+
+    expanded = data.tar_file_expander
+
+    def files(*args, **options):
+        return (file for file in expanded(*args, **options) if file)
+
+    data.tar_file_expander = files
+    try:
+        yield
+    finally:
+        data.tar_file_expander = expanded
 
 
 @contextmanager
@@ -235,7 +284,14 @@ def _converted(checkpoint: Path, target: Path) -> str:
             f"open_clip wrote no checkpoint {checkpoint}. Expected one after the last epoch; "
             f"its log is {checkpoint.parent.parent / 'out.log'}."
         )
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if not loaded["optimizer"]["state"]:
+        raise WeightsError(
+            "open_clip found no full batch of images and captions, and took no step. Expected "
+            "members such as 0.jpg and 0.txt next to each other in the .tar files; or lower batch. "
+            f"Its log is {checkpoint.parent.parent / 'out.log'}."
+        )
+    state = loaded["state_dict"]
     tensors = {name.removeprefix("module."): value.contiguous() for name, value in state.items()}
     save_file(tensors, target, metadata={"format": "pt"})
     return str(target)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pytest
 from support.small_clip import make_small_clip, picture, write_tar
 
 import laion_dask as ld
-from laion_dask.errors import OptionError, WeightsError
+from laion_dask.errors import MissingExtraError, OptionError, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +45,54 @@ def test_two_steps_change_the_weights_and_nothing_else(tiny, pairs, tmp_path):
         ld.fine_tune_clip(pairs, tmp_path / "out", tiny, **options)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its open tars
+def test_a_webdataset_is_learned(tiny, tmp_path):
+    """Four pairs, again and again: the loss falls."""
+    for number in range(2):
+        pairs = range(2 * number, 2 * number + 2)
+        members = {}
+        for i in pairs:
+            members |= {f"{i}.png": picture(i), f"{i}.txt": f"picture {i}".encode()}
+        write_tar(tmp_path / f"{number}.tar", members)
+    options = {"n_pairs": 4, "batch": 4, "epochs": 12, "rate": 1e-2, "device": "cpu"}
+    more = ("--warmup", "1", "--log-every-n-steps", "1")
+    tuned = ld.fine_tune_clip(
+        tmp_path, tmp_path / "out", tiny, workers=0, arguments=more, **options
+    )
+    log = (tmp_path / "out/open_clip/out.log").read_text()
+    losses = [float(found) for found in re.findall(r"Contrastive_loss: ([\d.]+)", log)]
+    assert len(losses) == 12, losses
+    assert losses[-1] < 0.7 * losses[0], losses
+    assert tuned.image(picture(0)).shape == (tuned.dim,)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_data_without_a_full_batch_are_told(tiny, tmp_path):
+    write_tar(tmp_path / "0.tar", {"0.png": picture(0), "1.txt": b"a", "2.png": picture(1)})
+    with pytest.raises(WeightsError, match="took no step. Expected members such as"):
+        ld.fine_tune_clip(
+            tmp_path, tmp_path / "out", tiny, n_pairs=2, batch=2, workers=0, device="cpu"
+        )
+
+
+def test_a_missing_package_is_told(tiny, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("laion_dask.training.fine_tune.is_installed", lambda name: False)
+    with pytest.raises(MissingExtraError, match="needs open_clip_train.*pip install open_clip"):
+        ld.fine_tune_clip(pairs, tmp_path / "out", tiny, device="cpu")
+
+
 def test_arguments_of_a_webdataset(tiny, tmp_path):
     for number in range(2):
         write_tar(tmp_path / f"{number}.tar", {"a.png": picture(0), "a.txt": b"a"})
-    given = ld.fine_tune_arguments(tmp_path, tmp_path / "out", tiny, n_pairs=2)
+    given = ld.fine_tune_arguments(tmp_path, tmp_path / "out", tiny, n_pairs=2, batch=2)
     value = dict(zip(given[::2], given[1::2], strict=True))
     assert value["--dataset-type"] == "webdataset" and value["--train-num-samples"] == "2"
     assert value["--train-data"] == f"{{{tmp_path}/0.tar,{tmp_path}/1.tar}}"
     with pytest.raises(OptionError, match="does not count"):
         ld.fine_tune_arguments(tmp_path, "out", tiny)
+    with pytest.raises(OptionError, match="n_pairs is 2 and batch 3"):
+        ld.fine_tune_arguments(tmp_path, "out", tiny, n_pairs=2, batch=3)
+    assert value["--workers"] == "1"  # of one batch
 
 
 @pytest.mark.parametrize(

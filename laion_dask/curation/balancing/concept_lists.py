@@ -139,7 +139,10 @@ def _texts(given: object, language: str) -> tuple[pa.Array, str, str]:
             except ListError as error:
                 raise OptionError(f"The list of entries {path} {error.why}.") from None
             return _distinct(array), path, digest
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+    if isinstance(given, (pa.Array, pa.ChunkedArray)):
+        given = given.to_pylist()
+    is_table = hasattr(given, "columns")  # whose iteration gives the names of columns
+    if isinstance(given, Mapping) or is_table or not isinstance(given, Iterable):
         raise OptionError(f"The list of entries{of} is {repr(given)[:80]}. {_EXPECTED}.")
     texts = in_order(given)
     for text in texts:

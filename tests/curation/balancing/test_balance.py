@@ -200,6 +200,8 @@ def test_lists_are_read_from_files_and_recorded(folder, tmp_path):
     pq.write_table(pa.table({"entry": ENTRIES, "n": [1] * 6}), tmp_path / "e.parquet")
     for name in ("e.json", "e.txt", "e.parquet"):
         pd.testing.assert_frame_equal(frame.laion.concepts(tmp_path / name), right)
+    for given in (pa.array(ENTRIES), pd.Series(ENTRIES), iter(ENTRIES), np.array(ENTRIES)):
+        pd.testing.assert_frame_equal(frame.laion.concepts(given), right)
     balanced = frame.laion.balance(str(tmp_path / "e.json"), t=100)
     [recorded] = Provenance.of(balanced).lists
     assert recorded["list"] == str(tmp_path / "e.json") and recorded["values"] == 6
@@ -219,6 +221,7 @@ def test_lists_are_read_from_files_and_recorded(folder, tmp_path):
         (["\ud800"], {}, OptionError, "not valid Unicode"),
         ([1], {}, OptionError, "quote numbers"),
         (7, {}, OptionError, "Expected a list of texts"),
+        (pd.DataFrame({"entry": ["a"]}), {}, OptionError, "Expected a list of texts"),
         ({"en": ["a"]}, {}, OptionError, "no column of languages is named"),
         ({"en": []}, {"language": "language"}, OptionError, "of 'en' is empty"),
         ("/no/such.json", {}, OptionError, "cannot be read"),
