@@ -33,30 +33,37 @@ class EmbeddingWriter(PartWriter):
     sets: tuple[tuple[str, Embeddings], ...]
 
     def write(self, part: Part) -> list[StagedFile]:
-        files = [write_parquet(self.staging, f"{part.stem}.parquet", part.table)]
+        staging = self.staging.of_attempt()
+        files = [write_parquet(staging, f"{part.stem}.parquet", part.table)]
         shards, rows = (part.table[name].to_numpy() for name in PROVENANCE)
         for name, vectors in self.sets:
-            files.append(self._write_vectors(part, name, vectors, shards, rows))
+            files.append(_write_vectors(staging, part, name, vectors, shards, rows))
         return files
-
-    def _write_vectors(
-        self, part: Part, name: str, vectors: Embeddings, shards: np.ndarray, rows: np.ndarray
-    ) -> StagedFile:
-        suffix = f".{name}.npy" if name else ".npy"
-        with self.staging.create(part.stem + suffix) as sink:
-            sink.write(npy_header(np.dtype(vectors.dtype), (len(rows), vectors.dim)))
-            ends = np.flatnonzero(np.diff(shards)) + 1
-            for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
-                for at in range(start, stop, _BLOCK):
-                    cancellation.check()
-                    block = vectors.read(int(shards[at]), rows[at : min(at + _BLOCK, stop)])
-                    sink.write(np.ascontiguousarray(block, vectors.dtype).tobytes())
-        return sink.staged
 
     def final_names(self, part: WrittenPart, n_parts: int) -> Sequence[str]:
         stem = f"{part.number:05d}"
         vectors = [f"{stem}.{name}.npy" if name else f"{stem}.npy" for name, _ in self.sets]
         return [f"{stem}.parquet", *vectors]
+
+
+def _write_vectors(
+    staging: StagingFolder,
+    part: Part,
+    name: str,
+    vectors: Embeddings,
+    shards: np.ndarray,
+    rows: np.ndarray,
+) -> StagedFile:
+    suffix = f".{name}.npy" if name else ".npy"
+    with staging.create(part.stem + suffix) as sink:
+        sink.write(npy_header(np.dtype(vectors.dtype), (len(rows), vectors.dim)))
+        ends = np.flatnonzero(np.diff(shards)) + 1
+        for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
+            for at in range(start, stop, _BLOCK):
+                cancellation.check()
+                block = vectors.read(int(shards[at]), rows[at : min(at + _BLOCK, stop)])
+                sink.write(np.ascontiguousarray(block, vectors.dtype).tobytes())
+    return sink.staged
 
 
 def open(

@@ -77,11 +77,21 @@ class StagingFolder:
         The folder of parts, if parts are staged there: in object stores, which cannot rename.
     export_id : str
         Eight hexadecimal digits that the names of all attempts of this export contain.
+    attempt : str
+        Those of one attempt to write a part; by default, each file has its own.
     """
 
     url: str
     parts: str | None = None
     export_id: str = ""
+    attempt: str = ""
+
+    def of_attempt(self) -> StagingFolder:
+        """The folder for one attempt, whose files have the same names but for their suffixes.
+
+        For formats whose readers pair the files of a part by name, also in object stores.
+        """
+        return replace(self, attempt=uuid.uuid4().hex[:8])
 
     def locate(self, staged: str) -> str:
         """The path or address of a staged file."""
@@ -90,7 +100,7 @@ class StagingFolder:
     def _attempt(self, name: str) -> str:
         """A name for one attempt to write a file."""
         stem, _, suffix = name.partition(".")
-        attempt = uuid.uuid4().hex[:8]
+        attempt = self.attempt or uuid.uuid4().hex[:8]
         if self.parts is None:
             return f"{stem}-{attempt}.{suffix}"
         stem = f"part-{int(stem):05d}" if stem.isdigit() else stem

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from laion_dask.io.storage.export_manifest import is_part_name
+
 #: Folder names that describe the content of a file, not the collection it belongs to.
 _ROLES = {"metadata", "metadatas", "img_emb", "text_emb", "images", "shards", "parquet", "npz"}
 
@@ -17,7 +19,13 @@ _STORED = re.compile(r"(\.(parquet|parq|pq|npy|npz|snappy|zstd|gz|lz4))+$", re.I
 
 
 def stem(path: str) -> str:
-    """A file's name without the extensions of its storage format."""
+    """A file's name without the extensions of its storage format.
+
+    That of a part of an export is also without the name of a set of embeddings.
+    """
+    name = path.rpartition("/")[2]
+    if is_part_name(name):
+        return name.partition(".")[0]
     return _STORED.sub("", path.rpartition("/")[2])
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from fsspec.implementations.local import LocalFileSystem
+
 from laion_dask.errors import OptionError, ShardError
 from laion_dask.io.storage.discovery import (
     PICTURED,
@@ -29,6 +31,8 @@ from laion_dask.io.storage.export_manifest import (
 
 #: Ends of the paths that may mark an export.
 _MARKS = tuple(f"/{name}" for name in (UNFINISHED, *MANIFESTS))
+#: The suffix of arrays, which an export may have beside its parts.
+_ARRAYS = ".npy"
 #: Files without rows that tools write beside shards.
 _NO_SHARD = re.compile(r"(^|/)_(SUCCESS|metadata|common_metadata|committed_\w+|started_\w+)$")
 
@@ -48,7 +52,7 @@ def files_of_folder(
     """
     manifest = current_manifest(fs, folder) or _manifest_in_parent(fs, folder)
     if manifest is not None:
-        return _parts_with_suffix(folder, manifest, suffixes)
+        return _parts_with_suffix(fs, folder, manifest, suffixes)
     if fs.isfile(f"{folder}/{UNFINISHED}"):
         raise ShardError(
             f"{folder} contains an export that was interrupted before its manifest was written. "
@@ -67,8 +71,14 @@ def files_of_folder(
     return [file for export in exports for file in files_of_folder(fs, export, suffixes, left_out)]
 
 
-def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...]) -> list[str]:
-    """The paths of an export's parts; raises if the export has a different format."""
+def _parts_with_suffix(fs, folder: str, manifest: Manifest, suffixes: tuple[str, ...]) -> list[str]:
+    """The paths of an export's parts; raises if the export has a different format.
+
+    For a reader of arrays, the arrays beside the parts, if there are any.
+    """
+    arrays = _arrays_beside(fs, manifest) if _ARRAYS in suffixes else []
+    if arrays:
+        return arrays
     for part in manifest.parts:
         if not part.name.lower().endswith(suffixes):
             raise ShardError(
@@ -77,6 +87,23 @@ def _parts_with_suffix(folder: str, manifest: Manifest, suffixes: tuple[str, ...
                 "reader of their format."
             )
     return [part.path for part in manifest.parts]
+
+
+def _arrays_beside(fs, manifest: Manifest) -> list[str]:
+    """The arrays beside the parts of an export; raises if there are several sets of them."""
+    beside = [
+        [file.path for file in part.companions if file.name.endswith(_ARRAYS)]
+        for part in manifest.parts
+    ]
+    if max(map(len, beside), default=0) > 1:
+        local = isinstance(fs, LocalFileSystem)
+        folder = manifest.folder if local else fs.unstrip_protocol(manifest.folder)
+        ends = [path.rpartition("/")[2].partition(".")[2] for path in beside[0]]
+        raise ShardError(
+            f"{folder} has {len(ends):,} sets of embeddings beside its rows. Expected one: name "
+            f"{' or '.join(f'{folder}/*.{end}' for end in ends)}."
+        )
+    return [path for paths in beside for path in paths]
 
 
 def listed_in_manifests(
@@ -96,7 +123,7 @@ def listed_in_manifests(
     if len(exports) < len(folders):
         other = next(folder for folder in folders if folder not in exports)
         raise _mixed(other, next(iter(exports)), suffixes)
-    listed = {part.path for manifest in exports.values() for part in manifest.parts}
+    listed = {file.path for manifest in exports.values() for file in manifest.files}
     left_out.add("not in the manifest of its export", (f for f in files if f not in listed))
     return [file for file in files if file in listed]
 

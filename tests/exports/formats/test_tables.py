@@ -13,7 +13,7 @@ import pytest
 from support.shards import laion_table, write_shard
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, MissingExtraError, OptionError, SchemaError
+from laion_dask.errors import ColumnError, MissingExtraError, OptionError, SchemaError, ShardError
 from laion_dask.io.parquet.scan import Scan
 
 TEXTS = ["=1+1", "+x", "-2", "@cmd", "\tq", "\rq", "'quoted", 'a"b,c\r\nd', "nul\0x", "", None]
@@ -197,6 +197,20 @@ def test_embeddings_stay_beside_their_rows_in_their_own_dtype(tmp_path):
     kept.laion.export(tmp_path / "two", format="embeddings", embeddings=both)
     names = [path.name for path in files(tmp_path / "two", "*.npy")]
     assert names == ["00000.img_emb.npy", "00000.txt.npy"]
+    for out in (str(tmp_path / "out"), "memory://test_embeddings/out"):
+        for name, sets in {"one": emb, "two": both}.items():
+            kept.laion.export(
+                f"{out}-{name}", format="embeddings", embeddings=sets, rows_per_part=4
+            )
+            again = ld.read_shards(f"{out}-{name}")
+            own = "" if name == "one" else "/shards/*.txt.npy"
+            opened = ld.open_embeddings(f"{out}-{name}{own}", model="space", like=again)
+            shards, rows = (again[f"source_{n}"].compute() for n in ("shard", "row"))
+            found = [opened.read(0, np.arange(4)), opened.read(2, np.arange(2))]
+            expected = np.stack([vectors[s][r] for s, r in zip(shards, rows, strict=True)])
+            np.testing.assert_array_equal(np.concatenate(found), expected[[*range(4), 8, 9]])
+        with pytest.raises(ShardError, match=r"2 sets of embeddings.*\*.img_emb.npy or "):
+            ld.open_embeddings(f"{out}-two", model="space", like=again)
     for wrong in ("emb", {}, {"a/b": emb}, {"a": 1}):
         with pytest.raises(OptionError):
             kept.laion.export(tmp_path / "no", format="embeddings", embeddings=wrong)
