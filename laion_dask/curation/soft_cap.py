@@ -74,8 +74,9 @@ def soft_cap(
     -------
     dask DataFrame
         The rows with at least one draw. `rows`, `funnel`, `excluded` and the manifest of an export
-        count the others as dropped by ``soft_cap(...)``. The format ``datacomp`` of `export` writes
-        each uid as often as ``repeats`` says.
+        count the others as dropped by ``soft_cap(...)``. The formats ``datacomp`` and
+        ``webdataset`` of `export` write each row as often as ``repeats`` says; the others write it
+        once, with that column. The manifest has the number of draws.
 
     Raises
     ------

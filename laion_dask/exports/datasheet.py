@@ -138,4 +138,6 @@ def _files(manifest: Mapping[str, Any], format: str) -> str:
     size = sum(part["bytes"] for part in manifest["parts"])
     counts = manifest.get("file_counts", {})
     counted = "".join(f" {name.replace('_', ' ')}: {n:,}." for name, n in counts.items())
+    if "draws" in manifest:
+        counted += f" Draws, the sum of the column repeats: {manifest['draws']:,}."
     return f"Format {format}: {len(manifest['parts']):,} parts, {size:,} bytes.{counted}"

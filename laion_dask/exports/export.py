@@ -198,6 +198,7 @@ def export_with_notes(
         duckdb_connection.free_memory()  # the parts need as much
         parts = write_parts(cut.slices, writer, records, schema, before.parts, reader.order_by)
         rights = total_rights([part.rights for part in parts], rows.written)
+        draws = [part.draws for part in parts if part.draws is not None]
         parts, index = _finished(writer, parts, staging)
         read = reader.remaining(provenance)
         manifest = build_manifest(provenance, schema, rows, n, seed, read)
@@ -209,6 +210,7 @@ def export_with_notes(
             "card": dict(card or {}),
         }
         manifest["rights"] = rights
+        manifest |= {"draws": sum(draws)} if len(draws) == len(parts) else {}
         manifest |= {} if notes is None else notes(rows, parts, read)
         documents = documents_of(writer, parts, index, manifest, schema, described, format)
         done = Export(transaction.path, rows, {}, read.frame)

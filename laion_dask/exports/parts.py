@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
+from laion_dask.exports.formats.repeats import draws_of
 from laion_dask.exports.formats.staged_files import StagingFolder
 from laion_dask.exports.fragment import Fragment, Slice, read_slices, remove_fragments
 from laion_dask.exports.records import Records
@@ -114,7 +115,7 @@ def _write_part(
     with run:
         table = read_slices(slices, records.staging, schema, order_by)
         files = tuple(writer.write(Part(number, table)))
-        part = WrittenPart(number, len(table), files, rights_of(table))
+        part = WrittenPart(number, len(table), files, rights_of(table), draws_of(table))
         part = records.part(part, slices)
         run.advance(len(table))
     return part

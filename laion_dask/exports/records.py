@@ -81,6 +81,7 @@ class Records:
             "cut": _cut(slices),
             "files": [asdict(file) for file in part.files],
             "rights": part.rights,
+            "draws": part.draws,
         }
         first = _written(self._create(f"part-{part.number:08d}.json", content))
         if first is None or first[0] == part:
@@ -188,6 +189,7 @@ def _written(content: bytes) -> tuple[WrittenPart, str] | None:
     try:
         record = json.loads(content)
         files = tuple(StagedFile(**file) for file in record["files"])
-        return WrittenPart(record["number"], record["rows"], files, record["rights"]), record["cut"]
+        own = (record["number"], record["rows"], files, record["rights"], record["draws"])
+        return WrittenPart(*own), record["cut"]
     except (ValueError, LookupError, TypeError):
         return None

@@ -61,6 +61,8 @@ class Export:
             lines.append(f"Rows were also dropped by: {'; '.join(unnamed)}")
         counts = self.manifest.get("file_counts", {})
         lines += [", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())]
+        if "draws" in self.manifest:
+            lines.append(f"{self.manifest['draws']:,} draws (the sum of the column repeats)")
         lines = [line for line in lines if line]
         written = f"{counted(parts, 'part')}, {megabytes(size)}"
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])

@@ -20,7 +20,7 @@ from laion_dask.errors import ExportError, OptionError, argument, did_you_mean, 
 from laion_dask.io.storage.atomic_file import reason
 
 #: Modules that formats share.
-_NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy", "staged_files"}
+_NO_FORMATS = {"base", "cells", "columns", "image_claims", "npy", "repeats", "staged_files"}
 
 
 def names() -> list[str]:

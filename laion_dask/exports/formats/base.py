@@ -60,12 +60,15 @@ class WrittenPart:
         The number of rows is listed with the first file.
     rights : mapping of str to mapping
         The number of rows by value, for each column of licenses or consent.
+    draws : int or None
+        The sum of the column ``repeats``; None without one.
     """
 
     number: int
     rows: int
     files: tuple[StagedFile, ...]
     rights: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    draws: int | None = None
 
     @property
     def final_names(self) -> list[str]:

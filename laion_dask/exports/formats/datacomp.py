@@ -21,6 +21,7 @@ from laion_dask.errors import SchemaError
 from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.columns import need_text
 from laion_dask.exports.formats.npy import npy_header
+from laion_dask.exports.formats.repeats import check_repeats, repeats_of
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.io.storage.local_file import file_system
 from laion_dask.runtime import cancellation
@@ -68,12 +69,7 @@ def open(staging: StagingFolder, schema: pa.Schema) -> UidWriter:
         When the frame has no column ``uid`` of strings, or ``repeats`` are not integers.
     """
     need_text(schema, "uid", "datacomp")
-    if "repeats" in schema.names:
-        type_ = schema.field("repeats").type
-        if not (pa.types.is_integer(type_) or pa.types.is_null(type_)):
-            raise SchemaError(
-                f"The column 'repeats' is {type_}. Expected integers: how often each row is drawn."
-            )
+    check_repeats(schema)
     return UidWriter(staging)
 
 
@@ -87,15 +83,9 @@ def sorted_uids(table: pa.Table) -> np.ndarray:
         negative.
     """
     uids = _parsed(table["uid"])
-    if "repeats" in table.column_names:
-        repeats = table["repeats"]
-        least = pc.min(repeats).as_py()
-        if repeats.null_count or (least is not None and least < 0):
-            raise SchemaError(
-                "The column 'repeats' has nulls or negative numbers. Expected how often each row "
-                "is drawn, 0 or more."
-            )
-        uids = np.repeat(uids, repeats.cast(pa.int64()).to_numpy())
+    repeats = repeats_of(table)
+    if repeats is not None:
+        uids = np.repeat(uids, repeats)
     return uids[np.lexsort((uids["f1"], uids["f0"]))]
 
 

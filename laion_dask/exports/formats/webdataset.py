@@ -2,7 +2,9 @@
 
 A sample has the files ``KEY.jpg`` (or png, webp, …: the image file as it was opened), ``KEY.txt``
 (the caption) and ``KEY.json`` (all columns). Keys are the part and the position in it, as in
-img2dataset's output, since a row's own key may hold dots or occur twice. Samples are in the order
+img2dataset's output, since a row's own key may hold dots or occur twice. A row that is drawn
+several times, as its column ``repeats`` says, has as many samples, which follow each other: the
+keys of all but the first end in ``-1``, ``-2``, …; a row with 0 has none. Samples are in the order
 of the rows; times and owners are 0, so a second run writes the same bytes. A row whose image is
 missing or broken is in no tar: the manifest and the printed result count such rows. A sample
 without a caption has no ``.txt``. Where only the name of an image can be compared, and rows of
@@ -26,6 +28,7 @@ from laion_dask.exports.formats.base import Part, PartWriter, WrittenPart
 from laion_dask.exports.formats.cells import as_json
 from laion_dask.exports.formats.columns import need_text
 from laion_dask.exports.formats.image_claims import claim_of, withheld_rows, write_claims
+from laion_dask.exports.formats.repeats import check_repeats, repeats_of
 from laion_dask.exports.formats.staged_files import StagedFile, StagedSink, StagingFolder
 from laion_dask.io.images.decoding import read_picture
 from laion_dask.io.images.images import NAMES, Images, open_images
@@ -54,19 +57,21 @@ class TarWriter(PartWriter):
         counts = {"samples": 0, "missing_images": 0, "broken_images": 0, "missing_captions": 0}
         claims = []
         with self.staging.create(f"{part.stem}.tar") as sink:
+            repeats = repeats_of(part.table)
             for position, (row, found) in enumerate(self._rows(part.table)):
                 cancellation.check()
                 outcome, suffix = self._outcome(found)
-                counts[outcome] += 1
+                n = 1 if repeats is None else int(repeats[position])
+                counts[outcome] += n if outcome == "samples" else 1
                 if outcome == "samples" and found.data is not None:
                     claims.append(claim_of(row, found, position))
                     caption = row.get(self.caption) if self.caption else None
-                    counts["missing_captions"] += caption is None
-                    key = f"{part.number:05d}-{position:05d}"
-                    _add(sink, f"{key}.{suffix}", found.data)
-                    if caption is not None:
-                        _add(sink, f"{key}.txt", caption.encode())
-                    _add(sink, f"{key}.json", as_json(row).encode())
+                    counts["missing_captions"] += n * (caption is None)
+                    for key in _keys(part.number, position, n):
+                        _add(sink, f"{key}.{suffix}", found.data)
+                        if caption is not None:
+                            _add(sink, f"{key}.txt", caption.encode())
+                        _add(sink, f"{key}.json", as_json(row).encode())
             _end(sink)
         made = [claim for claim in claims if claim is not None]
         beside = [write_claims(self.staging, part.stem, made)] if made else []
@@ -89,23 +94,24 @@ class TarWriter(PartWriter):
 
     def _without(self, part: WrittenPart, positions: Sequence[int]) -> StagedFile:
         """The tar of a part without the samples of some rows, which count as missing."""
-        removed = {f"{part.number:05d}-{position:05d}" for position in positions}
-        captioned = 0
+        removed = {key for position in positions for key in _keys(part.number, position, 1)}
+        captioned = samples = 0
         fs, path = file_system(self.staging.locate(part.files[0].staged))
         with fs.open(path, "rb") as file, self.staging.create(f"{part.number:08d}.tar") as sink:
             with tarfile.open(fileobj=file, mode="r|") as tar:
                 for member in tar:
                     cancellation.check()
                     key, _, suffix = member.name.partition(".")
-                    if key in removed:
+                    if "-".join(key.split("-")[:2]) in removed:
                         captioned += suffix == "txt"
+                        samples += suffix == "json"
                     elif (content := tar.extractfile(member)) is not None:
                         _add(sink, member.name, content.read())
             _end(sink)
         counts = {"missing_captions": 0, **part.files[0].counts}
-        counts["samples"] -= len(removed)
+        counts["samples"] -= samples
         counts["missing_images"] += len(removed)
-        counts["missing_captions"] -= len(removed) - captioned
+        counts["missing_captions"] -= samples - captioned
         return _counted(sink.staged, counts)
 
     def _rows(self, table: pa.Table) -> Iterator[tuple[dict[str, Any], RowImage]]:
@@ -150,9 +156,12 @@ def open(
     ------
     ColumnError
         When the frame has no column that names images, or not the column of captions.
+    SchemaError
+        When ``repeats`` are not integers.
     ShardNotFoundError, ImageError
         When there are no images.
     """
+    check_repeats(schema)
     must_be("decode", decode, bool, "True or False")
     must_be("caption", caption, str, "the name of a column")
     if not {*NAMES} & {*schema.names}:
@@ -170,6 +179,12 @@ def _as_pandas(block: pa.Table) -> pd.DataFrame:
     """The columns that tell a row's image, with nulls as None."""
     frame: pd.DataFrame = block.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
+
+
+def _keys(part: int, position: int, n: int) -> Iterator[str]:
+    """The keys of the ``n`` samples of a row."""
+    key = f"{part:05d}-{position:05d}"
+    return (f"{key}-{again}" if again else key for again in range(n))
 
 
 def _counted(staged: StagedFile, counts: Mapping[str, int]) -> StagedFile:
