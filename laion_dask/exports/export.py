@@ -19,6 +19,7 @@ from laion_dask.exports import formats
 from laion_dask.exports.card import Card
 from laion_dask.exports.documents import audit_table, checksums, documents_of
 from laion_dask.exports.formats.base import PartWriter, WrittenPart
+from laion_dask.exports.formats.repeats import REPEATS
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
 from laion_dask.exports.manifest import build_manifest
 from laion_dask.exports.part_schema import part_schema
@@ -186,7 +187,7 @@ def export_with_notes(
         writer: PartWriter = formats.load(format).open(staging, schema, **options)
         _check_target(writer, transaction, format)
         rows_of_part = rows_per_part or writer.rows_per_part
-        needed = _needed_columns(format, schema.names)
+        needed = _needed_columns(format, schema.names, provenance.number_column)
         schema = pa.schema([field for field in schema if field.name in needed])
         layout = partial(Layout.of, schema=schema, rows_per_part=rows_of_part)
         records = Records(staging)
@@ -220,10 +221,10 @@ def export_with_notes(
         return replace(done, manifest=committed)
 
 
-def _needed_columns(format: str, columns: Sequence[str]) -> list[str]:
-    """The columns that an export reads: of its format, identity, licenses and consent."""
-    written = set(formats.columns_read(format, columns))
-    return [c for c in columns if c in written or c in PROVENANCE or tells_rights(c)]
+def _needed_columns(format: str, columns: Sequence[str], number: str | None = None) -> list[str]:
+    """The columns that an export reads: of its format, identity, draws, licenses and consent."""
+    needed = {*formats.columns_read(format, columns), *PROVENANCE, number, REPEATS}
+    return [name for name in columns if name in needed or tells_rights(name)]
 
 
 def _selection(provenance: Provenance, columns: Sequence[str]) -> Provenance:
