@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import dask.dataframe as dd
@@ -26,8 +26,9 @@ def absolute(path: str) -> str:
 
 def listed(source: Source | None) -> Source | None:
     """A source that can be read more than once: an iterator as a list."""
-    is_one = source is None or isinstance(source, (str, os.PathLike, dd.DataFrame))
-    return source if is_one else list(source)  # type: ignore[arg-type]
+    if not isinstance(source, Iterator):
+        return source
+    return list(source)
 
 
 def open_source(recipe: Definition, source: Source | None) -> dd.DataFrame:

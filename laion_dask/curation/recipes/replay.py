@@ -221,18 +221,25 @@ def _compare(
 ) -> None:
     """Raise for the first file that differs."""
     if len(recorded) != len(now):
+        before, after = ([_file_of(one) for one in files] for files in (recorded, now))
+        gone = [f"{name} is missing" for name in before if name not in after]
+        new = [f"{name} is new" for name in after if name not in before]
+        named = "".join(f" {change}." for change in (gone + new)[:1])
         raise RecipeError(
-            f"The {what} had {counted(len(recorded), 'file')}, and now there are {len(now):,}. "
-            "Replay needs the files of the run."
+            f"The {what} had {counted(len(recorded), 'file')}, and now there are {len(now):,}."
+            f"{named} Replay needs the files of the run."
         )
     for old, new in zip(recorded, now, strict=True):
         for key, value in old.items():
             if new.get(key) != value:
-                file = old.get("path", old.get("name", old.get("list")))
                 raise RecipeError(
-                    f"The {what} {file} differs in {key}: it was {value!r}, and now it is "
+                    f"The {what} {_file_of(old)} differs in {key}: it was {value!r}, and now it is "
                     f"{new.get(key)!r}. Replay needs the files of the run."
                 )
+
+
+def _file_of(record: Mapping[str, Any]) -> Any:
+    return record.get("path", record.get("name", record.get("list")))
 
 
 def _compare_parts(

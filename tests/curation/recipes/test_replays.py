@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,19 @@ def test_a_manifest_of_an_earlier_release_is_replayed(data, tmp_path):
     path.write_text(json.dumps(manifest))
     assert ld.replay(tmp_path / "out", tmp_path / "again").parts == 1
     assert len(pq.read_table(tmp_path / "again" / "shards")) > 0
+
+
+def test_a_file_that_is_gone_is_named(data, tmp_path):
+    folder = tmp_path / "metadata"
+    shutil.copytree(data.metadata, folder)
+    ld.Recipe("x").where("width > 5").run(folder, tmp_path / "out")
+    gone = sorted(folder.iterdir())[0]
+    gone.unlink()
+    with pytest.raises(RecipeError, match=rf"now there are .*{gone.name} is missing"):
+        ld.replay(tmp_path / "out")
+
+
+def test_a_source_that_is_no_path_is_refused(tmp_path):
+    for source in (3, pd.DataFrame({"url": ["a"]}), {"url": "a"}):
+        with pytest.raises(OptionError, match="Expected .*file"):
+            ld.Recipe("x").where("width > 5").run(source, tmp_path / "out")
