@@ -125,10 +125,10 @@ def diff(
     for side in (a, b):
         refuse_exploded(side, "diff")
     report_options(level, min_n)
-    measures = [measures_of(side, statistics) for side in (a, b)]
     origins = [Provenance.of(side) for side in (a, b)]
     for provenance in origins:
         provenance.check_identity_columns()
+    measures = [measures_of(side, statistics) for side in (a, b)]
     keys = [Key.of(side, by) for side in (a, b)]
     if keys[0].types != keys[1].types:
         raise OptionError(

@@ -223,8 +223,8 @@ def _compare(
     if len(recorded) != len(now):
         before, after = ([_file_of(one) for one in files] for files in (recorded, now))
         gone = [f"{name} is missing" for name in before if name not in after]
-        new = [f"{name} is new" for name in after if name not in before]
-        named = "".join(f" {change}." for change in (gone + new)[:1])
+        added = [f"{name} is new" for name in after if name not in before]
+        named = "".join(f" {change}." for change in (gone + added)[:1])
         raise RecipeError(
             f"The {what} had {counted(len(recorded), 'file')}, and now there are {len(now):,}."
             f"{named} Replay needs the files of the run."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,8 +77,8 @@ def expand(
     if isinstance(paths, Mapping) or hasattr(paths, "columns"):  # whose items are not paths
         kind = f"{type(paths).__module__.partition('.')[0]} {type(paths).__name__}"
         raise OptionError(
-            f"The paths are a {kind}. Expected files, folders, patterns or addresses; write a table "
-            "with to_parquet first."
+            f"The paths are a {kind}. Expected files, folders or patterns. Write a table "
+            "with to_parquet, and pass the file."
         )
     if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
         requested = [paths]

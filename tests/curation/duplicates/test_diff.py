@@ -88,6 +88,11 @@ def test_keys_of_different_types_are_refused(folder, no_compute):
         ld.diff(a, b, by="mixed")
 
 
+def test_a_path_is_no_frame(folder):
+    with pytest.raises(OptionError, match="a Dask DataFrame"):
+        ld.diff(ld.read_shards(folder / "a"), str(folder / "a"))
+
+
 def test_statistics_side_by_side(tmp_path):
     for number in range(2):
         write_shard(tmp_path / f"{number}.parquet", laion_table(200, number))
