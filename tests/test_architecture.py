@@ -84,8 +84,8 @@ ARROWS = {
     ),
     "planning": "frame io/embeddings io/parquet plots runtime stats",
     "curation/recipes": (
-        "aggregations curation exports exports/formats frame io/embeddings io/parquet io/storage "
-        "models models/heads planning predicate stats"
+        "aggregations aggregations/grouping curation exports exports/formats frame io/embeddings "
+        "io/parquet io/storage models models/heads planning predicate runtime stats"
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
@@ -118,6 +118,7 @@ NOT_DASK = {
     ("cli/carve.py", "chosen.run"): 1,  # a recipe
     ("cluster/client.py", "self.register_plugin"): 1,  # the client that replaces lost workers
     ("cluster/worker_recovery.py", "asyncio.run"): 1,
+    ("curation/stored_decisions.py", "graph.compute"): 1,
     ("curation/clusters/assignment.py", "graph.compute"): 1,
     ("curation/clusters/chunks.py", "graph.compute"): 1,
     ("curation/clusters/lloyd.py", "graph.compute"): 3,

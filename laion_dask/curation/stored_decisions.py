@@ -1,4 +1,4 @@
-"""Keep the rows of a frame by decisions about them that are stored in a `RowTable`."""
+"""Columns, and decisions about rows, that are stored in a `RowTable` and read back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import os
 import dask.dataframe as dd
 import pyarrow as pa
 
-from laion_dask.curation.row_table import RowTable, look_up, look_up_meta
+from laion_dask.backend import Frame, frame_to_arrow
+from laion_dask.curation.row_table import (
+    RowTable,
+    look_up,
+    look_up_meta,
+    row_keys,
+    shards_per_block,
+)
+from laion_dask.curation.row_writer import RowWriter, Written
+from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import graph
@@ -16,6 +25,8 @@ from laion_dask.schema import PROVENANCE
 #: The column of a table of decisions, and its schema.
 KEEP = "keep"
 SCHEMA = pa.schema({KEEP: pa.bool_()})
+#: The largest number of tasks that merge a table.
+_MOST_TASKS = 64
 
 
 def rows_decided(frame: dd.DataFrame, table: RowTable, rule: str) -> dd.DataFrame:
@@ -31,15 +42,70 @@ def rows_decided(frame: dd.DataFrame, table: RowTable, rule: str) -> dd.DataFram
     rule : str
         See `laion_dask.frame.selection.select_rows`.
     """
-    decided = graph.map_columns(
+    return select_rows(frame, looked_up(frame, table)[KEEP], rule)
+
+
+def looked_up(frame: dd.DataFrame, table: RowTable) -> dd.DataFrame:
+    """The values that a table has of a frame's rows, one column each. Lazy."""
+    names = table.schema.names
+    values: dd.DataFrame = graph.map_columns(
         frame,
         look_up,
-        graph.share(table, f"decisions-{os.path.basename(table.folder.path)}"),
-        [KEEP],
+        graph.share(table, f"stored-{os.path.basename(table.folder.path)}"),
+        names,
         reads=list(PROVENANCE),
-        meta=look_up_meta(frame._meta, table.schema, [KEEP]),
+        meta=look_up_meta(frame._meta, table.schema, names),
     )
-    return select_rows(frame, decided[KEEP], rule)
+    return values
+
+
+def value_schema(frame: dd.DataFrame, names: list[str]) -> pa.Schema:
+    """The schema of a table that has some columns of a frame."""
+    return frame_to_arrow(frame._meta[names].reset_index(drop=True)).schema.remove_metadata()
+
+
+def stored(rows: dd.DataFrame, columns: dict[str, str], *, label: str) -> RowTable:
+    """Some columns of rows, computed and written to a table. Eager.
+
+    Parameters
+    ----------
+    rows : dask DataFrame
+        With ``shard`` and ``row``; each row once.
+    columns : dict of str to str
+        The columns, with their names in the table.
+    label : str
+        Label of the progress bar.
+
+    Raises
+    ------
+    ProvenanceError
+        When the frame contains a row more than once.
+    SpillError
+        When the disk is full or not writable.
+    """
+    names = list(columns)
+    schema = value_schema(rows, names)
+    schema = pa.schema([pa.field(columns[field.name], field.type) for field in schema])
+    provenance = Provenance.of(rows)
+    writer = RowWriter.create(schema, shards_per_block(provenance))
+    needed = rows[[*PROVENANCE, *names]]
+    written = graph.parts(graph.map_to_values(needed, _write, names, writer))
+    n_tasks = max(1, min(len(written), _MOST_TASKS))
+    (table,) = graph.compute(writer.lazily(written, n_tasks), label=label)
+    found: RowTable = table
+    return found
+
+
+def _write(
+    part: Frame, names: list[str], writer: RowWriter, partition_info: dict | None = None
+) -> Written:
+    number: int = (partition_info or {}).get("number", 0)
+    keys, valid = row_keys(part)
+    values = frame_to_arrow(part[names].reset_index(drop=True))
+    values = values.rename_columns(writer.schema.names)
+    if not valid.all():  # rows that no shard has: the accounting of the frame names them
+        keys, values = keys[valid], values.filter(pa.array(valid))
+    return writer.write(number, keys, values)
 
 
 def rule_text(verb: str, embeddings: Embeddings, options: dict[str, object]) -> str:

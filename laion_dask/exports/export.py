@@ -21,7 +21,7 @@ from laion_dask.exports.documents import audit_table, checksums, documents_of
 from laion_dask.exports.formats.base import PartWriter, WrittenPart
 from laion_dask.exports.formats.repeats import REPEATS
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
-from laion_dask.exports.manifest import build_manifest
+from laion_dask.exports.manifest import build_manifest, funnel_if_empty
 from laion_dask.exports.part_schema import part_schema
 from laion_dask.exports.parts import write_parts
 from laion_dask.exports.plan import plan_of
@@ -134,6 +134,7 @@ def export(
         frame,
         path,
         None,
+        None,
         format,
         rows_per_part=rows_per_part,
         seed=seed,
@@ -148,6 +149,7 @@ def export_with_notes(
     frame: dd.DataFrame,
     path: str | os.PathLike[str],
     notes: Callable[[Rows, Sequence[WrittenPart], Provenance], Mapping[str, Any]] | None,
+    computed: Callable[[], dd.DataFrame] | None = None,
     format: str = "parquet",
     *,
     rows_per_part: int | None = None,
@@ -162,9 +164,12 @@ def export_with_notes(
     Parameters
     ----------
     notes : callable, optional
-        ``notes(rows, parts, read)`` returns the entries; ``read`` is the frame without what was set
-        aside. It is called once the parts are written, before they are visible; if it raises, they
-        never are.
+        ``notes(rows, parts, read)`` returns the entries; ``read`` is the frame that was computed,
+        without what was set aside. It is called once the parts are written, before they are
+        visible; if it raises, they never are.
+    computed : callable, optional
+        Returns the rows and partitions of the frame in another frame, which is computed instead. It
+        may take passes: it is called when the folder is known to be free.
     """
     if format not in formats.names():
         raise one_of("format", format, formats.names())
@@ -192,7 +197,8 @@ def export_with_notes(
         layout = partial(Layout.of, schema=schema, rows_per_part=rows_of_part)
         records = Records(staging)
         before = done_before(records, transaction.plan.partitions, layout)
-        reader = PartitionReader(_selection(provenance, needed), records, schema, strict)
+        source = provenance if computed is None else Provenance.of(computed())
+        reader = PartitionReader(_selection(source, needed), records, schema, strict)
         fragments, rows = reader.read(before.partitions)
         cut = layout(fragments)
         schema, n = cut.schema, cut.rows_per_part
@@ -201,8 +207,8 @@ def export_with_notes(
         rights = total_rights([part.rights for part in parts], rows.written)
         draws = [part.draws for part in parts if part.draws is not None]
         parts, index = _finished(writer, parts, staging)
-        read = reader.remaining(provenance)
-        manifest = build_manifest(provenance, schema, rows, n, seed, read)
+        read = reader.remaining(source)
+        manifest = build_manifest(provenance, schema, rows, n, seed)
         if reader.quarantined:
             manifest["quarantined"] = reader.entries()
         manifest |= {
@@ -212,9 +218,9 @@ def export_with_notes(
         }
         manifest["rights"] = rights
         manifest |= {"draws": sum(draws)} if len(draws) == len(parts) else {}
-        manifest |= {} if notes is None else notes(rows, parts, read)
+        manifest |= funnel_if_empty(read, rows) if notes is None else notes(rows, parts, read)
         documents = documents_of(writer, parts, index, manifest, schema, described, format)
-        done = Export(transaction.path, rows, {}, read.frame)
+        done = Export(transaction.path, rows, {}, reader.remaining(provenance).frame)
         if audit is not False:
             documents["_audit.csv"] = audit_table(done, audit)
         committed = transaction.commit(parts, index, manifest, documents)

@@ -30,14 +30,9 @@ _MODELS = ("torch", "open_clip_torch")
 
 
 def build_manifest(
-    provenance: Provenance,
-    schema: pa.Schema,
-    rows: Rows,
-    rows_per_part: int,
-    seed: int | None,
-    read: Provenance,
+    provenance: Provenance, schema: pa.Schema, rows: Rows, rows_per_part: int, seed: int | None
 ) -> dict[str, Any]:
-    """The manifest without its list of files; ``read`` is the frame without what was set aside."""
+    """The manifest without its list of files."""
     shards = {shard.index: shard for shard in shards_of(provenance.partitions)}
     columns = (column for s in shards.values() for column in (*s.columns, *s.partition))
     renamed = {(old, new) for old, new, _ in columns if old != new}
@@ -56,8 +51,6 @@ def build_manifest(
     }
     if provenance.lists:
         manifest["lists"] = provenance.lists
-    if rows.read and not rows.kept:
-        manifest["funnel"] = _funnel(read, rows)
     return manifest
 
 
@@ -79,13 +72,18 @@ def current_versions(with_models: bool = True) -> dict[str, str]:
     return versions | {name: version(name) for name in _MODELS if with_models}
 
 
-def _funnel(provenance: Provenance, rows: Rows) -> list[dict[str, Any]]:
-    """The number of rows that each clause excluded; empty if other steps excluded rows too."""
+def funnel_if_empty(provenance: Provenance, rows: Rows) -> dict[str, Any]:
+    """The number of rows that each clause excluded, if no row is kept, as an entry. Eager.
+
+    Empty if other steps excluded rows too.
+    """
+    if not rows.read or rows.kept:
+        return {}
     try:
         clauses = funnel_of(provenance, rows).to_dict("records")
     except ProvenanceError:
-        return []
-    return [{str(name): value for name, value in clause.items()} for clause in clauses]
+        clauses = []
+    return {"funnel": [{str(name): n for name, n in clause.items()} for clause in clauses]}
 
 
 def file_entries(

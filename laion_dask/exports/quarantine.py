@@ -136,7 +136,7 @@ class PartitionReader:
         )
 
     def remaining(self, provenance: Provenance) -> Provenance:
-        """The provenance of the frame, with all its columns, without what was set aside."""
+        """The provenance of a frame of the same partitions, without those that were set aside."""
         if not self.quarantined:
             return provenance
         frame = provenance.frame

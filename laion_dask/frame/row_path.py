@@ -140,7 +140,7 @@ def _may_repeat(step: Expr) -> bool:
     if isinstance(step, MapPartitions):
         return not is_verb(step)
     if isinstance(step, Sample):
-        return bool(step.replace)
+        return bool(step.operand("replace"))  # the attribute is a method
     if isinstance(step, Loc):
         return not isinstance(step.iindexer, Expr)
     if isinstance(step, Concat):

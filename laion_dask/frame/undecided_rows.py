@@ -20,6 +20,7 @@ from pandas.api.types import is_bool_dtype
 from laion_dask.backend import Frame, column_like
 from laion_dask.frame.filters import is_filter, mask_of, predicate_of, unfiltered_scan
 from laion_dask.frame.row_path import Steps, inputs, walk
+from laion_dask.frame.scans import is_scan
 from laion_dask.frame.where_kernel import possibly_passes, undecided
 from laion_dask.runtime import graph
 from laion_dask.runtime.dask_expressions import (
@@ -114,6 +115,25 @@ def undecided_rows(expr: Expr, steps: Steps) -> list[dd.DataFrame]:
     return [new_collection(_Rerouted(step).through(top)) for step in filters.values()]
 
 
+def undropped_rows(frame: dd.DataFrame, steps: Steps) -> dd.DataFrame | None:
+    """The rows for which no filter of a frame is false, with its columns. Lazy.
+
+    They may include rows that other steps drop, such as a sample. None if the rows come from
+    several scans.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+    steps : Steps
+        The path of the frame.
+    """
+    scans = {step._name: step for step, _ in steps if is_scan(step)}
+    if len(scans) != 1:
+        return None
+    rows: dd.DataFrame = new_collection(_Undropped(*scans.values()).through(frame.expr))
+    return rows
+
+
 class _Rerouted:
     """Sends the rows for which one filter is unknown through the steps above it."""
 
@@ -180,6 +200,17 @@ class _Rerouted:
         return new_step
 
 
+class _Undropped(_Rerouted):
+    """Sends the rows for which the filter of a scan is not false through the steps above it."""
+
+    def _step(self, expr: Expr) -> Expr:
+        if expr._name != self.target._name or not isinstance(expr, FromMap):
+            return super()._step(expr)
+        if expr.func.where is None:
+            return expr
+        return _where_scanned(expr, possibly_passes)
+
+
 def _set_index(part: Frame, by: object, drop: bool) -> Frame:
     return part.set_index(by, drop=drop)
 
@@ -191,16 +222,20 @@ def _with_kernel(mask: Expr, kernel: Callable[..., Any]) -> Expr:
 def _undecided(step: Expr) -> Expr:
     """The rows for which a filter by itself is unknown."""
     if isinstance(step, FromMap):
-        frame = new_collection(unfiltered_scan(step))
-        predicate, meta = step.func.where, column_like(np.empty(0, bool), frame._meta)
-        reads = predicate.columns
-        mask = graph.map_columns(frame, undecided, predicate, reads=reads, meta=meta)
-        return Filter(frame.expr, mask.expr)
+        return _where_scanned(step, undecided)
     mask = mask_of(step)
     if predicate_of(step) is not None:
         return Filter(step.frame, _with_kernel(mask, undecided))
     _, possible = _certain_and_possible(mask)
     return Filter(step.frame, And(possible, Invert(Fillna(mask, False))))
+
+
+def _where_scanned(scan: FromMap, kernel: Callable[..., Any]) -> Expr:
+    """The rows of a scan that a kernel finds by its filter."""
+    frame = new_collection(unfiltered_scan(scan))
+    predicate, meta = scan.func.where, column_like(np.empty(0, bool), frame._meta)
+    mask = graph.map_columns(frame, kernel, predicate, reads=predicate.columns, meta=meta)
+    return Filter(frame.expr, mask.expr)
 
 
 def possible_mask(step: Expr) -> Expr:

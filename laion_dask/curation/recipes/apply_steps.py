@@ -117,7 +117,7 @@ class Application:
             self._apply_scores()  # a condition may concern their columns
         if not is_taken(step, self.frame):
             return
-        if kind.adds_columns and kind.needs_embeddings:
+        if kind.adds_columns and kind.needs_embeddings and not kind.depends_on_rows:
             self._scores.append(Taken(number, kind, arguments))
         elif name == "where" and self._scores:
             self._where(number, kind, arguments)

@@ -11,18 +11,25 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.aggregations.audit import audit, default_axes
+from laion_dask.aggregations.audit import audit, check_axes, default_axes
+from laion_dask.aggregations.grouping.base import axes
 from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, call_verb
 from laion_dask.curation.recipes.carve_result import Carve, funnel_by_step
+from laion_dask.curation.recipes.computed_once import ComputedOnce
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.export_options import check_options, plain_options, with_vectors
 from laion_dask.curation.recipes.run_record import run_record
+from laion_dask.errors import DeviceLostError
 from laion_dask.exports.export import export_with_notes
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.storage.spill import removed_on_error
 from laion_dask.stats.table import Table
+
+#: The columns that the default audit groups by.
+_DEFAULT = {"language", "text"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class Prepared:
     application : Application
     provenance : Provenance
         Of the rows that are kept.
+    once : ComputedOnce
+        The same rows, to compute.
+    by : see `Recipe.run`
     export : dict
         The arguments of `laion_dask.export`.
     record : dict
@@ -44,6 +54,8 @@ class Prepared:
     recipe: Definition
     application: Application
     provenance: Provenance
+    once: ComputedOnce
+    by: Any
     export: dict[str, Any]
     record: dict[str, Any]
 
@@ -54,23 +66,34 @@ def prepared(
     embeddings: inputs.EmbeddingsArgument,
     model: Any,
     export: Mapping[str, Any],
+    by: Any = None,
 ) -> Prepared:
-    """Apply the steps of a recipe. Lazy, except for steps that need a pass."""
+    """Apply the steps of a recipe. Lazy, except for steps whose verbs are not.
+
+    Raises
+    ------
+    RecipeError, ColumnError, OptionError
+    """
     resolved, source = recipe.resolved(), inputs.listed(source)
     frame = inputs.open_source(resolved, source)
     vectors = inputs.open_all(embeddings, model, frame)
     plain = plain_options({**resolved.export, "seed": resolved.seed, **export})
     options = with_vectors(plain, vectors)
     check_options(options)
-    application = Application(resolved, frame, vectors, call_verb).apply()
+    named = axes(by) if by else ()
+    read = _DEFAULT if by is None else {name for axis in named for name in axis.reads}
+    once = ComputedOnce(frame, read)
+    application = Application(resolved, frame, vectors, once.call).apply()
+    provenance = Provenance.of(application.frame)
+    if named:
+        check_axes(provenance.unfiltered, named)
     record = run_record(resolved, source, vectors, plain)
-    return Prepared(recipe, application, Provenance.of(application.frame), options, record)
+    return Prepared(recipe, application, provenance, once, by, options, record)
 
 
 def carve(
     run: Prepared,
     out: str | os.PathLike[str],
-    by: Any = None,
     check: Callable[[Rows, Sequence[WrittenPart]], None] | None = None,
 ) -> Carve:
     """Export the rows of a run; see `Recipe.run`.
@@ -83,7 +106,7 @@ def carve(
         if check is not None:
             check(rows, parts)
         results["funnel"] = funnel_by_step(read, rows, run.application)
-        results["audit"] = _audit(read, by)
+        results["audit"] = _audit(read, run.by)
         return {
             "recipe": run.recipe.tree,
             "run": run.record,
@@ -91,14 +114,23 @@ def carve(
             "audit": _records(results["audit"]),
         }
 
-    done = export_with_notes(run.application.frame, out, notes, **run.export)
+    def computed() -> dd.DataFrame:
+        try:
+            return run.once.computed()
+        except DeviceLostError:
+            if run.export.get("strict", True):
+                raise
+            return run.application.frame  # the export sets aside what ends workers
+
+    with removed_on_error():
+        done = export_with_notes(run.application.frame, out, notes, computed, **run.export)
     return Carve(run.recipe, done, results["funnel"], results["audit"])
 
 
 def _audit(provenance: Provenance, by: Any) -> Table | None:
     before = provenance.unfiltered
-    axes = default_axes(before) if by is None else by
-    return audit(before, provenance.frame, axes) if axes else None
+    groups = default_axes(before) if by is None else by
+    return audit(before, provenance.frame, groups) if groups else None
 
 
 def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:

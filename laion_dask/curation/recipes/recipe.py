@@ -157,7 +157,7 @@ class Recipe(Definition):
         True
         """
 
-        return carve(prepared(self, source, embeddings, model, export), out, by)
+        return carve(prepared(self, source, embeddings, model, export, by), out)
 
 
 def recipe(name: str, /, **parameters: Any) -> Recipe:

@@ -38,7 +38,11 @@ class StepKind:
     adds_columns : bool
         Whether the step adds columns to each row, from that row alone.
     depends_on_rows : bool
-        Whether a row's fate depends on the other rows, which takes a pass over them.
+        Whether the verb takes a pass over the rows first: a row's fate, or its score, depends on
+        the others.
+    is_stored : bool
+        Whether a run stores what the step computes of each row, because reading embeddings, an
+        image or a caption again would cost more.
     needs_embeddings : bool
         Whether the step cannot do without the first of ``embeddings``.
     """
@@ -50,6 +54,7 @@ class StepKind:
     frames: tuple[str, ...] = ()
     adds_columns: bool = False
     depends_on_rows: bool = False
+    is_stored: bool = False
     needs_embeddings: bool = False
 
     @property
@@ -84,13 +89,14 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 _KINDS = (
     StepKind("where", main="expression"),
-    StepKind("join", main="scores", files=("scores",), adds_columns=True),
-    StepKind("language", main="to", adds_columns=True),
+    StepKind("join", main="scores", files=("scores",), adds_columns=True, is_stored=True),
+    StepKind("language", main="to", adds_columns=True, is_stored=True),
     StepKind(
         "similarity",
         main="query",
         embeddings=("embeddings", "query"),
         adds_columns=True,
+        is_stored=True,
         needs_embeddings=True,
     ),
     StepKind(
@@ -98,6 +104,7 @@ _KINDS = (
         main="heads",
         embeddings=("embeddings", "texts"),
         adds_columns=True,
+        is_stored=True,
         needs_embeddings=True,
     ),
     StepKind("top", main="column", frames=("of",), depends_on_rows=True),
@@ -116,31 +123,41 @@ _KINDS = (
         embeddings=("embeddings",),
         files=("centroids",),
         adds_columns=True,
+        is_stored=True,
         needs_embeddings=True,
     ),
     StepKind("choose_caption", main="columns", adds_columns=True),
     StepKind("explode_captions", main="columns"),
-    StepKind("phash", main="images", files=("images",), adds_columns=True),
+    StepKind("phash", main="images", files=("images",), adds_columns=True, is_stored=True),
     StepKind("drop_frequent", main="by", depends_on_rows=True),
     StepKind(
         "near_targets",
         main="targets",
         embeddings=("embeddings",),
         files=("centroids", "targets"),
+        is_stored=True,
         needs_embeddings=True,
     ),
-    StepKind("mentions_synset", main="synsets", files=("synsets", "wordnet")),
+    StepKind("mentions_synset", main="synsets", files=("synsets", "wordnet"), is_stored=True),
     StepKind("mix", main="weights", adds_columns=True),
     StepKind(
         "neg_clip_loss",
         embeddings=("emb_image", "emb_text"),
         adds_columns=True,
+        depends_on_rows=True,
+        is_stored=True,
         needs_embeddings=True,
     ),
-    StepKind("balance", main="entries", files=("entries",), depends_on_rows=True),
+    StepKind("balance", main="entries", files=("entries",), depends_on_rows=True, is_stored=True),
     StepKind("exclude", main="list", files=("list",)),
-    StepKind("decontaminate", main="against", embeddings=("embeddings",), files=("against",)),
-    StepKind("against_relaion", main="ref", files=("ref",)),
+    StepKind(
+        "decontaminate",
+        main="against",
+        embeddings=("embeddings",),
+        files=("against",),
+        is_stored=True,
+    ),
+    StepKind("against_relaion", main="ref", files=("ref",), depends_on_rows=True),
     StepKind("soft_cap", main="column", depends_on_rows=True),
 )
 #: The kinds of steps by name.

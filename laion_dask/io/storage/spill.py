@@ -12,6 +12,7 @@ import shutil
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,18 @@ from laion_dask.errors import SpillError
 from laion_dask.io.storage.folder_lock import Owner, owner
 
 _PREFIX = "laion_dask-spill-"
+#: The folders of this process that are referenced, by path.
+_OWNED: weakref.WeakValueDictionary[str, SpillFolder] = weakref.WeakValueDictionary()
+#: The folders created within `removed_on_error`.
+_CREATED: ContextVar[list[weakref.ref[SpillFolder]] | None] = ContextVar("created", default=None)
 
 
 class SpillFolder:
     """A folder that is created at the first write and removed when it is no longer referenced.
 
     Only the process that created the object removes it, at the latest when it exits; copies in
-    other processes do not. If a process is killed, the next one removes its folder.
+    other processes do not, and become the object again when they come back. If a process is killed,
+    the next one removes its folder.
 
     Parameters
     ----------
@@ -38,12 +44,22 @@ class SpillFolder:
         The folder for temporary files.
     """
 
+    _removal: weakref.finalize | None = None  # of a copy
+
     def __init__(self, parent: str):
         self.path = os.path.join(parent, f"{_PREFIX}{owner()}-{secrets.token_hex(4)}")
-        weakref.finalize(self, _remove, self.path, os.getpid())
+        self._removal = weakref.finalize(self, _remove, self.path, os.getpid())
+        _OWNED[self.path] = self
+        if (created := _CREATED.get()) is not None:
+            created.append(weakref.ref(self))
 
     def __reduce__(self):
         return _unpickle, (self.path,)
+
+    def remove(self) -> None:
+        """Remove the folder, unless this is a copy. A task that still runs cannot write to it."""
+        if self._removal is not None:
+            self._removal()
 
     @contextmanager
     def file(self, number: int, mode: str) -> Iterator[pa.NativeFile]:
@@ -54,7 +70,7 @@ class SpillFolder:
                 with pa.OSFile(path) as file:
                     yield file
                 return
-            if not os.path.isdir(self.path):
+            if not os.path.isdir(self.path) and (self._removal is None or self._removal.alive):
                 _remove_leftovers(os.path.dirname(self.path))
                 os.makedirs(self.path, mode=0o700, exist_ok=True)
             unfinished = f"{path}.{secrets.token_hex(4)}"
@@ -75,9 +91,29 @@ class SpillFolder:
 
 
 def _unpickle(path: str) -> SpillFolder:
-    folder = SpillFolder.__new__(SpillFolder)
-    folder.path = path
+    folder = _OWNED.get(path)
+    if folder is None:
+        folder = SpillFolder.__new__(SpillFolder)
+        folder.path = path
     return folder
+
+
+@contextmanager
+def removed_on_error() -> Iterator[None]:
+    """Remove the folders that this thread creates within the block if it raises.
+
+    An error is referenced for longer than what it concerns: by a notebook, until the next one.
+    """
+    created: list[weakref.ref[SpillFolder]] = []
+    token = _CREATED.set(created)
+    try:
+        yield
+    except BaseException:
+        for folder in filter(None, (one() for one in created)):
+            folder.remove()
+        raise
+    finally:
+        _CREATED.reset(token)
 
 
 def _remove(path: str, process: int) -> None:
