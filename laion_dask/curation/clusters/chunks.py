@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime import cancellation, graph
+from laion_dask.runtime.disk_shuffle import spill_folder
 from laion_dask.schema import PROVENANCE
 
 #: Rows of a chunk, except the last of a file: 100 MB of int8 at 768 dimensions.
@@ -61,7 +63,22 @@ def check_embeddings(frame: dd.DataFrame, embeddings: Embeddings) -> Embeddings:
     return embeddings.paired_with(provenance.shards)
 
 
-def chunks_of_frame(frame: dd.DataFrame, folder: SpillFolder) -> list[Chunk]:
+@dataclass(frozen=True)
+class Rows:
+    """The rows that are clustered.
+
+    Attributes
+    ----------
+    chunks : list of Chunk
+    digest : str
+        Of the rows, and of the files that their keys are in.
+    """
+
+    chunks: list[Chunk]
+    digest: str
+
+
+def rows_of_frame(frame: dd.DataFrame) -> Rows:
     """The rows of a frame; a pass over it, unless they are known from footers. Eager.
 
     Rows without a shard or row number, as from an outer merge, are left out.
@@ -70,24 +87,32 @@ def chunks_of_frame(frame: dd.DataFrame, folder: SpillFolder) -> list[Chunk]:
     as_read = provenance.as_read
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         pieces = [piece for partition in as_read[1] for piece in partition.pieces]
-        return _grouped([Run(piece.shard.index, piece.start, piece.stop) for piece in pieces])
+        runs = [Run(piece.shard.index, piece.start, piece.stop) for piece in pieces]
+        return Rows(_grouped(runs), _digest(runs))
     columns = frame[list(PROVENANCE)]
     if provenance.is_cut_by_size:
         columns = graph.map_numbered(frame, _take, meta=frame._meta[list(PROVENANCE)])
+    folder = spill_folder()
     tasks = graph.tasks(_write_keys, graph.parts(columns), folder)
-    sizes = graph.compute(*tasks, label="rows")
-    return _grouped([Run(number, 0, n, folder) for number, n in enumerate(sizes)])
+    written = graph.compute(*tasks, label="rows")
+    runs = [Run(number, 0, n, folder) for number, (n, _) in enumerate(written)]
+    return Rows(_grouped(runs), _digest(written))
+
+
+def _digest(rows: Sequence) -> str:
+    return hashlib.sha256(repr((list(rows), CHUNK)).encode()).hexdigest()
 
 
 def _take(partition):
     return partition[list(PROVENANCE)]
 
 
-def _write_keys(part, number: int, folder: SpillFolder) -> int:
+def _write_keys(part, number: int, folder: SpillFolder) -> tuple[int, str]:
+    """Write the keys of a partition's rows; return their number and digest."""
     keys, valid = row_keys(part)
     keys = np.sort(keys[valid])
     write_arrays(folder, number, [keys])
-    return len(keys)
+    return len(keys), hashlib.sha256(keys.tobytes()).hexdigest()
 
 
 def chunks_of_embeddings(embeddings: Embeddings) -> list[Chunk]:

@@ -10,23 +10,20 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
+from laion_dask.curation.clusters import stages
 from laion_dask.curation.clusters.assignment import Assigned, assign
 from laion_dask.curation.clusters.chunks import (
     Chunk,
+    Rows,
     check_embeddings,
-    chunks_of_frame,
     n_rows,
+    rows_of_frame,
 )
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
-from laion_dask.curation.clusters.stages import (
-    Workspace,
-    is_written,
-    read_arrays,
-    write_arrays,
-)
-from laion_dask.errors import must_be
+from laion_dask.curation.clusters.stages import Workspace
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.validation import whole_number
 
@@ -82,6 +79,7 @@ def kmeans(
     iterations: int = 10,
     sample: int | None = None,
     seed: int = 0,
+    folder: str | os.PathLike | None = None,
 ) -> Clusters:
     """Centroids of the embeddings of a frame's rows, by spherical k-means. Eager.
 
@@ -110,6 +108,10 @@ def kmeans(
         The expected number of rows of the sample; by default 256 per centroid, as in faiss. The
         sample needs ``dim + 20`` bytes a row on disk.
     seed : int
+    folder : path, optional
+        A new folder for all files, which is kept, with which the same call continues an interrupted
+        run: it keeps the centroids of each finished iteration, and the assignment of each chunk of
+        rows. By default files go to Dask's ``temporary_directory``, and are removed.
 
     Returns
     -------
@@ -140,11 +142,11 @@ def kmeans(
     paired = check_embeddings(frame, embeddings)
     k = whole_number("k", k, "the number of centroids")
     chosen = training(k, iterations, sample, seed)
-    workspace = Workspace()
-    chunks = chunks_of_frame(frame, workspace.stage("rows"))
-    centroids = train(chunks, paired, chosen, workspace)
-    folder = workspace.stage("assigned")
-    assigned = assign(chunks, paired, centroids, folder, with_vectors=False)
+    check_folder(folder)
+    rows = rows_of_frame(frame)
+    clusters = [k, chosen.seed, chosen.iterations, chosen.sample]
+    workspace = Workspace.of(folder, plan_of(rows, paired, clusters=clusters))
+    centroids, assigned = clustered(rows.chunks, paired, chosen, workspace, with_vectors=False)
     return Clusters(centroids, assigned.sizes, assigned.distance, paired.model.name)
 
 
@@ -186,12 +188,7 @@ def clustered(
     with_vectors: bool,
 ) -> tuple[np.ndarray, Assigned]:
     """The centroids of rows, and the rows of each cluster, which may be there already. Eager."""
-    folder = workspace.stage("centroids")
-    if is_written(folder, 0):
-        centroids = np.array(read_arrays(folder, 0)[0])
-    else:
-        centroids = train(chunks, embeddings, chosen, workspace)
-        write_arrays(folder, 0, [centroids])
+    centroids = train(chunks, embeddings, chosen, workspace)
     assigned = assign(
         chunks, embeddings, centroids, workspace.stage("assigned"), with_vectors=with_vectors
     )
@@ -210,7 +207,24 @@ def check_clusters(n_clusters: object) -> int | None:
     return whole_number("n_clusters", n_clusters, "the number of clusters")
 
 
-def check_folder(folder: object) -> None:
-    """Raise unless a folder is a path or None."""
+def check_folder(folder: str | os.PathLike | None) -> None:
+    """Raise unless a folder is None, or one for the files of a run."""
     if folder is not None:
-        must_be("folder", folder, (str, os.PathLike), "the path of a folder for files of the run")
+        stages.check_folder(folder)
+
+
+def plan_of(rows: Rows, embeddings: Embeddings, **arguments: object) -> dict[str, object]:
+    """What the files of a run depend on: rows, embeddings and their files, and arguments."""
+    stored = stored_files(embeddings.files)
+    files = [_version(path) for path in dict.fromkeys(file.path for file in stored)]
+    token = repr(embeddings.__dask_tokenize__())
+    return {"rows": rows.digest, "embeddings": token, "files": files, **arguments}
+
+
+def _version(path: str) -> tuple[str, int, int]:
+    """The size and the time of change of a local file; zeros elsewhere."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return path, found.st_size, found.st_mtime_ns

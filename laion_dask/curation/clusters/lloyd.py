@@ -20,6 +20,7 @@ from laion_dask.curation.clusters.stages import Workspace, is_written, read_arra
 from laion_dask.curation.row_table import shard_and_row
 from laion_dask.frame.row_hash import identity_hash
 from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.numerics.int8_codes import encode, kernel
 from laion_dask.numerics.normalization import unit
 from laion_dask.numerics.torch_threads import one_torch_thread
@@ -27,6 +28,9 @@ from laion_dask.runtime import graph
 
 #: Rows of the sample per centroid, as in faiss (Clustering.h, max_points_per_centroid).
 PER_CENTROID = 256
+#: Steps of the iteration over all rows, after each of which a run can be continued, and the fewest
+#: chunks of a step: 4 million rows.
+_STEPS, _CHUNKS_PER_STEP = 32, 32
 #: How far the two halves of a cluster are moved apart, in lengths of its centroid.
 _APART = 0.2
 
@@ -59,7 +63,30 @@ class _Sums:
 def train(
     chunks: Sequence[Chunk], embeddings: Embeddings, chosen: Training, workspace: Workspace
 ) -> np.ndarray:
-    """The centroids, (k, dim) float32 of length one; fewer if there are fewer rows. Eager."""
+    """The centroids, (k, dim) float32 of length one; fewer if there are fewer rows. Eager.
+
+    The centroids of each finished iteration are in the workspace, where an interrupted run goes on.
+    """
+    done, last = workspace.stage("iterations"), chosen.iterations
+    if not any(is_written(done, number) for number in (last - 1, last)):
+        _train_on_sample(chunks, embeddings, chosen, workspace, done)
+    if not is_written(done, last):
+        before = np.array(read_arrays(done, last - 1)[0])
+        sums = _sums_of_all(chunks, embeddings, before, workspace) if len(before) else None
+        write_arrays(
+            done, last, [before if sums is None else _moved(before, sums, chosen.seed, last)]
+        )
+    return np.array(read_arrays(done, last)[0])
+
+
+def _train_on_sample(
+    chunks: Sequence[Chunk],
+    embeddings: Embeddings,
+    chosen: Training,
+    workspace: Workspace,
+    done: SpillFolder,
+) -> None:
+    """Write the first centroids, and those of each iteration but the last."""
     folder = workspace.stage("sample")
     n = n_rows(chunks)
     most = min(2**64 - 1, 2**64 * chosen.sample // max(n, 1))
@@ -67,20 +94,41 @@ def train(
     tasks = graph.tasks(_draw, list(chunks), shared)
     drawn = graph.compute(*tasks, label="sample") if tasks else ()
     numbers = [number for number, rows in enumerate(drawn) if rows]
-    centroids = first_centroids(folder, numbers, chosen.k, chosen.seed)
-    if not len(centroids):
-        return np.empty((0, embeddings.dim), np.float32)
+    if not is_written(done, 0):
+        first = first_centroids(folder, numbers, chosen.k, chosen.seed)
+        write_arrays(done, 0, [first if len(first) else np.empty((0, embeddings.dim), np.float32)])
     for iteration in range(chosen.iterations - 1):
-        shared = graph.share((_coded(centroids), folder), f"centroids-{uuid4().hex}")
-        steps = graph.tasks(_assign_sample, numbers, shared)
-        (sums,) = graph.compute(graph.tree(steps, _added), label=f"k-means {iteration + 1}")
-        centroids = _moved(centroids, sums, chosen.seed, iteration)
-    if not chosen.iterations:
-        return centroids
+        if is_written(done, iteration + 1):
+            continue
+        centroids = np.array(read_arrays(done, iteration)[0])
+        if len(centroids):
+            shared = graph.share((_coded(centroids), folder), f"centroids-{uuid4().hex}")
+            steps = graph.tasks(_assign_sample, numbers, shared)
+            (sums,) = graph.compute(graph.tree(steps, _added), label=f"k-means {iteration + 1}")
+            centroids = _moved(centroids, sums, chosen.seed, iteration)
+        write_arrays(done, iteration + 1, [centroids])
+
+
+def _sums_of_all(
+    chunks: Sequence[Chunk], embeddings: Embeddings, centroids: np.ndarray, workspace: Workspace
+) -> _Sums:
+    """The sums of all rows, in several steps, of which a kept workspace has the sum so far."""
+    folder, total = workspace.stage("sums"), None
+    n_steps = min(_STEPS, -(-len(chunks) // _CHUNKS_PER_STEP)) if workspace.is_kept else 1
     shared = graph.share((_coded(centroids), embeddings), f"centroids-{uuid4().hex}")
-    steps = graph.tasks(_assign_chunk, list(chunks), shared)
-    (sums,) = graph.compute(graph.tree(steps, _added), label=f"k-means {chosen.iterations}")
-    return _moved(centroids, sums, chosen.seed, chosen.iterations)
+    ends = [len(chunks) * step // n_steps for step in range(n_steps + 1)]
+    finished = max((step for step in range(n_steps) if is_written(folder, step)), default=-1)
+    if finished >= 0:
+        total = _Sums(*map(np.array, read_arrays(folder, finished)))
+    for step in range(finished + 1, n_steps):
+        tasks = graph.tasks(_assign_chunk, list(chunks[ends[step] : ends[step + 1]]), shared)
+        label = f"k-means, all rows, {step + 1} of {n_steps}"
+        (sums,) = graph.compute(graph.tree(tasks, _added), label=label)
+        total = sums if total is None else _added([total, sums])
+        if workspace.is_kept:
+            write_arrays(folder, step, [total.sums, total.sizes])
+    assert total is not None  # there are centroids only if there are chunks
+    return total
 
 
 def _draw(chunk: Chunk, number: int, shared: tuple) -> int:
@@ -88,7 +136,9 @@ def _draw(chunk: Chunk, number: int, shared: tuple) -> int:
     embeddings, seed, most, folder = shared
     if is_written(folder, number):
         return len(read_arrays(folder, number)[0])
-    keys, hashes, codes, scales = [], [], [], []
+    none = encode(np.empty((0, embeddings.dim), np.float32))
+    keys, hashes = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    codes, scales = [none.codes], [none.scale]
     for block in keys_of_chunk(chunk):
         order = identity_hash(*shard_and_row(block), seed)
         is_drawn = order <= np.uint64(most)
@@ -102,8 +152,7 @@ def _draw(chunk: Chunk, number: int, shared: tuple) -> int:
         codes.append(coded.codes[scored])
         scales.append(coded.scale[scored])
     n = sum(map(len, keys))
-    if n:
-        write_arrays(folder, number, [np.concatenate(x) for x in (keys, hashes, codes, scales)])
+    write_arrays(folder, number, [np.concatenate(x) for x in (keys, hashes, codes, scales)])
     return n
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.clusters.assignment import Assigned
-from laion_dask.curation.clusters.chunks import check_embeddings, chunks_of_frame, n_rows
+from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_of_frame
 from laion_dask.curation.clusters.complexity import complexity_table, rows_to_keep
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
     check_folder,
     clustered,
     kmeans_cost,
+    plan_of,
     training,
 )
 from laion_dask.curation.clusters.stages import Workspace
@@ -214,13 +215,10 @@ def _clustered(
     """The centroids, the rows of each cluster, and the table of `complexity`."""
     paired = check_embeddings(frame, embeddings)
     check_folder(folder)
-    plan = {
-        "rows": frame._name,
-        "embeddings": repr(paired.__dask_tokenize__()),
-        "clusters": [options.n_clusters, options.seed, options.iterations],
-    }
-    workspace = Workspace.of(folder, plan)
-    chunks = chunks_of_frame(frame, workspace.stage("rows"))
+    rows = rows_of_frame(frame)
+    clusters = [options.n_clusters, options.seed, options.iterations]
+    workspace = Workspace.of(folder, plan_of(rows, paired, clusters=clusters))
+    chunks = rows.chunks
     default = MEDIUM_CLUSTERS if n_rows(chunks) <= MEDIUM_ROWS else CLUSTERS
     chosen = training(options.n_clusters or default, options.iterations, None, options.seed)
     centroids, assigned = clustered(chunks, paired, chosen, workspace, with_vectors=False)

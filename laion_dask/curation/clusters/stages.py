@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from laion_dask.errors import OptionError, SpillError
+from laion_dask.errors import OptionError, SpillError, must_be
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime.disk_shuffle import spill_folder
 
@@ -49,9 +50,9 @@ class Workspace:
         """
         if folder is None:
             return cls()
-        path = Path(os.fspath(folder)).absolute()
+        path = check_folder(folder)
         text = json.dumps(plan, sort_keys=True, default=str)
-        digest = {"format": 1, "plan_sha256": hashlib.sha256(text.encode()).hexdigest()}
+        digest = {"format": 2, "plan_sha256": hashlib.sha256(text.encode()).hexdigest()}
         file = path / _PLAN
         if file.is_file():
             if json.loads(file.read_text()) != digest:
@@ -59,18 +60,44 @@ class Workspace:
                     f"{path} holds the files of a run with other rows, embeddings or arguments. "
                     "Name another folder, or remove this one."
                 )
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OptionError(
-                f"{path} is not empty, and no run of this kind has made it. Name a new folder."
-            )
         else:
             path.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(digest))
+            unfinished = file.with_name(f"{_PLAN}.{secrets.token_hex(4)}")
+            unfinished.write_text(json.dumps(digest))
+            os.replace(unfinished, file)
         return cls(str(path))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether files are kept."""
+        return self.path is not None
 
     def stage(self, name: str) -> SpillFolder:
         """The folder of a stage."""
         return spill_folder() if self.path is None else KeptFolder(os.path.join(self.path, name))
+
+
+def check_folder(folder: str | os.PathLike) -> Path:
+    """The path of a folder of a run: one of an earlier run, an empty one, or a new one.
+
+    Raises
+    ------
+    OptionError
+        When the folder holds other files.
+    """
+    must_be("folder", folder, (str, os.PathLike), "the path of a folder for files of the run")
+    path = Path(os.fspath(folder)).absolute()
+    is_ours = path.is_dir() and (path / _PLAN).is_file()
+    if path.exists() and not is_ours and not _is_empty(path):
+        raise OptionError(
+            f"{path} is not empty, and no run of this kind has made it. Name a new folder."
+        )
+    return path
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder has no files, except for a plan that was not finished."""
+    return path.is_dir() and all(each.name.startswith(_PLAN) for each in path.iterdir())
 
 
 def is_written(folder: SpillFolder, number: int) -> bool:

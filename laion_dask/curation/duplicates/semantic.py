@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.curation.clusters.chunks import check_embeddings, chunks_of_frame, n_rows
+from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_of_frame
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
     check_folder,
     clustered,
     kmeans_cost,
+    plan_of,
     training,
 )
 from laion_dask.curation.clusters.stages import Workspace
@@ -109,13 +110,10 @@ def semantic_duplicates(
     given = check_clusters(n_clusters)
     training(1, iterations, None, seed)
     check_folder(folder)
-    plan = {
-        "rows": frame._name,
-        "embeddings": repr(paired.__dask_tokenize__()),
-        "search": [eps, keep, rule, seed, given, iterations, search.memory],
-    }
-    workspace = Workspace.of(folder, plan)
-    chunks = chunks_of_frame(frame, workspace.stage("rows"))
+    rows = rows_of_frame(frame)
+    options = [eps, keep, rule, seed, given, iterations, search.memory]
+    workspace = Workspace.of(folder, plan_of(rows, paired, search=options))
+    chunks = rows.chunks
     k = given or min(MAX_CLUSTERS, max(1, round(n_rows(chunks) / ROWS_PER_CLUSTER)))
     chosen = training(k, iterations, None, seed)
     centroids, assigned = clustered(chunks, paired, chosen, workspace, with_vectors=True)
