@@ -141,7 +141,7 @@ def explode(part: Frame, explosion: _Captions) -> Frame:
     table = frame_to_arrow(part[choice.reads].reset_index(drop=True))
     rows, positions, texts, values = choice.candidates(table)
     usable = np.flatnonzero(has_words(texts))
-    empty = np.setdiff1d(np.arange(len(table)), rows[usable])
+    empty = np.flatnonzero(np.bincount(rows[usable], minlength=len(table)) == 0)
     row = np.append(rows[usable], empty)
     caption = np.append(usable, np.full(len(empty), -1))  # -1: none
     order = np.lexsort((np.append(positions[usable], np.zeros(len(empty), np.int64)), row))

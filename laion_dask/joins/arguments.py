@@ -41,6 +41,11 @@ def scores_table(scores) -> tuple[dd.DataFrame, Provenance]:
         raise ProvenanceError(
             f"The scores are not a frame over known shards: {error} Expected {_TABLE}. {_WRITE_IT}."
         ) from None
+    if provenance.number_column is not None:
+        raise ProvenanceError(
+            "The scores have one record for each caption (explode_captions), so a key has several. "
+            "Use the frame before explode_captions, or export it and pass the path of the export."
+        )
     return scores, provenance
 
 

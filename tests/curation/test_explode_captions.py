@@ -334,6 +334,7 @@ def test_verbs_that_decide_about_rows_refuse(folder):
         lambda: frame.laion.sample(n=4),
         lambda: frame.laion.where("width > 1").laion.dedup("text"),
         lambda: ld.diff(frame, frame, by="url"),
+        lambda: ld.read_shards(folder).laion.join(frame, on="url", columns=["text"]),
     ):
         with pytest.raises(ProvenanceError, match="one record for each caption"):
             call()
