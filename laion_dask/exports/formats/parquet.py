@@ -73,8 +73,11 @@ def write_parquet(staging: StagingFolder, name: str, table: pa.Table) -> StagedF
 
 
 def _row_groups(table: pa.Table) -> Iterator[pa.Table]:
-    """Consecutive rows with one chunk per column, since each chunk would start a new page."""
-    for start in range(0, max(1, len(table)), _GROUP_ROWS):
+    """Consecutive rows with one chunk per column, since each chunk would start a new page.
+
+    None if there are no rows: ``datasets`` cannot read a row group without rows.
+    """
+    for start in range(0, len(table), _GROUP_ROWS):
         yield from _halved(table.slice(start, _GROUP_ROWS))
 
 

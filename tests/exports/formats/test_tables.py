@@ -270,3 +270,12 @@ def test_only_the_columns_of_the_format_are_read_and_planned(tmp_path, monkeypat
     computed = frame.assign(area=lambda f: f["width"] * f["height"]).laion.where("area > 200000")
     kept = computed.laion.export(tmp_path / "masked", format=format)
     assert kept.rows.kept == len(computed) > 0
+
+
+def test_hugging_face_streams_an_export_of_no_rows(odd, tmp_path, monkeypatch):
+    """Otherwise, datasets loads no split without rows: "corresponds to no data"."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    odd[odd["text"] == "no such text"].laion.export(tmp_path / "out", format="huggingface")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), streaming=True)
+    assert list(loaded["train"]) == [] and {"url", "text"} < set(loaded["train"].features)
