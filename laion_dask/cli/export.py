@@ -169,12 +169,25 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the files and their sizes, and remove none.")
     ] = False,
+    release: Annotated[
+        bool,
+        typer.Option(
+            "--release",
+            help="Remove nothing: let the next export continue at once what one on another machine "
+            "was writing. If that one is running, it stops.",
+        ),
+    ] = False,
 ) -> None:
     """Remove what killed exports left in a folder: files that no manifest names.
 
-    Prints each file with its size. Files of an export that is running are kept. A killed export
-    can no longer be resumed.
+    Prints each file with its size. Files of an export that is running are kept: one on this
+    machine, or one on another that has been heard of within 15 minutes. A killed export can no
+    longer be resumed.
     """
-    from laion_dask.exports.garbage import collect_garbage
+    from laion_dask.exports.garbage import collect_garbage, release_exports
 
+    if release:
+        n = release_exports(folder)
+        say(f"{folder}: {n:,} exports released; the next export of the same rows continues them")
+        return
     say(collect_garbage(folder, dry_run=dry_run))

@@ -11,7 +11,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError, must_be
-from laion_dask.exports.staging import abandoned, claim, running, unlisted_parts
+from laion_dask.exports.lease import Lease, release
+from laion_dask.exports.staging import abandoned, running, unlisted_parts
 from laion_dask.exports.state import STAGING, export_state, names_in
 from laion_dask.formatting import counted
 from laion_dask.io.storage.atomic_file import reason
@@ -55,7 +56,7 @@ def collect_garbage(folder: str | os.PathLike[str], *, dry_run: bool = False) ->
 
     These are what killed exports have staged or, in an object store, written in place. The files
     of an export that is running are kept: one in a process on this machine, or one on another
-    machine that has written within a day. An export that could be resumed is discarded.
+    machine that has been heard of within 15 minutes. An export that could be resumed is discarded.
 
     Parameters
     ----------
@@ -94,6 +95,37 @@ def collect_garbage(folder: str | os.PathLike[str], *, dry_run: bool = False) ->
         ) from error
 
 
+def release_exports(folder: str | os.PathLike[str]) -> int:
+    """Let the next export take over what exports on other machines have written. Eager.
+
+    Without this, it waits until they have not been heard of for 15 minutes. An export that is
+    still running stops, and makes nothing visible. Files of exports that have ended are unchanged.
+
+    Returns
+    -------
+    int
+        The number of exports that were released.
+
+    Raises
+    ------
+    ExportError
+        When the folder contains files that export did not write, or cannot be changed.
+    """
+    must_be("folder", folder, (str, os.PathLike), "the folder of an export")
+    path = os.fspath(folder)
+    fs, inner = filesystem(path)
+    inner = inner.rstrip("/")
+    try:
+        export_state(fs, inner, path)  # raises for files that export did not write
+        return sum(release(fs, staging) for staging in running(fs, inner))
+    except ExportError:
+        raise
+    except failures(fs) as error:
+        raise ExportError(
+            f"{path} cannot be changed: {reason(error)}. Check that it can be read and changed."
+        ) from error
+
+
 def _collect(fs: fsspec.AbstractFileSystem, folder: str, path: str, dry_run: bool) -> Garbage:
     state = export_state(fs, folder, path)  # raises for files that export did not write
     names = names_in(fs, folder)
@@ -111,7 +143,7 @@ def _collect(fs: fsspec.AbstractFileSystem, folder: str, path: str, dry_run: boo
         found = {file: info["size"] for file, info in fs.find(staging, detail=True).items()}
         if dry_run:
             files |= found
-        elif claim(fs, staging):
+        elif Lease(fs, staging).take_over():
             files |= found
             fs.rm(staging, recursive=True)
     if not state.manifests and UNFINISHED in names and not running(fs, folder):

@@ -26,6 +26,7 @@ from laion_dask.errors import ExportConflictError, ExportError, LaionDaskError
 from laion_dask.exports.completeness import check_complete
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
+from laion_dask.exports.lease import Lease
 from laion_dask.exports.local_switch import ASIDE, switch_folder
 from laion_dask.exports.manifest import file_entries, staged_names
 from laion_dask.exports.plan import NO_PLAN
@@ -66,6 +67,7 @@ class ExportTransaction:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.plan = NO_PLAN
         self._conditional = False
+        self._lease: Lease | None = None
         self.fs.invalidate_cache()
         try:
             self.staging = f"{self.folder}/{STAGING}{owner()}-{uuid.uuid4().hex[:12]}"
@@ -107,12 +109,13 @@ class ExportTransaction:
     def __enter__(self) -> ExportTransaction:
         open_stagings.add(self.staging)
         try:
-            self._adopt()
+            lease = self._adopt()
             self.fs.makedirs(self.staging, exist_ok=True)
             if self.is_local:
                 self._begin()
             else:
                 self._begin_in_store()
+            lease.start()
             clear_abandoned(self.fs, self.folder)
         except ExportError:
             self.__exit__()
@@ -128,13 +131,15 @@ class ExportTransaction:
             raise
         return self
 
-    def _adopt(self) -> None:
+    def _adopt(self) -> Lease:
         """Continue a killed export of the same plan, if there is one."""
         adopted = adopt(self.fs, self.folder, self.plan) if self.plan.id is not None else None
         if adopted is not None:
             open_stagings.discard(self.staging)
-            self.staging = self._in_store.staging = adopted
-            open_stagings.add(adopted)
+            self.staging = self._in_store.staging = adopted.staging
+            open_stagings.add(self.staging)
+        self._lease = adopted or Lease(self.fs, self.staging)
+        return self._lease
 
     def _begin(self) -> None:
         """Write the plan; put back what a killed export had moved for its commit."""
@@ -159,6 +164,11 @@ class ExportTransaction:
             self.fs.pipe_file(f"{self.folder}/{UNFINISHED}", b"")
 
     def __exit__(self, *exception: object) -> None:
+        if self._lease is not None:
+            self._lease.end()
+            if not self._lease.look():  # what is in the folder is another export's
+                open_stagings.discard(self.staging)
+                return
         try:
             if not self.is_local and not self._in_store.is_decided:
                 with suppress(failures(self.fs)):  # the next export removes the rest
@@ -228,6 +238,8 @@ class ExportTransaction:
         content = text.encode("utf-8", "backslashreplace")
         staged = staged_names(parts, index)
         try:
+            if self._lease is not None:
+                self._lease.check(self.path)
             folders = [self.staging] if self.is_local else [self.staging, self._parts_folder]
             check_complete(self.fs, self.path, folders, parts, index, manifest)
             self._switch(staged, content, documents or {})

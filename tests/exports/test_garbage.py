@@ -8,7 +8,7 @@ import pytest
 from support.one_row_exports import NEW, OLD, by_glob, by_recipe, content, write
 
 from laion_dask.errors import ExportError
-from laion_dask.exports import staging
+from laion_dask.exports import lease, staging
 from laion_dask.exports.garbage import collect_garbage
 from laion_dask.exports.state import STAGING
 from laion_dask.exports.transaction import ExportTransaction
@@ -71,7 +71,7 @@ def test_files_of_a_running_export_are_kept(where):
     assert by_recipe(where) == by_glob(where) == NEW
 
 
-def test_files_of_an_export_on_another_machine_are_kept_for_a_day(where, monkeypatch):
+def test_files_of_an_export_on_another_machine_are_kept_while_it_may_run(where, monkeypatch):
     write(where, OLD)
     elsewhere = replace(folder_lock.owner(), machine="0" * 12)
     fs, folder = fsspec.core.url_to_fs(where)
@@ -80,7 +80,7 @@ def test_files_of_an_export_on_another_machine_are_kept_for_a_day(where, monkeyp
     fs.pipe_file(f"{folder}/{PARTS}/part-00000-{'ab' * 8}.parquet", content(7))
     if "://" in where:
         assert collect_garbage(where).files == {}
-    monkeypatch.setattr(staging, "_ABANDONED_S", -1.0)
+    monkeypatch.setattr(lease, "ABANDONED_S", -1.0)
     assert len(collect_garbage(where).files) == 2
     assert by_glob(where) == OLD
 

@@ -51,7 +51,7 @@ for folder in sys.argv[3:]:
 
 def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path):
     """The case ``plain`` is a file system without an atomic exchange of two folders."""
-    kinds = {"none": 9, "flat": 9, "shards": 9, "plain": 10}
+    kinds = {"none": 10, "flat": 10, "shards": 10, "plain": 11}
     folders = {old: [tmp_path / f"{old}-{at}" for at in range(3, n)] for old, n in kinds.items()}
     for old in ("flat", "shards", "plain"):
         for folder in folders[old]:

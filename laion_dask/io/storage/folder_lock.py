@@ -65,9 +65,13 @@ class Owner:
         match = re.match(r"([0-9a-f]{12})-(\d{1,10})-(\d{1,16})", text)
         return match and Owner(match[1], int(match[2]), int(match[3]))
 
+    def is_local(self) -> bool:
+        """Whether the process is, or was, one of this machine since it was started."""
+        return self.machine == _machine()
+
     def has_ended(self) -> bool:
         """Whether the process is known to have exited; False for processes on other machines."""
-        if self.machine != _machine():
+        if not self.is_local():
             return False
         try:
             return _started(psutil.Process(self.pid)) != self.started
