@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import dask.dataframe as dd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from dask.delayed import Delayed
 
-from laion_dask.backend import Frame, frame_from_arrow, is_cudf, to_pandas
+from laion_dask.backend import Frame, frame_from_arrow, frame_to_arrow, is_cudf, to_pandas
 from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.curation.bucket_pass import HASH, bucket_count, decide_in_buckets
+from laion_dask.curation.row_table import (
+    KEY,
+    RowTable,
+    row_keys,
+    shard_and_row,
+    shards_per_block,
+)
+from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import ColumnError, ImageError, OptionError, must_be
 from laion_dask.extras import require_extra
+from laion_dask.frame.provenance import Provenance
 from laion_dask.io.images.decoding import read_picture
 from laion_dask.io.images.images import NAMES, Images, open_images
-from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS
+from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.io.images.samples import URL_FIELDS
+from laion_dask.numerics.murmur3 import hashes_of
 from laion_dask.runtime import cancellation, graph
+from laion_dask.schema import PROVENANCE
 
+_DIGEST = "image_sha256"
 #: Columns that tell whether an image of a row's name is the row's.
-_CHECKED = ("image_sha256", *URL_FIELDS, *CAPTION_FIELDS)
+_CHECKED = (_DIGEST, *URL_FIELDS)
+#: Rows whose images are held at a time.
+_ROWS = 16
+_LOW, _SHARED = "low", "shared"
+_RECORD = np.dtype([(HASH, "<u8"), (_LOW, "<u8"), (KEY, "<i8")])
+_SCHEMA = pa.schema({_SHARED: pa.bool_()})
 
 
 def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = "phash"):
@@ -29,9 +52,12 @@ def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = 
     (Krawetz 2011). Images that look alike have hashes of which few bits differ, whatever their size
     and format; pass the column to `dedup` or `duplicates` with ``radius``.
 
-    Images are found as by `Images.read_rows`, by ``image_path`` or ``key``, and checked against
-    ``image_sha256`` or ``url``. Where neither is known, the name alone decides: names must then be
-    different for all rows.
+    Images are found by ``image_path`` or ``key``, and checked against ``image_sha256``, or else
+    ``url``. Where an image has neither, its name decides, unless rows of another shard have the
+    same name, as rows of two data sets that img2dataset has numbered: the image may belong to any
+    of them, so all of them get null. To tell them apart, give ``image_path`` or ``image_sha256``,
+    as `embed` writes them, or hash each data set by itself. Without ``image_sha256``, names are
+    compared in a pass of their own, which writes 24 bytes a row to Dask's ``temporary_directory``.
 
     Parameters
     ----------
@@ -40,12 +66,14 @@ def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = 
     images : Images, or str or path
         From `open_images`, or what that opens.
     to : str
-        The new column: text of 16 hexadecimal digits, null where the image is missing or broken.
+        The new column: text of 16 hexadecimal digits, null where the image is missing or broken,
+        or may be another row's.
 
     Raises
     ------
-    ColumnError, OptionError, ImageError, ShardNotFoundError, MissingExtraError
-        Immediately, when an argument or the frame does not fit.
+    ColumnError, OptionError, ImageError, ShardNotFoundError, MissingExtraError, ProvenanceError
+        Immediately, when an argument or the frame does not fit; without ``image_sha256``, rows need
+        their ``shard`` and ``row``.
     ImageError, ShardError
         During the computation, when several images may belong to a row, or the store fails.
 
@@ -74,10 +102,17 @@ def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = 
     if isinstance(images, (str, os.PathLike)):
         images = open_images(images)
     must_be("images", images, Images, "what ld.open_images returns, or a path")
-    reads = [*names, *(name for name in _CHECKED if name in frame.columns)]
     meta = _column(frame._meta, [], to)
     shared = graph.share(images)
-    hashed = graph.map_columns(frame, _hashed, shared, to, reads=reads, meta=meta)
+    checked = [name for name in _CHECKED if name in frame.columns]
+    reads = [*names, *checked]
+    if _DIGEST in frame.columns:
+        hashed = graph.map_columns(frame, _hashed, shared, to, reads=reads, meta=meta)
+    else:
+        table = _shared_names(frame, names)
+        reads = list(dict.fromkeys([*reads, *PROVENANCE]))
+        kernel = _hashed_but_shared
+        hashed = graph.map_columns(frame, kernel, shared, to, table, reads=reads, meta=meta)
     return frame.assign(**{to: hashed[to]})
 
 
@@ -88,15 +123,67 @@ def phash_cost(frame: PlannedFrame) -> Cost:
     return Cost(("embed ViT-B-32",), columns=columns, notes=(note,))
 
 
+def _shared_names(frame: dd.DataFrame, names: list[str]) -> Delayed:
+    """Which rows have a name that rows of other shards have too, as a `RowTable`. Lazy."""
+    provenance = Provenance.of(frame)
+    provenance.check_row_identity()
+    writer = RowWriter.create(_SCHEMA, shards_per_block(provenance))
+    return decide_in_buckets(
+        frame[[*names, *PROVENANCE]],
+        _records_of_names,
+        _is_shared,
+        writer,
+        _RECORD,
+        bucket_count(provenance),
+        names,
+    )
+
+
+def _records_of_names(part: Frame, names: list[str]) -> np.ndarray:
+    table = frame_to_arrow(part[names].reset_index(drop=True))
+    chosen = pc.coalesce(*(table[name].cast(pa.large_string()) for name in names))
+    keys, valid = row_keys(part)
+    valid &= chosen.is_valid().to_numpy()
+    records = np.empty(int(valid.sum()), _RECORD)
+    hashes = hashes_of(chosen)[valid]
+    records[HASH], records[_LOW], records[KEY] = hashes[:, 0], hashes[:, 1], keys[valid]
+    return records
+
+
+def _is_shared(records: np.ndarray, names: list[str]) -> tuple[np.ndarray, dict]:
+    """The keys of rows, and whether rows of other shards have their name."""
+    records = records[np.lexsort((records[KEY], records[_LOW], records[HASH]))]
+    shard, _ = shard_and_row(records[KEY])
+    same = (np.diff(records[HASH]) == 0) & (np.diff(records[_LOW]) == 0)
+    group = np.append(0, np.cumsum(~same))[: len(records)]
+    others = same & (np.diff(shard) != 0)
+    shared = np.bincount(group[1:][others], minlength=len(records) + 1) > 0
+    return np.ascontiguousarray(records[KEY]), {_SHARED: shared[group]}
+
+
 def _hashed(part: Frame, images: Images, to: str) -> Frame:
     rows = to_pandas(part).reset_index(drop=True)
-    hashes = []
-    for number in range(len(rows)):
-        cancellation.check()
-        # One row at a time: whether an image is found does not depend on the other rows.
-        (found,) = images.read_rows(rows.iloc[number : number + 1])
-        hashes.append(hash_of(found.data))
+    return _column(part, [hash_of(one.data) for one in _images_of(rows, images)], to)
+
+
+def _hashed_but_shared(part: Frame, images: Images, to: str, table: RowTable) -> Frame:
+    """As `_hashed`, without images that only names of several rows tell of."""
+    rows = to_pandas(part).reset_index(drop=True)
+    keys, valid = row_keys(part)
+    shared = table.lookup(np.where(valid, keys, -1))[_SHARED]
+    withheld = pc.fill_null(shared, True).to_numpy()
+    hashes = [
+        None if is_withheld and one.match is Match.NAME else hash_of(one.data)
+        for one, is_withheld in zip(_images_of(rows, images), withheld, strict=True)
+    ]
     return _column(part, hashes, to)
+
+
+def _images_of(rows: pd.DataFrame, images: Images) -> Iterator[RowImage]:
+    """The image of each row, which does not depend on the other rows."""
+    for start in range(0, len(rows), _ROWS):
+        cancellation.check()
+        yield from images.find_rows(rows.iloc[start : start + _ROWS])
 
 
 def hash_of(data: bytes | None) -> str | None:

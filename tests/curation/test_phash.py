@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import imagehash
@@ -13,7 +14,7 @@ from PIL import Image
 from support.small_clip import picture, write_tar
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, ImageError, OptionError
+from laion_dask.errors import ColumnError, ImageError, OptionError, ProvenanceError
 
 
 def encoded(image: Image.Image, kind: str) -> bytes:
@@ -70,6 +71,47 @@ def test_copies_of_an_image_are_dropped_and_rows_without_one_unscored(corpus):
     assert kept["id"].compute().tolist() == [0, 3, 4, 5, 8]
     rows = kept.laion.rows()
     assert (rows.dropped, rows.unscored) == (2, 4)
+
+
+def test_an_image_that_rows_of_two_data_sets_name_is_nobodys(tmp_path):
+    """Two runs of img2dataset number their images alike: names alone do not tell them apart."""
+    for source, urls in (("a", ["u0", "u1", "u2"]), ("b", ["u3", "u4"])):
+        (tmp_path / source).mkdir()
+        keys = [f"{n:09d}" for n in range(len(urls))]
+        table = pa.table({"url": urls, "key": keys, "n": range(len(urls))})
+        pq.write_table(table, tmp_path / source / "00000.parquet", row_group_size=2)
+    write_tar(tmp_path / "images.tar", {f"{n:09d}.png": picture(n) for n in range(3)})
+    shards = [str(tmp_path / source / "00000.parquet") for source in "ab"]
+    for most in (1, 1000):
+        both = ld.read_shards(shards, max_rows_per_partition=most)
+        hashed = both.laion.phash(tmp_path / "images.tar").compute()
+        assert hashed["phash"].isna().tolist() == [True, True, False, True, True]
+        rows = both.laion.phash(tmp_path / "images.tar").laion.dedup("phash", radius=0)
+        assert rows.laion.rows().unscored == 4
+    one = ld.read_shards(shards[:1]).laion.phash(tmp_path / "images.tar")
+    assert one["phash"].compute().notna().all()
+    few = both.laion.where("url in ('u0', 'u4')").laion.phash(tmp_path / "images.tar")
+    assert few["phash"].compute().notna().all()  # of different names
+    digests = [hashlib.sha256(picture(n)).hexdigest() for n in range(3)] + ["0" * 64] * 2
+    table = pa.table({"key": [f"{n:09d}" for n in (0, 1, 2, 0, 1)], "image_sha256": digests})
+    (tmp_path / "c").mkdir()
+    for n, start in enumerate((0, 3)):
+        pq.write_table(table.slice(start, 3 - n), tmp_path / "c" / f"{n}.parquet")
+    known = ld.read_shards(tmp_path / "c").laion.phash(tmp_path / "images.tar").compute()
+    assert known["phash"].isna().tolist() == [False] * 3 + [True] * 2
+
+
+def test_names_in_either_column(tmp_path):
+    write_tar(tmp_path / "images.tar", {f"{n}.png": picture(n) for n in range(3)})
+    table = pa.table({"image_path": ["images.tar/0.png", None, None], "key": ["0", "1", None]})
+    (tmp_path / "m").mkdir()
+    pq.write_table(table, tmp_path / "m" / "0.parquet")
+    pq.write_table(table.slice(0, 0), tmp_path / "m" / "1.parquet")
+    frame = ld.read_shards(tmp_path / "m")
+    found = frame.laion.phash(tmp_path / "images.tar").compute()
+    assert found["phash"].isna().tolist() == [False, False, True]
+    with pytest.raises(ProvenanceError, match="row"):
+        frame[["key", "shard"]].laion.phash(tmp_path / "images.tar")
 
 
 def test_arguments_that_do_not_fit(corpus):
