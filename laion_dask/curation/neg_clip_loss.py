@@ -128,13 +128,15 @@ def neg_clip_loss(
         written = graph.tasks(kernels.score_buckets, list(range(n_buckets)), *arguments)
         tables.append(writer.lazily(written, n_buckets))
 
-    return assigned(frame, [to], kernels.averaged, *tables, shared)
+    return assigned(frame, [to], kernels.averaged, *tables, images, texts, shared)
 
 
-def neg_clip_loss_cost(frame: PlannedFrame, *_: object, batch: int = 32_768) -> Cost:
-    """The cost of `neg_clip_loss` with ten repeats."""
+def neg_clip_loss_cost(
+    frame: PlannedFrame, *_: object, batch: int = 32_768, repeats: int = 10
+) -> Cost:
+    """The cost of `neg_clip_loss`."""
     dim = frame.embeddings_for("neg_clip_loss").dim
-    return NegClipLoss("neg_clip_loss", 0.01, batch, 10, 0, dim).cost
+    return NegClipLoss("neg_clip_loss", 0.01, batch, repeats, 0, dim).cost
 
 
 def _bucket_count(provenance: Provenance, spec: NegClipLoss) -> int:

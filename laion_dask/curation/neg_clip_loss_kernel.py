@@ -242,18 +242,24 @@ def neg_clip_loss_of(x: np.ndarray, y: np.ndarray, temperature: float) -> np.nda
     return own - (of_image + top + t * np.log(total)) / 2
 
 
-def averaged(part, *tables_and_spec):
-    """The mean of each row's values over all repeats, float32; NaN without embeddings."""
-    *tables, _ = tables_and_spec
+def averaged(part, *given):
+    """The mean of each row's values over all repeats, float32; NaN without embeddings.
+
+    Parameters
+    ----------
+    part : DataFrame
+    *given : RowTable, ..., Embeddings, Embeddings, NegClipLoss
+        A table for every repeat; and, for a plan, the embeddings and parameters they are made of.
+    """
+    *tables, _, _, spec = given
     keys, valid = row_keys(part)
     total = np.zeros(len(keys))
     for table in tables:
         total = total + _values(table, np.where(valid, keys, -1))
     mean = (total / len(tables)).astype(np.float32)
-    column = tables_and_spec[-1].column
     if isinstance(part, pd.DataFrame):
-        return pd.DataFrame({column: mean}, index=part.index)
-    return part[[]].assign(**{column: column_like(mean, part)})
+        return pd.DataFrame({spec.column: mean}, index=part.index)
+    return part[[]].assign(**{spec.column: column_like(mean, part)})
 
 
 def _values(table: RowTable, keys: np.ndarray) -> np.ndarray:

@@ -127,6 +127,28 @@ def test_rows_are_accounted_for(small, tmp_path):
     assert len(empty.compute()) == 0
 
 
+def test_its_column_and_recipes_with_it_are_planned(small):
+    frame, emb, texts = opened(small)
+    scored = frame.laion.neg_clip_loss(emb, texts, batch=20, repeats=2)
+    recipe = ld.Recipe("fits").neg_clip_loss(emb_image="image", emb_text="text", repeats=2)
+    recipe = recipe.where("neg_clip_loss > -1")
+    for plan in (
+        ld.plan(scored.laion.where("neg_clip_loss > -1"), ["export"]),
+        recipe.plan(frame, {"image": emb, "text": texts}),
+    ):
+        assert "neg_clip_loss" in str(plan)
+
+
+def test_a_recipe_moves_no_later_filter_before_it(small, tmp_path):
+    frame, emb, texts = opened(small)
+    vectors, options = {"image": emb, "text": texts}, {"batch": 20, "repeats": 1}
+    recipe = ld.Recipe("fits").neg_clip_loss(emb_image="image", emb_text="text", **options)
+    recipe.where("width > 900").run(small.metadata, tmp_path / "out", vectors, by="language")
+    wanted = frame.laion.neg_clip_loss(emb, texts, **options).laion.where("width > 900").compute()
+    got = ld.read_shards(tmp_path / "out").compute()
+    np.testing.assert_array_equal(got["neg_clip_loss"], wanted["neg_clip_loss"])
+
+
 def test_a_repeated_row_is_told(small):
     frame, emb, texts = opened(small)
     twice = frame.merge(pd.DataFrame({"row": [3, 3]}), on="row", how="left")

@@ -2,7 +2,8 @@
 
 A step that only adds scores from embeddings gives a row the same value whatever other rows there
 are. A clause of a later ``where`` that reads none of its columns is therefore applied first. It
-never moves over a step that depends on which rows there are, such as ``dedup`` or ``top``.
+never moves over a step that depends on which rows there are, such as ``dedup``, ``top`` or
+``neg_clip_loss``.
 """
 
 from __future__ import annotations

@@ -120,10 +120,11 @@ def plan_of(
     passes: list[Plan] = []
 
     def call(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:
-        if kind.depends_on_rows:
+        is_counted_here = kind.depends_on_rows and not kind.adds_columns  # or else in the frame
+        if is_counted_here:
             chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
             passes.append(plan(frame, _costed(kind, arguments), embeddings=chosen, **options))
-        has_pass = kind.depends_on_rows and kind.embeddings  # over embeddings, when it is called
+        has_pass = is_counted_here and kind.embeddings  # over embeddings, when it is called
         is_lazy = VERBS[kind.name].is_lazy and not has_pass
         return call_verb(kind, frame, arguments) if is_lazy else frame
 
