@@ -83,7 +83,7 @@ def _checked(
     name = "cluster_quotas"
     high = counts(name, sizes=sizes)[0]
     distances = numbers(name, d_intra=d_intra, d_inter=d_inter)
-    if high.ndim != 1 or any(values.shape != high.shape for values in distances):
+    if high.ndim != 1 or any(np.shape(each) != high.shape for each in (d_intra, d_inter)):
         shapes = ", ".join(str(np.shape(values)) for values in (d_intra, d_inter, sizes))
         raise OptionError(
             f"{name} was given d_intra, d_inter and sizes of shape {shapes}; expected one number "
@@ -111,7 +111,8 @@ def _shares(complexity: np.ndarray, temperature: float) -> np.ndarray:
     is_known = ~np.isnan(complexity)
     mean = math.fsum(complexity[is_known]) / max(1, int(is_known.sum()))
     filled = np.where(is_known, complexity, mean)
-    weights = np.exp((filled - filled.max(initial=-np.inf)) / temperature)
+    with np.errstate(over="ignore"):  # of a temperature near 0: the weight is 0
+        weights = np.exp((filled - filled.max(initial=-np.inf)) / temperature)
     return np.asarray(weights / math.fsum(weights) if len(weights) else weights)
 
 

@@ -82,6 +82,8 @@ def test_equal_remainders_go_to_the_first_clusters():
         ({"sizes": [3, np.nan]}, "expected counts >= 0"),
         ({"sizes": [3, 1.5]}, "whole numbers of rows"),
         ({"sizes": [3, 4, 5]}, "one number per cluster"),
+        ({"d_intra": [0.1]}, "one number per cluster"),
+        ({"d_inter": 0.1}, "one number per cluster"),
         ({"d_intra": [-0.1, 0.2]}, "a d_intra below 0 or infinite"),
         ({"d_inter": ["a", "b"]}, "expected numbers"),
         ({"n": 8}, "at most 7, the rows of all clusters"),
