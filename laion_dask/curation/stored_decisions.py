@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import dask.dataframe as dd
 import pyarrow as pa
@@ -92,7 +93,7 @@ def stored(rows: dd.DataFrame, columns: dict[str, str], *, label: str) -> RowTab
     written = graph.parts(graph.map_to_values(needed, _write, names, writer))
     n_tasks = max(1, min(len(written), _MOST_TASKS))
     (table,) = graph.compute(writer.lazily(written, n_tasks), label=label)
-    found: RowTable = table
+    found: RowTable = replace(table, folder=writer.merged)  # a worker's copy would not keep it
     return found
 
 

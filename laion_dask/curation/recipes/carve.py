@@ -122,8 +122,11 @@ def carve(
                 raise
             return run.application.frame  # the export sets aside what ends workers
 
-    with removed_on_error():
-        done = export_with_notes(run.application.frame, out, notes, computed, **run.export)
+    try:
+        with removed_on_error():
+            done = export_with_notes(run.application.frame, out, notes, computed, **run.export)
+    finally:
+        run.once.remove()
     return Carve(run.recipe, done, results["funnel"], results["audit"])
 
 

@@ -47,6 +47,8 @@ class ComputedOnce:
     _pending: list[tuple[StepKind, dd.DataFrame, dd.DataFrame, Mapping[str, Any]]] = field(
         default_factory=list
     )
+    _tables: list[RowTable] = field(default_factory=list)
+    _passes: list[dd.DataFrame] = field(default_factory=list)  # keep the folders of their results
 
     def call(
         self, kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]
@@ -66,6 +68,7 @@ class ComputedOnce:
             kind, before, after, arguments = self._pending.pop(0)
             if kind.depends_on_rows:
                 after = call_verb(kind, self.frame, arguments)  # its pass is over this frame
+                self._passes.append(after)
                 after = with_computed_values(after, self.frame, label=kind.name)
             else:
                 after = on(self.frame, before, after)
@@ -102,7 +105,17 @@ class ComputedOnce:
         return provenance.unfiltered
 
     def _table(self, rows: dd.DataFrame, columns: dict[str, str], label: str) -> RowTable:
-        return stored(rows, columns, label=label)
+        table = stored(rows, columns, label=label)
+        self._tables.append(table)
+        return table
+
+    def remove(self) -> None:
+        """Remove what is stored; the frame can no longer be computed.
+
+        A cluster whose scheduler is in this process may keep the tables referenced.
+        """
+        for table in self._tables:
+            table.folder.remove()
 
 
 def takes_pass_when_called(kind: StepKind, arguments: Mapping[str, Any]) -> bool:

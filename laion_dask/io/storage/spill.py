@@ -25,8 +25,6 @@ from laion_dask.errors import SpillError
 from laion_dask.io.storage.folder_lock import Owner, owner
 
 _PREFIX = "laion_dask-spill-"
-#: The folders of this process that are referenced, by path.
-_OWNED: weakref.WeakValueDictionary[str, SpillFolder] = weakref.WeakValueDictionary()
 #: The folders created within `removed_on_error`.
 _CREATED: ContextVar[list[weakref.ref[SpillFolder]] | None] = ContextVar("created", default=None)
 
@@ -35,8 +33,7 @@ class SpillFolder:
     """A folder that is created at the first write and removed when it is no longer referenced.
 
     Only the process that created the object removes it, at the latest when it exits; copies in
-    other processes do not, and become the object again when they come back. If a process is killed,
-    the next one removes its folder.
+    other processes do not. If a process is killed, the next one removes its folder.
 
     Parameters
     ----------
@@ -49,7 +46,6 @@ class SpillFolder:
     def __init__(self, parent: str):
         self.path = os.path.join(parent, f"{_PREFIX}{owner()}-{secrets.token_hex(4)}")
         self._removal = weakref.finalize(self, _remove, self.path, os.getpid())
-        _OWNED[self.path] = self
         if (created := _CREATED.get()) is not None:
             created.append(weakref.ref(self))
 
@@ -91,10 +87,8 @@ class SpillFolder:
 
 
 def _unpickle(path: str) -> SpillFolder:
-    folder = _OWNED.get(path)
-    if folder is None:
-        folder = SpillFolder.__new__(SpillFolder)
-        folder.path = path
+    folder = SpillFolder.__new__(SpillFolder)
+    folder.path = path
     return folder
 
 

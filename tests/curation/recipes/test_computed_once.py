@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import dask
+import distributed
 import pytest
 from support.shards import collection
 
@@ -145,3 +146,15 @@ def test_a_score_that_depends_on_the_other_rows_is_not_moved(data, vectors, tmp_
     expected = losses.laion.where("width > 300")["loss"].compute()
     found = ld.read_shards(str(tmp_path / "out"))["loss"].compute()
     assert found.tolist() == pytest.approx(expected.tolist(), nan_ok=True, abs=0)
+
+
+def test_workers_compute_the_same_and_leave_nothing(
+    data, vectors, scratch, tmp_path, worker_processes
+):
+    recipe = SCORED.dedup("text").top("clip", 0.5)
+    carves = [recipe.run(data.metadata, tmp_path / "threads", vectors, by=())]
+    with distributed.Client(worker_processes):
+        carves.append(recipe.run(data.metadata, tmp_path / "workers", vectors, by=()))
+    assert [one for one in scratch.iterdir() if "spill" in one.name] == []
+    one, other = ([part["sha256"] for part in carve.export.manifest["parts"]] for carve in carves)
+    assert one == other and carves[0].funnel.equals(carves[1].funnel)
