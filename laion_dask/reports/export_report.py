@@ -17,7 +17,6 @@ from laion_dask.reports.page_tables import Cell, Fact, PageTable, result_table
 from laion_dask.reserved_labels import AMPLIFIED
 from laion_dask.stats.table import Table
 
-_COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
 _ALL = "(all)"
 _NAMED = {
     "n": "rows",
@@ -51,7 +50,7 @@ def export_view(export: Export, audited: Table | None, level: float) -> dict:
     funnel, error = _funnel(export)
     groupings = audited.attrs.get("groupings", {}) if audited is not None else {}
     return {
-        "counts": {name: getattr(export.rows, name) for name in _COUNTS},
+        "counts": export.rows.counts,
         "origin": list(_origin(export.manifest)),
         "funnel": funnel,
         "funnel_error": error,

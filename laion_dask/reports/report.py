@@ -22,7 +22,6 @@ from laion_dask.reports.page_tables import Cell, PageTable
 
 #: Width in pixels of the bar of the largest share in a table.
 _BAR = 90
-_COUNTS = ("read", "kept", "dropped", "unscored", "rejected")
 
 
 def write_report(
@@ -81,7 +80,7 @@ def write_report(
         return write_page(path, "export_report", title=title, **view)
     counts = {"rows": subject.n_rows}
     if subject.rows is not None:
-        counts = {name: getattr(subject.rows, name) for name in _COUNTS}
+        counts = subject.rows.counts
     return write_page(
         path,
         "summary",
