@@ -44,8 +44,9 @@ def explode_captions(
     Parameters
     ----------
     frame : dask DataFrame
-        From `read_shards`, with ``shard`` and ``row``. Every column is read, so select those that
-        you need first.
+        From `read_shards`, with ``shard`` and ``row``. Every column is read and repeated, so select
+        those that you need first. A partition then has all records of its rows: if rows have many,
+        pass a smaller ``max_rows_per_partition`` to `read_shards`.
     columns : str or sequence of str
         The captions: a column of lists of text, as LAION-COCO's ``all_captions``, or several
         columns of text, as Recap-DataComp's ``org_caption`` and ``re_caption``. The result does

@@ -25,6 +25,7 @@ from laion_dask.curation.row_table import (
 from laion_dask.curation.row_writer import RowWriter
 from laion_dask.errors import ColumnError, ImageError, OptionError, must_be
 from laion_dask.extras import require_extra
+from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.images.decoding import read_picture
 from laion_dask.io.images.images import NAMES, Images, open_images
@@ -89,6 +90,7 @@ def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = 
     >>> len(hashed.head(1)["phash"].iloc[0])
     16
     """
+    refuse_exploded(frame, "phash")
     require_extra("dedup", "A perceptual hash")
     must_be("to", to, str, "the new column's name")
     if to in frame.columns:

@@ -333,6 +333,7 @@ def test_verbs_that_decide_about_rows_refuse(folder):
         lambda: frame.laion.soft_cap("caption_score", 5),
         lambda: frame.laion.sample(n=4),
         lambda: frame.laion.where("width > 1").laion.dedup("text"),
+        lambda: frame.laion.phash("images"),
         lambda: ld.diff(frame, frame, by="url"),
         lambda: ld.read_shards(folder).laion.join(frame, on="url", columns=["text"]),
     ):
@@ -377,3 +378,15 @@ def test_audits_count_captions(folder):
     with pytest.raises(OptionError, match="one record for each caption"):
         ld.read_shards(folder).laion.audit(kept, by="width")
     assert frame.laion.summary().rows.records == len(expected())
+
+
+def test_a_recipe_runs_and_is_replayed(folder, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nsteps:\n  - where: width > 150\n"
+        "  - explode_captions: {columns: captions, scores: scores}\n"
+        "  - where: caption_score > 0.3 and text.contains('cat')\n"
+    )
+    done = ld.Recipe.load(tmp_path / "mine.yaml").run(str(folder), tmp_path / "out")
+    assert done.rows == outcomes(expected(), wide, scored, cat)
+    assert done.funnel["kept"].iloc[-1] == done.rows.kept
+    assert ld.replay(tmp_path / "out", tmp_path / "again").rows == done.rows
