@@ -111,6 +111,10 @@ def age_s(fs: fsspec.AbstractFileSystem, path: str) -> float:
     return (datetime.now(UTC) - written).total_seconds()
 
 
+#: The contents of the lock files that this process holds; others of its own were not removed.
+_held: set[bytes] = set()
+
+
 class FolderLock:
     """Permission to change a folder, valid as long as `renew` does not raise."""
 
@@ -126,6 +130,7 @@ class _LockFile(FolderLock):
         self.renewed = 0.0
 
     def acquire(self) -> None:
+        _held.add(self.content)
         for _ in range(2):
             with suppress(FileExistsError):
                 self._create()
@@ -145,7 +150,9 @@ class _LockFile(FolderLock):
         try:
             content = self.fs.cat_file(self.path)
             other = _owner_of(content)
-            ended = other is not None and other.has_ended()
+            ended = other is not None and (
+                other.has_ended() or (other == owner() and content not in _held)
+            )
             if not ended and age_s(self.fs, self.path) <= STALE_S:
                 raise _conflict_error(self.folder, content)
             if self.fs.cat_file(self.path) == content:
@@ -165,6 +172,7 @@ class _LockFile(FolderLock):
             self.renewed = time.monotonic()
 
     def release(self) -> None:
+        _held.discard(self.content)
         with suppress(failures(self.fs)):  # a remaining lock file becomes stale
             if self.fs.cat_file(self.path) == self.content:
                 self.fs.rm_file(self.path)
