@@ -16,6 +16,7 @@ from laion_dask.extras import is_installed, require_extra
 from laion_dask.models import ClipModel, as_clip
 from laion_dask.models.clip_loading import config_file, require_file
 from laion_dask.stats.checks import check_integer
+from laion_dask.training.fine_tune_data import check_files, most_workers, source_of
 
 #: The file of the result in its folder.
 FILE = "model.safetensors"
@@ -96,6 +97,7 @@ def fine_tune_clip(
     folder, model = Path(out), as_clip(clip)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"out is {folder}, which is not an empty folder. Name a new one.")
+    check_files(os.fspath(data))
     _require_training()
     import open_clip
     import torch
@@ -161,9 +163,9 @@ def fine_tune_arguments(
     must_be("out", out, (str, os.PathLike), "the path of a folder")
     require_extra("clip", "Fine-tuning a CLIP model")
     model, out = as_clip(clip), Path(out)
-    kind, source, n_files = _source(os.fspath(data))
+    kind, source, n_files = source_of(os.fspath(data))
     if kind == "webdataset":
-        workers = min(workers, _most_workers(n_files, n_pairs, batch))
+        workers = min(workers, most_workers(n_files, n_pairs, batch))
     given = {
         "--train-data": source,
         "--dataset-type": kind,
@@ -186,46 +188,6 @@ def fine_tune_arguments(
         assert n_pairs is not None  # checked above
         given["--train-num-samples"] = n_pairs
     return [*(str(part) for pair in given.items() for part in pair), *map(str, arguments)]
-
-
-def _most_workers(n_files: int | None, n_pairs: int | None, batch: int) -> int:
-    """The number of workers that each have a file, and the pairs of a batch.
-
-    open_clip refuses more workers than files, and waits forever for a batch that is never full.
-    """
-    if n_pairs is None:
-        raise OptionError(
-            "The data are a webdataset, whose size open_clip does not count. Give the number of "
-            "pairs in an epoch as n_pairs."
-        )
-    if n_pairs < batch:
-        raise OptionError(
-            f"n_pairs is {n_pairs:,} and batch {batch:,}. Expected at least one full batch in an "
-            f"epoch; lower batch to {n_pairs:,} or less."
-        )
-    return min(n_pairs // batch, n_files or n_pairs)
-
-
-def _source(data: str) -> tuple[str, str, int | None]:
-    """The type of the data, their path for open_clip, and the number of files if it is known."""
-    path = Path(data)
-    if path.is_dir():
-        tars = sorted(str(file) for file in path.glob("*.tar"))
-        if not tars:
-            raise OptionError(f"The folder {data} has no .tar file. Expected a webdataset in it.")
-        joined = tars[0] if len(tars) == 1 else "{" + ",".join(tars) + "}"
-        return "webdataset", joined, len(tars)
-    if data.endswith(".csv"):
-        if not path.is_file():
-            raise OptionError(f"The file {data} does not exist. Expected filepath and title in it.")
-        return "csv", data, None
-    if data.endswith(".tar"):  # a file, a pattern or an address
-        if "{" not in data and "://" not in data and not path.is_file():
-            raise OptionError(f"The file {data} does not exist. Expected a webdataset.")
-        return "webdataset", data, None if "{" in data else 1
-    raise OptionError(
-        f"data is {data!r}. Expected a .csv file, a folder of .tar files or a pattern."
-    )
 
 
 def _require_training() -> None:

@@ -95,6 +95,17 @@ def test_arguments_of_a_webdataset(tiny, tmp_path):
     assert value["--workers"] == "1"  # of one batch
 
 
+def test_the_files_of_a_pattern_are_counted_and_looked_for(tiny, tmp_path):
+    for number in range(2):
+        write_tar(tmp_path / f"{number:02}.tar", {"a.png": picture(0), "a.txt": b"a"})
+    options = {"n_pairs": 50, "batch": 2, "workers": 9}
+    for pattern, n in (("{00..01}", 2), ("{00..41}", 9), ("0{0..1}", 2), ("{00,01}", 9)):
+        given = ld.fine_tune_arguments(f"{tmp_path}/{pattern}.tar", "out", tiny, **options)
+        assert given[given.index("--workers") + 1] == str(n)
+    with pytest.raises(OptionError, match=r"40 of the 42 files of .*/02\.tar\. Expected"):
+        ld.fine_tune_clip(f"{tmp_path}/{{00..41}}.tar", tmp_path / "out", tiny, **options)
+
+
 @pytest.mark.parametrize(
     "data, options, message",
     [
