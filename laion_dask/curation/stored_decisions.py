@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 import dask.dataframe as dd
+import numpy as np
 import pyarrow as pa
 
 from laion_dask.backend import Frame, frame_to_arrow
@@ -21,6 +22,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.runtime import graph
+from laion_dask.runtime.disk_shuffle import spill_folder
 from laion_dask.schema import PROVENANCE
 
 #: The column of a table of decisions, and its schema.
@@ -60,9 +62,14 @@ def looked_up(frame: dd.DataFrame, table: RowTable) -> dd.DataFrame:
     return values
 
 
-def value_schema(frame: dd.DataFrame, names: list[str]) -> pa.Schema:
-    """The schema of a table that has some columns of a frame."""
-    return frame_to_arrow(frame._meta[names].reset_index(drop=True)).schema.remove_metadata()
+def _schema(rows: dd.DataFrame, columns: dict[str, str]) -> pa.Schema:
+    found = frame_to_arrow(rows._meta[list(columns)].reset_index(drop=True)).schema
+    return pa.schema([pa.field(columns[field.name], field.type) for field in found])
+
+
+def not_stored(rows: dd.DataFrame, columns: dict[str, str]) -> RowTable:
+    """A table of no rows in place of that of `stored`, for a plan. Lazy."""
+    return RowTable(spill_folder(), _schema(rows, columns), 1, np.empty(0, np.int64), 0)
 
 
 def stored(rows: dd.DataFrame, columns: dict[str, str], *, label: str) -> RowTable:
@@ -84,9 +91,7 @@ def stored(rows: dd.DataFrame, columns: dict[str, str], *, label: str) -> RowTab
     SpillError
         When the disk is full or not writable.
     """
-    names = list(columns)
-    schema = value_schema(rows, names)
-    schema = pa.schema([pa.field(columns[field.name], field.type) for field in schema])
+    names, schema = list(columns), _schema(rows, columns)
     provenance = Provenance.of(rows)
     writer = RowWriter.create(schema, shards_per_block(provenance))
     needed = rows[[*PROVENANCE, *names]]

@@ -13,12 +13,16 @@ import pandas as pd
 
 from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, Taken, call_verb
+from laion_dask.curation.recipes.computed_once import ComputedOnce, takes_pass_when_called
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.needs import roles_of
 from laion_dask.curation.recipes.steps import StepKind
+from laion_dask.curation.row_table import RowTable
+from laion_dask.curation.stored_decisions import not_stored
 from laion_dask.errors import ColumnError, RecipeError
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.plan import Plan, plan
+from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
 from laion_dask.verbs import VERBS
 
@@ -105,6 +109,13 @@ class _Planned(Application):
         self.not_counted.append(step.text)
 
 
+class _Stored(ComputedOnce):
+    """Reads back what a run will store, and stores nothing."""
+
+    def _table(self, rows: dd.DataFrame, columns: dict[str, str], label: str) -> RowTable:
+        return not_stored(rows, columns)
+
+
 def plan_of(
     recipe: Definition,
     source: inputs.Source | None,
@@ -120,13 +131,17 @@ def plan_of(
     passes: list[Plan] = []
 
     def call(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:
-        is_counted_here = kind.depends_on_rows and not kind.adds_columns  # or else in the frame
-        if is_counted_here:
+        takes_pass = takes_pass_when_called(kind, arguments)
+        after = frame if takes_pass else call_verb(kind, frame, arguments)
+        new = [name for name in after.columns if name not in frame.columns]
+        if new and kind.is_stored:
+            passes.append(plan(after[[*PROVENANCE, *new]], "where", **options))
+        elif kind.depends_on_rows or kind.is_stored:
             chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
             passes.append(plan(frame, _costed(kind, arguments), embeddings=chosen, **options))
-        has_pass = is_counted_here and kind.embeddings  # over embeddings, when it is called
-        is_lazy = VERBS[kind.name].is_lazy and not has_pass
-        return call_verb(kind, frame, arguments) if is_lazy else frame
+        if not kind.is_stored or takes_pass:
+            return after
+        return _Stored(frame).read_back(after, kind.name)
 
     application = _Planned(resolved, frame, vectors, call).apply()
     passes.append(plan(application.frame, _verbs_of_a_run(application.frame), **options))
@@ -148,7 +163,7 @@ def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
-    """The verbs that a run computes at its end; each computes what the steps compare."""
+    """The verbs that a run computes at its end; each reads back what the steps have stored."""
     axes = [axis for axis in ("language",) if axis in frame.columns]
     audit = [("audit", axis) for axis in axes]
     return ["export", "funnel", *audit]
@@ -156,4 +171,4 @@ def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
 
 def _row(step: Taken) -> tuple[int, str, str, int]:
     roles = ", ".join(roles_of(step.kind, step.arguments).values())
-    return step.number + 1, step.text, roles, int(step.kind.depends_on_rows)
+    return step.number + 1, step.text, roles, int(step.kind.depends_on_rows or step.kind.is_stored)

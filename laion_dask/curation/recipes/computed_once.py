@@ -72,11 +72,14 @@ class ComputedOnce:
                 after = with_computed_values(after, self.frame, label=kind.name)
             else:
                 after = on(self.frame, before, after)
-            self.frame = self._stored(kind, after) if kind.is_stored else after
+            self.frame = self.read_back(after, kind.name) if kind.is_stored else after
         return self.frame
 
-    def _stored(self, kind: StepKind, after: dd.DataFrame) -> dd.DataFrame:
-        """The step, with its result read back from a table; unchanged if rows may be repeated."""
+    def read_back(self, after: dd.DataFrame, label: str) -> dd.DataFrame:
+        """The frame after a step whose result is read back from a table.
+
+        Unchanged if its rows may be repeated.
+        """
         before, provenance = self.frame, Provenance.of(after)
         is_repeated = provenance.repeating_step or explosion_in(provenance.steps)
         if is_repeated or not set(PROVENANCE) <= set(before.columns):
@@ -85,12 +88,12 @@ class ComputedOnce:
         own = _own_filters(before, provenance)
         if new and not own:
             rows = self._rows(provenance, new)
-            values = looked_up(before, self._table(rows, {name: name for name in new}, kind.name))
+            values = looked_up(before, self._table(rows, {name: name for name in new}, label))
             before = before.assign(**{name: values[name] for name in new})
         elif len(own) == 1 and not new and (rule := predicate_of(own[0])) is not None:
             (column,) = rule.columns
             rows = self._rows(Provenance.of(new_collection(own[0].frame)), [])
-            before = rows_decided(before, self._table(rows, {column: KEEP}, kind.name), rule.text)
+            before = rows_decided(before, self._table(rows, {column: KEEP}, label), rule.text)
         else:
             return after
         found: dd.DataFrame = before[list(after.columns)]

@@ -120,6 +120,10 @@ class Recipe(Definition):
         The manifest of the export holds the recipe with its parameters, the funnel (rows after
         each step) and the exclusion audit; `replay` makes the same rows again.
 
+        Each pass over the rows is taken once, and each score computed once, for all three. Until
+        the end of the run, their results are in Dask's ``temporary_directory``, which workers on
+        several machines need to share: about 12 bytes a row and score.
+
         Parameters
         ----------
         source : str, path, several of them, or dask DataFrame

@@ -158,3 +158,13 @@ def test_workers_compute_the_same_and_leave_nothing(
     assert [one for one in scratch.iterdir() if "spill" in one.name] == []
     one, other = ([part["sha256"] for part in carve.export.manifest["parts"]] for carve in carves)
     assert one == other and carves[0].funnel.equals(carves[1].funnel)
+
+
+def test_a_plan_counts_the_embeddings_of_each_score_once(data, vectors):
+    recipe = SCORED.where("clip > -0.5").dedup("text").top("clip", 0.5)
+    plan = recipe.plan(data.metadata, vectors)
+    steps = plan.cost.table.set_index("step")["bytes_read"]
+    sizes = sum(len(one) * one.dim * 4 for one in vectors.values())
+    assert steps["in the frame: clip"] == sizes
+    assert plan.steps["passes"].tolist() == [0, 1, 0, 1, 1]
+    assert [name for name in steps.index if "clip, " in name] == []
