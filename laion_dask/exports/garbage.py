@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from laion_dask.errors import ExportError, must_be
 from laion_dask.exports.lease import Lease, release
 from laion_dask.exports.staging import abandoned, running, unlisted_parts
-from laion_dask.exports.state import STAGING, export_state, names_in
+from laion_dask.exports.state import STAGING, ExportState, export_state, names_in
 from laion_dask.formatting import counted
 from laion_dask.io.storage.atomic_file import reason
 from laion_dask.io.storage.export_manifest import UNFINISHED
@@ -109,14 +109,15 @@ def release_exports(folder: str | os.PathLike[str]) -> int:
     Raises
     ------
     ExportError
-        When the folder contains files that export did not write, or cannot be changed.
+        When the folder is not that of an export, contains files that export did not write, or
+        cannot be changed.
     """
     must_be("folder", folder, (str, os.PathLike), "the folder of an export")
     path = os.fspath(folder)
     fs, inner = filesystem(path)
     inner = inner.rstrip("/")
     try:
-        export_state(fs, inner, path)  # raises for files that export did not write
+        _export_in(fs, inner, path)
         return sum(release(fs, staging) for staging in running(fs, inner))
     except ExportError:
         raise
@@ -126,13 +127,21 @@ def release_exports(folder: str | os.PathLike[str]) -> int:
         ) from error
 
 
-def _collect(fs: fsspec.AbstractFileSystem, folder: str, path: str, dry_run: bool) -> Garbage:
+def _export_in(
+    fs: fsspec.AbstractFileSystem, folder: str, path: str
+) -> tuple[ExportState, list[str]]:
+    """The state of an export and the names in its folder; raises if that is not one."""
     state = export_state(fs, folder, path)  # raises for files that export did not write
     names = names_in(fs, folder)
     if not state.manifests and not any(n == UNFINISHED or n.startswith(STAGING) for n in names):
         raise ExportError(
             f"{path} holds no export, not even one that was killed. Name the folder of an export."
         )
+    return state, names
+
+
+def _collect(fs: fsspec.AbstractFileSystem, folder: str, path: str, dry_run: bool) -> Garbage:
+    state, names = _export_in(fs, folder, path)
     files: dict[str, int] = {}
     with _unchanging(fs, folder):
         for part in unlisted_parts(fs, folder):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from laion_dask.errors import ExportError
 from laion_dask.exports.lease import Lease, is_abandoned
@@ -66,7 +68,9 @@ def running(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
 
 
 def _stagings(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
-    return [f"{folder}/{name}" for name in names_in(fs, folder) if name.startswith(STAGING)]
+    """The staging folders in a folder; a link to elsewhere is none."""
+    paths = [f"{folder}/{name}" for name in names_in(fs, folder) if name.startswith(STAGING)]
+    return [p for p in paths if not (isinstance(fs, LocalFileSystem) and os.path.islink(p))]
 
 
 def clear_abandoned(fs: fsspec.AbstractFileSystem, folder: str) -> None:

@@ -61,6 +61,8 @@ class ExportTransaction:
     """
 
     def __init__(self, path: str) -> None:
+        if not path:
+            raise ExportError("The path is empty. Name a folder, new or empty, or an address.")
         self.fs, self.folder = filesystem(path)
         self.folder = self.folder.rstrip("/")
         self.path = path

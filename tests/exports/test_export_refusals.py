@@ -23,6 +23,12 @@ from laion_dask.io.storage.export_manifest import UNFINISHED
 pytestmark = both
 
 
+def test_an_empty_path_is_not_the_current_folder(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "in")
+    with pytest.raises(ExportError, match="path is empty"):
+        ld.read_shards(source).laion.export("")
+
+
 def test_foreign_folders_are_refused(source, tmp_path):
     frame = carve(source)
     (tmp_path / "mine").mkdir()

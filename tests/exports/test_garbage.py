@@ -107,3 +107,16 @@ def test_a_mark_of_an_interrupted_export_is_removed(store):
     fs.pipe_file(f"{folder}/{UNFINISHED}", b"")
     fs.pipe_file(f"{folder}/{PARTS}/part-00000-01234567.parquet", content(1))
     assert len(collect_garbage(store).files) == 2 and fs.find(folder) == []
+
+
+def test_links_with_the_names_of_staging_folders_are_left_alone(tmp_path):
+    """Nothing is written to, or removed from, where they lead."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    write(tmp_path / "out", OLD)
+    (tmp_path / "out" / f"{STAGING}0").symlink_to(tmp_path / "mine")
+    os.utime(tmp_path / "mine" / "a.txt", (0, 0))
+    collect_garbage(tmp_path / "out")
+    write(tmp_path / "out", NEW)
+    assert os.listdir(tmp_path / "mine") == ["a.txt"]
+    assert by_recipe(tmp_path / "out") == NEW

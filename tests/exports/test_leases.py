@@ -150,3 +150,5 @@ def test_only_folders_of_exports_are_released(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ExportError, match="not written by export"):
         release_exports(tmp_path)
+    with pytest.raises(ExportError, match="holds no export"):
+        release_exports(tmp_path / "nowhere")
