@@ -45,6 +45,39 @@ def row_keys(part: Frame) -> tuple[np.ndarray, np.ndarray]:
     return keys_of(np.where(valid, shard, 0), np.where(valid, row, 0)), valid
 
 
+def distinct_row_keys(part: Frame) -> np.ndarray:
+    """The keys of a partition's rows, (n,) int64, -1 for a row that has none.
+
+    The pass that made a table sees only rows with a value. A copy of such a row without a value,
+    as from a merge with repeated keys, would get the decision about the other.
+
+    Raises
+    ------
+    ProvenanceError
+        When a row occurs twice.
+    """
+    keys, valid = row_keys(part)
+    keys = np.where(valid, keys, -1)
+    if (keys[1:] > keys[:-1]).all():
+        return keys
+    ordered = np.sort(keys[valid])
+    repeats = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(repeats):
+        raise repeated_row(repeats[0])
+    return keys
+
+
+def repeated_row(key: np.int64) -> ProvenanceError:
+    """The error for a row that a frame has twice."""
+    shard, row = map(int, shard_and_row(key))
+    return ProvenanceError(
+        f"The frame contains rows more than once, such as row {row:,} of shard {shard}. Expected "
+        "each row once, since one of its copies cannot be kept and another dropped. Check for "
+        "frames that were concatenated although they share rows, for merges with repeated keys, "
+        "and for shards of several data sets under the same numbers."
+    )
+
+
 def _within(numbers: np.ndarray, bits: int) -> bool:
     return bool(numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 1 << bits)
 
@@ -188,9 +221,13 @@ def look_up(part: Frame, table: RowTable, names: Sequence[str]) -> Frame:
 
     Reads ``shard`` and ``row``. Integers and booleans are nullable, floats of rows that are not in
     the table are NaN.
+
+    Raises
+    ------
+    ProvenanceError
+        When the partition has a row twice.
     """
-    keys, valid = row_keys(part)
-    values = table.lookup(np.where(valid, keys, -1)).select(list(names))
+    values = table.lookup(distinct_row_keys(part)).select(list(names))
     result = frame_from_arrow(values, "cudf" if is_cudf(part) else "pandas")
     result.index = part.index
     return result

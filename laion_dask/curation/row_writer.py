@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 from dask.delayed import Delayed
 
-from laion_dask.curation.row_table import KEY, RowTable, blocks_of, shard_and_row
-from laion_dask.errors import ProvenanceError
+from laion_dask.curation.row_table import KEY, RowTable, blocks_of, repeated_row
 from laion_dask.io.storage import spill
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime import graph
@@ -176,18 +175,8 @@ def _order(keys: np.ndarray) -> np.ndarray | None:
     ordered = keys[order]
     if len(order) < len(keys) or (ordered[1:] == ordered[:-1]).any():
         ordered = np.sort(keys)
-        raise _repeated_error(ordered[1:][ordered[1:] == ordered[:-1]][0])
+        raise repeated_row(ordered[1:][ordered[1:] == ordered[:-1]][0])
     return order
-
-
-def _repeated_error(key: np.int64) -> ProvenanceError:
-    shard, row = map(int, shard_and_row(key))
-    return ProvenanceError(
-        f"The frame contains rows more than once, such as row {row:,} of shard {shard}. Expected "
-        "each row once, since one of its copies cannot be kept and another dropped. Check for "
-        "frames that were concatenated although they share rows, for merges with repeated keys, "
-        "and for shards of several data sets under the same numbers."
-    )
 
 
 def _distinct(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow, is_cudf
 from laion_dask.curation.row_hash import mix, row_hash
-from laion_dask.curation.row_table import KEY, RowTable, row_keys, shard_and_row
+from laion_dask.curation.row_table import (
+    KEY,
+    RowTable,
+    distinct_row_keys,
+    row_keys,
+    shard_and_row,
+)
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.io.storage import spill
 from laion_dask.io.storage.spill import SpillFolder
@@ -197,8 +203,7 @@ def write_repeats(
 
 def decisions(part, table: RowTable, _spec: SoftCap):
     """Whether each row was drawn, null without a score, and its repeats, int64."""
-    keys, valid = row_keys(part)
-    found = table.lookup(np.where(valid, keys, -1))[REPEATS].combine_chunks()
+    found = table.lookup(distinct_row_keys(part))[REPEATS].combine_chunks()
     repeats = found.fill_null(0).to_numpy()
     kept = pa.array(repeats > 0, mask=~found.is_valid().to_numpy(zero_copy_only=False))
     result = frame_from_arrow(

@@ -15,7 +15,7 @@ from laion_dask.curation.bucket_pass import HASH
 from laion_dask.curation.draws import DEDUP, draws
 from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
-from laion_dask.curation.row_table import KEY, RowTable, row_keys
+from laion_dask.curation.row_table import KEY, RowTable, distinct_row_keys, row_keys
 from laion_dask.numerics.murmur3 import best_of_groups
 
 #: Fields of records: the second half of the hash, and the order of rows within a group.
@@ -85,8 +85,7 @@ def keep_one(records: np.ndarray, key: Key, rule: Rule) -> tuple[np.ndarray, Map
 
 def decisions(part: Frame, table: RowTable, key: Key, keep_missing: bool) -> Frame:
     """The decision about each row of a partition: a frame with the column `KEEP`."""
-    keys, valid = row_keys(part)
-    keep = table.lookup(np.where(valid, keys, -1))[KEEP].combine_chunks()
+    keep = table.lookup(distinct_row_keys(part))[KEEP].combine_chunks()
     if keep_missing:
         _, has_key = key.hashes(part)
         keep = pc.if_else(pa.array(has_key), keep, pa.scalar(True))

@@ -295,3 +295,24 @@ def test_rows_of_two_reads_under_the_same_numbers_are_refused(verb, folder):
     two = dd.concat([ld.read_shards(folder / "0.parquet"), ld.read_shards(folder / "3.parquet")])
     with pytest.raises(ProvenanceError, match=r"same shard numbers.*one call"):
         VERBS_BY_ROW[verb](two)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda f: f.laion.dedup("caption"),
+        lambda f: f.laion.dedup("caption", similar=0.9),
+        lambda f: f.laion.drop_frequent("caption", more_than=9),
+        lambda f: f.laion.soft_cap("score", n=2),
+    ],
+    ids=["dedup", "near", "drop_frequent", "soft_cap"],
+)
+def test_a_copy_of_a_row_without_a_key_is_found(verb, folder):
+    """A merge repeats rows; the pass sees only those copies that have a key."""
+    twice = pd.DataFrame(
+        {"hash": [1, 1, 2, 2], "caption": ["x", None, None, "y"], "score": [0.5, None, None, 0.4]}
+    )
+    twice = dd.from_pandas(twice.astype({"hash": "Int64"}), npartitions=1)
+    frame = ld.read_shards(folder).merge(twice, on="hash")
+    with pytest.raises(ProvenanceError, match="more than once, such as row"):
+        verb(frame).compute(scheduler="sync")
