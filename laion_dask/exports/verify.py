@@ -106,7 +106,7 @@ def _check(fs: fsspec.AbstractFileSystem, file: ListedFile, manifest: Manifest) 
         raise ExportError(f"{manifest.path} lists no sha256 for {file.path}. Export again.")
     with fs.open(file.path, "rb") as opened:
         actual = hashlib.file_digest(opened, "sha256").hexdigest()
-        size: int = opened.tell()
+        size: int = opened.seek(0, os.SEEK_END)  # a file in memory was not read to its end
     if actual != file.sha256:
         raise ShardError(
             f"{file.path} has sha256 {actual}, but {manifest.path} lists {file.sha256}. It was "

@@ -204,6 +204,7 @@ class AccountingInputs:
 
 _ADVICE = (
     "To add a table of scores, use frame.laion.join(table, on=...), which matches each key once; "
+    "for a record of each caption, use frame.laion.explode_captions(...); "
     "sample without replacement; or remove duplicates with drop_duplicates(['shard', 'row'])."
 )
 
