@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.models.heads.filter_towers import mapped
 
 #: Cosine above which two captions, or two images, count as the same, and are no negatives.
-_SAME = 1 - 1e-5
+SAME = 1 - 1e-5
 #: Learning rate at its peak, weight decay, and the share of steps in which the rate rises.
 _RATE, _DECAY, _WARM_UP = 3e-3, 0.5, 0.05
 #: The inverse temperature at the start, and its maximum (Radford et al. 2021, section 2.5).
@@ -128,7 +128,7 @@ def _loss(x, y, towers: dict, scale):
     unit_x = F.normalize(mapped(x, **towers["image"]), dim=1)
     unit_y = F.normalize(mapped(y, **towers["text"]), dim=1)
     logits = scale.exp() * unit_x @ unit_y.T
-    same = ((x @ x.T > _SAME) | (y @ y.T > _SAME)).fill_diagonal_(False)
+    same = ((x @ x.T > SAME) | (y @ y.T > SAME)).fill_diagonal_(False)
     logits = logits.masked_fill(same, -math.inf)
     truth = torch.arange(len(x))
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2

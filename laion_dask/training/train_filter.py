@@ -21,7 +21,7 @@ from laion_dask.numerics.torch_threads import one_torch_thread
 from laion_dask.runtime.tasks import verb_bar
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
-from laion_dask.training.contrastive import Settings, fit_towers
+from laion_dask.training.contrastive import SAME, Settings, fit_towers
 from laion_dask.training.pairs import Pairs, pairs_of_arrays, pairs_of_frame
 from laion_dask.training.train import MAX_ROWS, _check_out
 
@@ -97,7 +97,7 @@ def train_filter(
     ------
     OptionError, EmbeddingsError, PairingError, ProvenanceError, ModelMismatchError
         Immediately, when embeddings, frame and trusted rows do not match; or when fewer than 16
-        trusted rows have both embeddings.
+        trusted rows have both embeddings, or these are all the same.
 
     Examples
     --------
@@ -174,6 +174,12 @@ def _trained(
             f"{n} trusted rows have embeddings of both the image and the caption, of "
             f"{pairs.n_trusted:,} trusted rows. Expected at least {_MIN_PAIRS}; trust more rows."
         )
+    for name, x in (("images", pairs.images), ("captions", pairs.texts)):
+        if (x @ x[0] > SAME).all():
+            raise OptionError(
+                f"The embeddings of the {name} of all {n:,} trusted rows are the same. Expected "
+                "pairs that differ: the loss compares each with the others."
+            )
     held = min(round(_HELD_OUT * n), _MAX_HELD_OUT)
     weights, losses = _on_one_thread(pairs.images[held:], pairs.texts[held:], settings)
     for tower in ("image", "text"):

@@ -203,6 +203,9 @@ def test_wrong_arguments_are_told(small, network):
         ld.train_filter(emb, np.ones((3, emb.dim), np.float32), trusted=frame)
     with pytest.raises(OptionError, match="model is unknown"):
         ld.train_filter(np.ones((30, 4), np.float32), np.ones((30, 4), np.float32))
+    x, one = np.random.default_rng(0).normal(size=(30, 4)), np.ones((30, 4))
+    with pytest.raises(OptionError, match="captions of all 30 trusted rows are the same"):
+        ld.train_filter(x, one, clip=ld.EmbeddingSpace("four", 4))
     with pytest.raises(OptionError, match="compares images with captions"):
         frame.laion.score(emb, network)
     with pytest.raises(ModelMismatchError):
