@@ -174,10 +174,10 @@ def _trained(
             f"{n} trusted rows have embeddings of both the image and the caption, of "
             f"{pairs.n_trusted:,} trusted rows. Expected at least {_MIN_PAIRS}; trust more rows."
         )
-    for name, x in (("images", pairs.images), ("captions", pairs.texts)):
+    for side, x in (("images", pairs.images), ("captions", pairs.texts)):
         if (x @ x[0] > SAME).all():
             raise OptionError(
-                f"The embeddings of the {name} of all {n:,} trusted rows are the same. Expected "
+                f"The embeddings of the {side} of all {n:,} trusted rows are the same. Expected "
                 "pairs that differ: the loss compares each with the others."
             )
     held = min(round(_HELD_OUT * n), _MAX_HELD_OUT)
