@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
+from laion_dask.curation.recipes.needs import needs_text
 from laion_dask.errors import ColumnError, OptionError, ProvenanceError
 
 N = 150
@@ -386,7 +387,9 @@ def test_a_recipe_runs_and_is_replayed(folder, tmp_path):
         "  - explode_captions: {columns: captions, scores: scores}\n"
         "  - where: caption_score > 0.3 and text.contains('cat')\n"
     )
-    done = ld.Recipe.load(tmp_path / "mine.yaml").run(str(folder), tmp_path / "out")
+    recipe = ld.Recipe.load(tmp_path / "mine.yaml")
+    assert needs_text(recipe) == "width, captions"
+    done = recipe.run(str(folder), tmp_path / "out")
     assert done.rows == outcomes(expected(), wide, scored, cat)
     assert done.funnel["kept"].iloc[-1] == done.rows.kept
     assert ld.replay(tmp_path / "out", tmp_path / "again").rows == done.rows

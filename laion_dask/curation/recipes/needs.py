@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Arguments of steps that name columns of the frame.
 _COLUMN_ARGUMENTS = ("by", "column", "columns", "weights", "on")
+#: Arguments of steps that name new columns.
+_NEW_COLUMNS = ("to", "number", "score")
 
 
 def calls(recipe: Definition) -> Iterator[tuple[int, StepKind, dict[str, Any], Mapping[str, Any]]]:
@@ -48,6 +50,12 @@ def columns_of(kind: StepKind, arguments: Mapping[str, Any]) -> set[str]:
     return {"url" if one == "normalized_url" else one for one in found}
 
 
+def _new_columns(kind: StepKind, arguments: Mapping[str, Any]) -> list[Any]:
+    """The names that arguments of a step give to new columns."""
+    names = [name for name in _NEW_COLUMNS if name in kind.parameters]
+    return [arguments.get(name, kind.parameters[name].default) for name in names]
+
+
 def needs_text(recipe: Definition) -> str:
     """What a recipe needs unless parameters with a default are set, as one line.
 
@@ -74,7 +82,7 @@ def needs_text(recipe: Definition) -> str:
         else:
             columns |= dict.fromkeys(sorted(columns_of(kind, arguments) - added))
             vectors |= dict.fromkeys(roles)
-        added |= {str(one) for one in (arguments.get("to"), missing) if one is not None}
+        added |= {str(one) for one in (*_new_columns(kind, arguments), missing) if one is not None}
         if names_in(written.get("heads")) & set(unset):
             break
     return ", ".join([*columns, *vectors, *(f"--set {name}" for name in unset)])
