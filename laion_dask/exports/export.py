@@ -134,8 +134,7 @@ def export(
         frame,
         path,
         None,
-        None,
-        format,
+        format=format,
         rows_per_part=rows_per_part,
         seed=seed,
         card=card,
@@ -150,6 +149,7 @@ def export_with_notes(
     path: str | os.PathLike[str],
     notes: Callable[[Rows, Sequence[WrittenPart], Provenance], Mapping[str, Any]] | None,
     computed: Callable[[], dd.DataFrame] | None = None,
+    identity: str | None = None,
     format: str = "parquet",
     *,
     rows_per_part: int | None = None,
@@ -170,6 +170,9 @@ def export_with_notes(
     computed : callable, optional
         Returns the rows and partitions of the frame in another frame, which is computed instead. It
         may take passes: it is called when the folder is known to be free.
+    identity : str, optional
+        What the rows and partitions follow from, besides the shards; by default the frame's graph.
+        A pass has another name in each process, so its export could not be resumed.
     """
     if format not in formats.names():
         raise one_of("format", format, formats.names())
@@ -186,7 +189,7 @@ def export_with_notes(
     options = {name: _paired(value, provenance) for name, value in options.items()}
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
-    transaction.plan = plan_of(provenance, (format, options), schema, rows_per_part, seed)
+    transaction.plan = plan_of(provenance, (format, options), schema, rows_per_part, seed, identity)
     with transaction:
         staging = transaction.staging_folder
         writer: PartWriter = formats.load(format).open(staging, schema, **options)

@@ -86,6 +86,7 @@ def plan_of(
     schema: pa.Schema,
     rows_per_part: int | None,
     seed: int | None,
+    identity: str | None = None,
 ) -> Plan:
     """The plan of an export. Lazy.
 
@@ -98,6 +99,8 @@ def plan_of(
     schema : pyarrow.Schema
     rows_per_part, seed : int or None
         As for `export`.
+    identity : str, optional
+        See `export_with_notes`.
     """
     entries = map(input_entry, shards_of(provenance.partitions))
     inputs = {i["path"]: [i["rows"], i["bytes"], i["footer_sha256"]] for i in entries}
@@ -107,9 +110,10 @@ def plan_of(
     job = _digest([steps, sorted(inputs), settings])
     scan = provenance.optimized_scan
     partitions = provenance.frame.npartitions if scan is None else len(scan[1])
-    if _calls_unknown_code(provenance.frame.expr):
+    if identity is None and _calls_unknown_code(provenance.frame.expr):
         return Plan(None, job, inputs, partitions)
-    return Plan(_digest([job, inputs, provenance.frame._name]), job, inputs, partitions)
+    rows = provenance.frame._name if identity is None else identity
+    return Plan(_digest([job, inputs, rows]), job, inputs, partitions)
 
 
 def _digest(value: Any) -> str:

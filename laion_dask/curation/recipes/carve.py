@@ -59,6 +59,14 @@ class Prepared:
     export: dict[str, Any]
     record: dict[str, Any]
 
+    @property
+    def identity(self) -> str | None:
+        """What the rows follow from, besides the shards; None if the source is a user's frame."""
+        source = self.application.source
+        if source is None or (self.record["source"] is None and "paths" not in self.recipe.source):
+            return None
+        return json.dumps([source._name, self.record, self.provenance.lists], sort_keys=True)
+
 
 def prepared(
     recipe: Definition,
@@ -124,7 +132,8 @@ def carve(
 
     try:
         with removed_on_error():
-            done = export_with_notes(run.application.frame, out, notes, computed, **run.export)
+            frame, identity = run.application.frame, run.identity
+            done = export_with_notes(frame, out, notes, computed, identity, **run.export)
     finally:
         run.once.remove()
     return Carve(run.recipe, done, results["funnel"], results["audit"])

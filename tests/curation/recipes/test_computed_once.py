@@ -14,6 +14,7 @@ from support.shards import collection
 
 import laion_dask as ld
 from laion_dask.curation import bucket_pass, smallest
+from laion_dask.exports.plan import plan_of
 from laion_dask.scoring import embedding_kernel
 
 
@@ -168,3 +169,18 @@ def test_a_plan_counts_the_embeddings_of_each_score_once(data, vectors):
     assert steps["in the frame: clip"] == sizes
     assert plan.steps["passes"].tolist() == [0, 1, 0, 1, 1]
     assert [name for name in steps.index if "clip, " in name] == []
+
+
+def test_a_killed_run_is_resumed_by_the_same_one_alone(data, vectors, tmp_path, monkeypatch):
+    plans = []
+
+    def planned(*args):
+        plans.append(plan_of(*args))
+        return plans[-1]
+
+    monkeypatch.setattr("laion_dask.exports.export.plan_of", planned)
+    recipe = SCORED.dedup("text").top("clip", 0.5)
+    for number, one in enumerate((recipe, recipe, recipe.where("height > 9"))):
+        one.run(data.metadata, tmp_path / str(number), vectors, by=())
+    same, again, other = (plan.id for plan in plans)
+    assert same == again != other and same is not None
