@@ -98,7 +98,7 @@ def carve(
     if plan:
         say(chosen.plan(read.source, vectors))
         return
-    check_out(read(), report)
+    check_out(read(), report, made=out)
     done = chosen.run(read.source, out, vectors, **given)
     say(done)
     if report is not None:

@@ -139,7 +139,7 @@ def write_subset(
     axes = groupings(frame, by) or None
     if axes:
         check_axes(frame, axes)
-    check_out(frame, report)
+    check_out(frame, report, made=out)
     done = export(frame, out, format, rows_per_part=rows_per_part, **(options or {}))
     say(done)
     if report is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from laion_dask.errors import OptionError
+from laion_dask.errors import ExportError, OptionError
 from laion_dask.formatting import printable_lines
 from laion_dask.options import is_watched
 
@@ -91,9 +92,19 @@ def plain(value: Any):
     return None if str(value) in ("<NA>", "NaT") else str(value)
 
 
-def check_out(frame, out: object) -> None:
-    """Raise early if ``out`` is an input of the frame, or would become one on the next read."""
+def check_out(frame, out: object, made: object = None) -> None:
+    """Raise early if ``out`` is an input of the frame, would become one, or has no folder.
+
+    ``made`` is a folder that the command writes before.
+    """
     if out is not None and str(out) != "-":
+        folder = os.path.dirname(os.path.abspath(str(out)))
+        is_made = made is not None and os.path.abspath(str(made)) == folder
+        if "://" not in str(out) and not is_made and not os.path.isdir(folder):
+            raise ExportError(
+                f"{out} could not be written: there is no folder {folder}. Create it, or name "
+                "another place."
+            )
         from laion_dask.frame.own_inputs import refuse_file_of_inputs
         from laion_dask.frame.provenance import Provenance
 

@@ -55,6 +55,7 @@ def test_a_carve_prints_its_funnel_and_is_replayed(monkeypatch, capsys, data, tm
         (["--set", "side"], "Expected NAME=VALUE"),
         (["--set", "side=wide"], "Expected a number"),
         (["--embeddings", "x"], "--embeddings needs --model"),
+        (["--report", "no/such/page.html"], "there is no folder"),
     ],
 )
 def test_wrong_options_are_one_line(monkeypatch, capsys, data, tmp_path, words, said):
