@@ -16,7 +16,7 @@ from laion_dask.exports.staging import abandoned, running, unlisted_parts
 from laion_dask.exports.state import STAGING, ExportState, export_state, names_in
 from laion_dask.formatting import counted
 from laion_dask.io.storage.atomic_file import reason
-from laion_dask.io.storage.export_manifest import UNFINISHED
+from laion_dask.io.storage.export_manifest import NEXT_MANIFEST, NEXT_PARTS, UNFINISHED
 from laion_dask.io.storage.folder_lock import locked
 from laion_dask.io.storage.local_file import failures
 from laion_dask.io.storage.paths import filesystem
@@ -148,6 +148,10 @@ def _collect(fs: fsspec.AbstractFileSystem, folder: str, path: str, dry_run: boo
             files[part] = fs.size(part)
             if not dry_run:
                 fs.rm_file(part)
+        if NEXT_PARTS in names and NEXT_MANIFEST not in names:
+            files[f"{folder}/{NEXT_PARTS}"] = fs.size(f"{folder}/{NEXT_PARTS}")
+            if not dry_run:
+                fs.rm_file(f"{folder}/{NEXT_PARTS}")
     for staging in abandoned(fs, folder):
         found = {file: info["size"] for file, info in fs.find(staging, detail=True).items()}
         if dry_run:

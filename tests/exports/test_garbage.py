@@ -13,7 +13,7 @@ from laion_dask.exports.garbage import collect_garbage
 from laion_dask.exports.state import STAGING
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.io.storage import folder_lock
-from laion_dask.io.storage.export_manifest import MANIFEST, PARTS, UNFINISHED
+from laion_dask.io.storage.export_manifest import MANIFEST, NEXT_PARTS, PARTS, UNFINISHED
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -120,3 +120,10 @@ def test_links_with_the_names_of_staging_folders_are_left_alone(tmp_path):
     write(tmp_path / "out", NEW)
     assert os.listdir(tmp_path / "mine") == ["a.txt"]
     assert by_recipe(tmp_path / "out") == NEW
+
+
+def test_a_mark_that_a_kill_left_after_the_last_rename_is_removed(tmp_path):
+    write(tmp_path / "out", OLD)
+    (tmp_path / "out" / NEXT_PARTS).write_text("1")
+    assert list(collect_garbage(tmp_path / "out").files) == [NEXT_PARTS]
+    assert by_recipe(tmp_path / "out") == OLD and not (tmp_path / "out" / NEXT_PARTS).exists()
