@@ -91,7 +91,8 @@ def prepared(
     named = axes(by) if by else ()
     read = _DEFAULT if by is None else {name for axis in named for name in axis.reads}
     once = ComputedOnce(frame, read)
-    application = Application(resolved, frame, vectors, once.call).apply()
+    with removed_on_error():
+        application = Application(resolved, frame, vectors, once.call).apply()
     provenance = Provenance.of(application.frame)
     if named:
         check_axes(provenance.unfiltered, named)
