@@ -131,10 +131,12 @@ def _parameters(pairs: list[str] | None, recipe) -> dict:
 
 def _with_reading(recipe, read: Reading):
     """The recipe with the reading options of the command, so that a replay reads alike."""
-    steps = list(recipe.steps)
+    steps, document = list(recipe.steps), recipe.document
     if read.join is not None:
+        document = document.with_steps([None, *range(len(steps))])
         steps.insert(0, {"join": {"scores": read.join, **read.join_options}})
-    return replace(recipe, source={**recipe.source, **read.options}, steps=steps)
+    source = {**recipe.source, **read.options}
+    return replace(recipe, source=source, steps=steps, document=document)
 
 
 def _opened(read: Reading, embeddings: list[str] | None, model, field) -> dict | None:

@@ -195,13 +195,13 @@ class Definition:
         """
         values = bound(self.parameters, self.values, self.name)
         self._check_set(values)
-        taken = (
-            step
-            for step in self.steps
+        taken = [
+            number
+            for number, step in enumerate(self.steps)
             if ("if_set" not in step or values[step["if_set"]] is not None)
             and ("if_unset" not in step or values[step["if_unset"]] is None)
-        )
-        steps = [self._resolved_step(step, values) for step in taken]
+        ]
+        steps = [self._resolved_step(self.steps[number], values) for number in taken]
         lists = [self._absolute(replaced(one, values), one) for one in self.removal_lists]
         lists = [one for one in lists if one is not None]
         return replace(
@@ -212,6 +212,7 @@ class Definition:
             export=self._with_paths(self.export, values, "images"),
             parameters={},
             values={},
+            document=self.document.with_steps(taken),
         )
 
     def _check_set(self, values: Mapping[str, Any]) -> None:

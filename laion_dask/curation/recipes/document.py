@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -55,6 +55,15 @@ class Document:
             path = path[:-1]
         line = self.lines.get(path)
         return RecipeError(f"{self.origin}{'' if line is None else f', line {line}'}: {message}")
+
+    def with_steps(self, numbers: Sequence[int | None]) -> Document:
+        """The document of a recipe with some of its steps, by number; None is one of no line."""
+        lines = {path: line for path, line in self.lines.items() if path[:1] != ("steps",)}
+        for new, old in enumerate(numbers):
+            for path, line in self.lines.items():
+                if path[:1] == ("steps",) and path[1:2] == (old,):
+                    lines["steps", new, *path[2:]] = line
+        return Document(self.tree, self.origin, lines)
 
 
 def read_document(text: str, origin: str) -> Document:

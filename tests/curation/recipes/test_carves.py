@@ -129,6 +129,12 @@ def test_an_error_of_a_step_names_its_line(data, tmp_path):
     with pytest.raises(RecipeError, match=r"mine\.yaml, line 4: .*Did you mean 'width'"):
         ld.Recipe.load(path).run(data.metadata, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    path.write_text(
+        "name: x\nparameters:\n  a: {default: null}\nsteps:\n- where: width > $a\n  if_set: a\n"
+        "- where: widht > 1\n"
+    )
+    with pytest.raises(RecipeError, match=r"mine\.yaml, line 7: .*Did you mean 'width'"):
+        ld.Recipe.load(path).run(data.metadata, tmp_path / "out")
     with pytest.raises(RecipeError, match="needs image embeddings"):
         ld.Recipe("x").score("aesthetic").run(data.metadata, tmp_path / "out")
     with pytest.raises(RecipeError, match="model"):
