@@ -170,8 +170,11 @@ class Definition:
                 f"{name!r} takes {', '.join(names)}; {len(values)} values were given."
             )
         arguments = dict(zip(names, values, strict=False)) | arguments
+        main = arguments.get(STEPS[name].main)
         is_main = set(arguments) == {STEPS[name].main}
-        content = arguments[STEPS[name].main] if is_main else arguments
+        if is_main and isinstance(main, Mapping):  # a value itself, unless it is arguments by name
+            is_main = bool(values) and set(main) <= set(STEPS[name].parameter_names)
+        content = main if is_main else arguments
         step: dict[str, Any] = {name: _plain(content)}
         return replace(self, steps=[*self.steps, step | extra])
 

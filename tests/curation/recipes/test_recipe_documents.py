@@ -164,3 +164,14 @@ def test_an_expression_is_checked_whatever_the_types_of_its_columns():
         ld.Recipe("x").where(text)
     with pytest.raises(RecipeError, match="fraction is 2"):
         ld.recipe("datacomp-clip-score", fraction=2)
+
+
+def test_a_mapping_as_the_main_argument_is_a_value():
+    for step in (
+        ld.Recipe("x").decontaminate(against={"uid": "u.npy"}),
+        ld.Recipe("x").decontaminate({"uid": "u.npy"}),
+        ld.Recipe("x").step("decontaminate", {"against": {"uid": "u.npy"}}),
+    ):
+        assert step.steps == [{"decontaminate": {"against": {"uid": "u.npy"}}}]
+        assert ld.Recipe.parse(step.to_yaml()) == step
+    assert ld.Recipe("x").mix(weights={"a": 1.0}).steps == [{"mix": {"weights": {"a": 1.0}}}]
