@@ -49,8 +49,9 @@ def _named(recipe: Definition) -> Iterator[str]:
 
 
 def _paths(value: Any) -> list[str]:
-    """A path; other values, such as the entries of a list, are part of the recipe."""
-    return [value] if isinstance(value, str) else []
+    """A path, or several by name; others, such as the entries of a list, are part of the recipe."""
+    values = value.values() if isinstance(value, Mapping) else [value]
+    return [one for one in values if isinstance(one, str)]
 
 
 def _below(path: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:

@@ -46,10 +46,11 @@ def write_vectors(path: Path, data, shift: int) -> None:
         ("a.parquet", write_scores, lambda r, p: r.join(p, on="url").where("rating > 0.4")),
         ("a.txt", write_lines, lambda r, p: r.where(f"url in file('{p}')")),
         ("a.txt", write_lines, lambda r, p: r.exclude(p)),
+        ("a.txt", write_lines, lambda r, p: r.decontaminate(against={"url": p})),
         ("a.txt", write_lines, lambda r, p: ld.Recipe("x", r.steps, removal_lists=[p])),
         ("a.npy", write_vectors, lambda r, p: r.nearest_centroid(p, to="c").where("c < 2")),
     ],
-    ids=["join", "in file", "exclude", "removal list", "centroids"],
+    ids=["join", "in file", "exclude", "decontaminate", "removal list", "centroids"],
 )
 def test_a_changed_file_is_named(name, write, step, data, tmp_path):
     path = tmp_path / name
