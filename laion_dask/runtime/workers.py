@@ -106,7 +106,11 @@ def slot_released() -> Iterator[None]:
 
 @contextmanager
 def missing_workers_reported(client) -> Iterator[None]:
-    """Warn if tasks wait because the cluster has no workers, of which Dask says nothing."""
+    """Warn if tasks wait because the cluster has no workers, of which Dask says nothing.
+
+    Workers of a cluster of this process, such as a `LocalCluster`, are started again: Dask gives
+    one up that ends while it starts, as one does that gets a shard that ends workers.
+    """
     done = threading.Event()
     threading.Thread(target=_report_missing_workers, args=(client, done), daemon=True).start()
     try:
@@ -116,21 +120,33 @@ def missing_workers_reported(client) -> Iterator[None]:
 
 
 def _report_missing_workers(client, done: threading.Event) -> None:
+    is_reported = False
     while not done.wait(_PATIENCE_S):
         try:
             has_workers = bool(client.nthreads())
         except Exception:  # the client was closed, or its scheduler is gone
             return
-        if not has_workers and not done.is_set():
+        if has_workers or done.is_set():
+            continue
+        _start_again(client.cluster)
+        if not is_reported:
+            is_reported = True
             warnings.warn(
-                "The cluster has no workers, so its tasks wait. An adaptive cluster or a queue may "
-                "still start some. If a notebook's interrupt has ended the workers of a "
-                "LocalCluster, interrupt this cell, close the client and the cluster, and start "
+                "The cluster has no workers, so its tasks wait. Lost workers of a LocalCluster are "
+                "started again within half a minute, and an adaptive cluster or a queue may still "
+                "start some. If this lasts, interrupt, close the client and the cluster, and start "
                 "another with ld.start_cluster(), whose workers survive interrupts.",
                 ClusterWarning,
                 stacklevel=2,
             )
-            return
+
+
+def _start_again(cluster) -> None:
+    """Ask a cluster for the workers that it should have, and has lost."""
+    from distributed import SpecCluster
+
+    if isinstance(cluster, SpecCluster) and cluster.worker_spec:
+        cluster.scale(len(cluster.worker_spec))
 
 
 @contextmanager

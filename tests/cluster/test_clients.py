@@ -148,6 +148,21 @@ def test_a_cluster_without_workers_is_reported(laion_shards, monkeypatch):
     assert "has no workers" in message and category is ClusterWarning and not more
 
 
+def test_lost_workers_of_a_local_cluster_are_started_again(laion_shards, monkeypatch):
+    monkeypatch.setattr(workers, "_PATIENCE_S", 0.1)
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "200ms"}),
+        distributed.LocalCluster(n_workers=1, processes=False, **HERE) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.warns(ClusterWarning, match="started again"),
+    ):
+        cluster.sync(cluster.workers[0].close)
+        while client.nthreads():
+            time.sleep(0.01)
+        frame = ld.read_shards(laion_shards(4), backend="pandas")
+        assert frame.laion.rows().kept == 4
+
+
 @pytest.mark.parametrize(
     "error",
     [ModuleNotFoundError("No module named 'laion_dask'"), ImportError("no"),
