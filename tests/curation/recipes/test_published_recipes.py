@@ -8,6 +8,7 @@ import pytest
 from support.shards import collection, npy, write_shard
 
 import laion_dask as ld
+from laion_dask.errors import RecipeError
 
 #: What DataComp's own code keeps of three shards; see ../shared/README.md.
 DATACOMP = [
@@ -164,6 +165,37 @@ def test_recipes_over_embeddings_run_and_replay(name, tmp_path):
     assert carve.funnel["kept"].iloc[-1] == carve.rows.kept
     assert ld.replay(tmp_path / "out").rows == carve.rows
     assert recipe.plan(data.metadata, images).needs_embeddings
+
+
+def test_a_filter_network(tmp_path):
+    data = collection(tmp_path / "c", (60, 40))
+    data.texts[0][7] = np.nan
+    npy(f"{data.text_emb}/text_emb_0.npy", data.texts[0])
+    frame = ld.read_shards(data.metadata)
+    vectors = {
+        name: ld.open_embeddings(path, model=data.model, like=frame)
+        for name, path in {"image": data.img_emb, "text": data.text_emb}.items()
+    }
+    settings = {"trusted": frame, "steps": 3, "batch": 32, "hidden": 4}
+    network, other = (
+        ld.train_filter(vectors["image"], vectors["text"], seed=seed, **settings) for seed in (0, 1)
+    )
+    file = network.save(tmp_path / "network")
+    recipe = ld.recipe("dfn", network=f"filter={file}")
+    carve = recipe.run(data.metadata, tmp_path / "out", vectors)
+    pairs = zip(data.images, data.texts, strict=True)
+    scores = np.concatenate([network.predict(image, text) for image, text in pairs])
+    known = np.nan_to_num(scores, nan=-np.inf)
+    best = known >= np.sort(known)[::-1][int(len(scores) * 0.15)]
+    found = ld.read_shards(str(tmp_path / "out"), columns=["hash"]).compute()["hash"]
+    hashes = np.concatenate([table["hash"].to_numpy() for table in data.tables])
+    assert sorted(found) == sorted(hashes[best])
+    assert carve.rows.unscored == np.isnan(scores).sum() == 1
+    assert ld.replay(tmp_path / "out").rows == carve.rows
+
+    other.save(file.parent)
+    with pytest.raises(RecipeError, match="weight file of the run differs in sha256"):
+        ld.replay(tmp_path / "out")
 
 
 def test_metaclip(tmp_path):
