@@ -237,8 +237,10 @@ def _needed_columns(format: str, columns: Sequence[str], number: str | None = No
 
 
 def _selection(provenance: Provenance, columns: Sequence[str]) -> Provenance:
-    is_whole = list(columns) == list(provenance.frame.columns)
-    return provenance if is_whole else provenance.select(columns)
+    """Some columns of a frame; a named index, which is exported as a column too, stays."""
+    known = list(provenance.frame.columns)
+    selected = [name for name in known if name in columns]
+    return provenance if selected == known else provenance.select(selected)
 
 
 def _finished(

@@ -135,6 +135,7 @@ def test_an_index_with_a_name_is_exported(laion_shards, tmp_path):
     assert "hash" in [column["name"] for column in export.manifest["schema"]]
     part = tmp_path / "out" / "shards" / export.manifest["parts"][0]["file"]
     assert len(set(pq.read_table(part)["hash"].to_pylist())) == 9
+    assert frame.laion.export(tmp_path / "urls", format="urls").rows == export.rows
 
 
 @pytest.mark.parametrize("extra", [1, 2048])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 
 from laion_dask.errors import ShardError
 from laion_dask.io.storage.conversion import conversion
+from laion_dask.io.storage.remote_file import unreadable
 
 _TAIL = 1 << 16
 REMEDY = "Fetch the file again, or leave it out of the paths."
@@ -17,8 +20,11 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowErr
 
 
 def damaged(path: str, error: Exception) -> ShardError:
-    """The error for a shard that cannot be read as Parquet."""
+    """The error for a shard that cannot be read as Parquet, or whose store fails."""
     first = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
+    if first.startswith("Traceback"):  # as DuckDB passes on what a file system raises
+        raised = re.findall(r"^[\w.]+(?:: .*)?$", str(error), re.MULTILINE)
+        return unreadable(path, OSError(raised[-1] if raised else "its store raised an error"))
     return ShardError(f"{path} cannot be read as Parquet: {first}. {REMEDY}")
 
 

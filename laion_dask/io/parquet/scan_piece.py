@@ -21,6 +21,7 @@ from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
 from laion_dask.io.parquet.scan_batches import Each
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
+from laion_dask.io.storage.remote_file import unreadable
 from laion_dask.memory_pool import POOL
 
 #: Bytes of a footer with so many row groups or columns that pyarrow, which verifies checksums while
@@ -111,6 +112,10 @@ def read_on_cpu(
             (careful,) = must_verify([piece], [footer], columns)
         if not careful:
             return query_typed(scan, [piece], names, query, each)
+    except OSError as error:
+        if isinstance(error, LaionDaskError):
+            raise
+        raise unreadable(piece.shard.path, error) from error
     except duckdb.Error as error:
         if not scan_pyarrow.is_about_text(error) and scan_duckdb.NOT_WHOLE not in str(error):
             raise damaged(piece.shard.path, error) from error

@@ -165,6 +165,32 @@ def test_a_listing_without_etags_is_not_remembered(tmp_path):
     fs.rm("/plain", recursive=True)
 
 
+@pytest.mark.parametrize("after", range(4))
+def test_a_store_that_fails_while_a_shard_is_read_is_told(tmp_path, monkeypatch, after):
+    fs = fsspec.filesystem("memory")
+    write_shard(tmp_path / "a.parquet", laion_table(9))
+    fs.pipe_file("/failing/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    frame = ld.read_shards("memory://failing")
+    open_ = MemoryFileSystem._open
+    left = [True] * after
+
+    def failing(self, path, *args, **kwargs):
+        if not left:
+            raise OSError("no answer after 5 seconds")
+        left.pop()  # the footer, and pages, are read by other openings
+        return open_(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", failing)
+    with pytest.raises(
+        ShardError, match=r"a\.parquet cannot be read.*: .*no answer after 5 seconds"
+    ):
+        for _ in range(4):
+            frame.compute()
+    monkeypatch.undo()
+    assert len(frame.compute()) == 9
+    fs.rm("/failing", recursive=True)
+
+
 def test_a_frame_of_remote_files(tmp_path, server):
     names = write_files(tmp_path, 3)
     remote = ld.read_shards([f"{server.url}/{name}" for name in names])
