@@ -105,8 +105,8 @@ def main() -> int:
         for way in ("ours", "datasketch"):
             for n in args.rows:
                 if way == "ours" or n <= args.peer_rows:
-                    only = ["--only", way, template, str(n)]
-                    done = subprocess.run([sys.executable, __file__, *only], stdout=-1, check=True)
+                    command = [sys.executable, __file__, "--only", way, template, str(n)]
+                    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
                     print(template, f"{n:,}", way, done.stdout.decode().strip(), flush=True)
     return 0
 

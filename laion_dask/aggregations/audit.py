@@ -183,7 +183,8 @@ def _counted(before: Provenance, after: Provenance | None, measure: Exclusion) -
     if before.number_column != after.number_column:
         raise OptionError(
             "One of the two frames has one record for each caption (explode_captions), and the "
-            "other does not, so their rows cannot be compared. Expected both of one kind."
+            "other does not, so their rows cannot be compared. Call explode_captions on both with "
+            "the same number=, or on neither."
         )
     left = bind(after, bound)
     marked = mark_membership(before.frame, after.frame, bound[0].reads)

@@ -181,8 +181,8 @@ def gc(
     """Remove what killed exports left in a folder: files that no manifest names.
 
     Prints each file with its size. Files of an export that is running are kept: one on this
-    machine, or one on another that has been heard of within 15 minutes. A killed export can no
-    longer be resumed.
+    machine, or one on another that has written within 15 minutes. A killed export can no longer be
+    resumed.
     """
     from laion_dask.exports.garbage import collect_garbage, release_exports
 

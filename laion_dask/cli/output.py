@@ -95,7 +95,7 @@ def plain(value: Any):
 def check_out(frame, out: object, made: object = None) -> None:
     """Raise early if ``out`` is an input of the frame, would become one, or has no folder.
 
-    ``made`` is a folder that the command writes before.
+    ``made`` is a folder that the command creates first.
     """
     if out is not None and str(out) != "-":
         folder = os.path.dirname(os.path.abspath(str(out)))

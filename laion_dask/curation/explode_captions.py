@@ -30,10 +30,9 @@ def explode_captions(
 ) -> dd.DataFrame:
     """The frame with one record for each caption of a row that has several. Lazy.
 
-    The captions of a row follow each other, in their order, and all other columns are repeated,
-    but not the index: each partition has a new one.
-    Captions that are null, or white space only, are passed over; equal captions all stay. A row
-    without any caption has one record, whose text is null.
+    The captions of a row follow each other, in their order, and all other columns are repeated. The
+    index is not: each partition has a new one. Captions that are null, or white space only, are
+    skipped; equal captions all stay. A row without any caption has one record, whose text is null.
 
     A row of the data set still counts once: `rows` and the manifest of an export count a row as
     kept if at least one of its records is, and give the number of records beside it; in `funnel`, a
@@ -95,8 +94,8 @@ def explode_captions(
     choice = Choice.of(frame, columns, "first" if listed is None else listed, "scores")
     used = list(dict.fromkeys((*choice.captions, *choice.scores)))
     new = {"to": to, "number": number, **({} if listed is None else {"score": score})}
-    _check_names(new, [name for name in frame.columns if name not in used])
     kept = [name for name in frame.columns if name not in used]
+    _check_names(new, kept)
     explosion = _Captions(number, choice, tuple(kept), tuple(new.values()))
     meta = explode(frame._meta, explosion)
     frame = frame.clear_divisions() if frame.known_divisions else frame

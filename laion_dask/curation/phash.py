@@ -113,7 +113,7 @@ def phash(frame: dd.DataFrame, images: Images | str | os.PathLike, *, to: str = 
     else:
         table = _shared_names(frame, names)
         reads = list(dict.fromkeys([*reads, *PROVENANCE]))
-        kernel = _hashed_but_shared
+        kernel = _hashed_unless_shared
         hashed = graph.map_columns(frame, kernel, shared, to, table, reads=reads, meta=meta)
     return frame.assign(**{to: hashed[to]})
 
@@ -168,8 +168,8 @@ def _hashed(part: Frame, images: Images, to: str) -> Frame:
     return _column(part, [hash_of(one.data) for one in _images_of(rows, images)], to)
 
 
-def _hashed_but_shared(part: Frame, images: Images, to: str, table: RowTable) -> Frame:
-    """As `_hashed`, without images that only names of several rows tell of."""
+def _hashed_unless_shared(part: Frame, images: Images, to: str, table: RowTable) -> Frame:
+    """As `_hashed`; null where only a name that rows of other shards share finds the image."""
     rows = to_pandas(part).reset_index(drop=True)
     keys, valid = row_keys(part)
     shared = table.lookup(np.where(valid, keys, -1))[_SHARED]

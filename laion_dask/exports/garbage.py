@@ -56,7 +56,7 @@ def collect_garbage(folder: str | os.PathLike[str], *, dry_run: bool = False) ->
 
     These are what killed exports have staged or, in an object store, written in place. The files
     of an export that is running are kept: one in a process on this machine, or one on another
-    machine that has been heard of within 15 minutes. An export that could be resumed is discarded.
+    machine that has written within 15 minutes. An export that could be resumed is discarded.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def collect_garbage(folder: str | os.PathLike[str], *, dry_run: bool = False) ->
 def release_exports(folder: str | os.PathLike[str]) -> int:
     """Let the next export take over what exports on other machines have written. Eager.
 
-    Without this, it waits until they have not been heard of for 15 minutes. An export that is
+    Without this, it waits until they have written nothing for 15 minutes. An export that is
     still running stops, and makes nothing visible. Files of exports that have ended are unchanged.
 
     Returns

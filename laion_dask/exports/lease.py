@@ -107,8 +107,8 @@ class Lease:
         if not self.renew():
             raise ExportConflictError(
                 f"{path}: another export has taken over what this one had written, after it had "
-                "not been heard of for a while. Nothing from this export was made visible. Wait "
-                "for the other export."
+                "written nothing for a while or was released. Nothing from this export was made "
+                "visible. Wait for the other export."
             )
 
 

@@ -37,8 +37,8 @@ def with_computed_values(frame: dd.DataFrame, below: dd.DataFrame, *, label: str
     return new_collection(expr)
 
 
-def on(frame: dd.DataFrame, before: dd.DataFrame, after: dd.DataFrame) -> dd.DataFrame:
-    """The steps from one frame to another, on a frame with the rows and columns of the first."""
+def rebased(frame: dd.DataFrame, before: dd.DataFrame, after: dd.DataFrame) -> dd.DataFrame:
+    """The steps from ``before`` to ``after``, on a frame of the rows and columns of ``before``."""
     if frame.expr._name == before.expr._name:
         return after
     return new_collection(after.expr.substitute(before.expr, frame.expr))

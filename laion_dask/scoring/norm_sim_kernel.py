@@ -181,7 +181,7 @@ def _largest(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 
     if not columns.shape[1]:
         return torch.zeros(len(rows), dtype=rows.dtype, device=rows.device)
-    return (rows @ columns).abs().amax(dim=1).clamp_max(1)  # but for rounding
+    return (rows @ columns).abs().amax(dim=1).clamp_max(1)  # rounding may exceed it
 
 
 def _unit_tensor(x: torch.Tensor) -> torch.Tensor:

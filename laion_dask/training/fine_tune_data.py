@@ -9,7 +9,7 @@ from laion_dask.errors import OptionError
 
 
 def most_workers(n_files: int | None, n_pairs: int | None, batch: int) -> int:
-    """The number of workers that each have a file, and the pairs of a batch.
+    """The largest number of workers that each get a file, and the pairs of a full batch.
 
     open_clip refuses more workers than files, and skips batches that are never full.
 

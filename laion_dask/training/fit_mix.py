@@ -122,10 +122,11 @@ def fit_mix_cost(
 
 
 def _standardized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns less their mean, over their standard deviation, and this; infinite if constant."""
+    """Standardized columns, and their standard deviations: infinite for constant columns."""
     low, high = x.min(axis=0), x.max(axis=0)
     size = np.maximum(np.abs(low), np.abs(high))
-    constant = high / np.where(size > 0, size, 1) - low / np.where(size > 0, size, 1) <= _CONSTANT
+    divisor = np.where(size > 0, size, 1)
+    constant = high / divisor - low / divisor <= _CONSTANT
     size[constant] = np.inf
     scaled = x / size  # a sum of squares of scores may overflow
     centered = scaled - scaled.mean(axis=0)

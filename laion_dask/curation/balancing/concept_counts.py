@@ -142,7 +142,7 @@ def threshold_of(counts: np.ndarray, share: float) -> int:
     """The count up to which entries, in ascending order, make up nearest to a share of all matches.
 
     Chuang et al. (2025), ``p_to_t`` in MetaCLIP 2's ``curate.py``. Of equally near ones, the
-    smallest; at least 1. Entries without a match are left out: by them, the published code may
+    smallest; at least 1. Entries without a match are left out: with them, the published code may
     choose 0, which drops every row of a language with few entries.
 
     Examples

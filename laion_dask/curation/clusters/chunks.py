@@ -64,7 +64,7 @@ def check_embeddings(frame: dd.DataFrame, embeddings: Embeddings) -> Embeddings:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ClusteredRows:
     """The rows that are clustered.
 
     Attributes
@@ -78,7 +78,7 @@ class Rows:
     digest: str
 
 
-def rows_of_frame(frame: dd.DataFrame) -> Rows:
+def rows_of_frame(frame: dd.DataFrame) -> ClusteredRows:
     """The rows of a frame; a pass over it, unless they are known from footers. Eager.
 
     Rows without a shard or row number, as from an outer merge, are left out.
@@ -88,7 +88,7 @@ def rows_of_frame(frame: dd.DataFrame) -> Rows:
     if as_read is not None and as_read[0].where is None and as_read[0].invalid_text != "reject":
         pieces = [piece for partition in as_read[1] for piece in partition.pieces]
         runs = [Run(piece.shard.index, piece.start, piece.stop) for piece in pieces]
-        return Rows(_grouped(runs), _digest(runs))
+        return ClusteredRows(_grouped(runs), _digest(runs))
     columns = frame[list(PROVENANCE)]
     if provenance.is_cut_by_size:
         columns = graph.map_numbered(frame, _take, meta=frame._meta[list(PROVENANCE)])
@@ -96,7 +96,7 @@ def rows_of_frame(frame: dd.DataFrame) -> Rows:
     tasks = graph.tasks(_write_keys, graph.parts(columns), folder)
     written = graph.compute(*tasks, label="rows")
     runs = [Run(number, 0, n, folder) for number, (n, _) in enumerate(written)]
-    return Rows(_grouped(runs), _digest(written))
+    return ClusteredRows(_grouped(runs), _digest(written))
 
 
 def _digest(rows: Sequence) -> str:

@@ -10,17 +10,16 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
-from laion_dask.curation.clusters import stages
 from laion_dask.curation.clusters.assignment import Assigned, assign
 from laion_dask.curation.clusters.chunks import (
     Chunk,
-    Rows,
+    ClusteredRows,
     check_embeddings,
     n_rows,
     rows_of_frame,
 )
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
-from laion_dask.curation.clusters.stages import Workspace
+from laion_dask.curation.clusters.stages import Workspace, check_folder
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
@@ -109,7 +108,7 @@ def kmeans(
         sample needs ``dim + 20`` bytes a row on disk.
     seed : int
     folder : path, optional
-        A new folder for all files, which is kept, with which the same call continues an interrupted
+        A new folder in which all files are kept, so that the same call continues an interrupted
         run: it keeps the centroids of each finished iteration, and the assignment of each chunk of
         rows. By default files go to Dask's ``temporary_directory``, and are removed.
 
@@ -207,13 +206,7 @@ def check_clusters(n_clusters: object) -> int | None:
     return whole_number("n_clusters", n_clusters, "the number of clusters")
 
 
-def check_folder(folder: str | os.PathLike | None) -> None:
-    """Raise unless a folder is None, or one for the files of a run."""
-    if folder is not None:
-        stages.check_folder(folder)
-
-
-def plan_of(rows: Rows, embeddings: Embeddings, **arguments: object) -> dict[str, object]:
+def plan_of(rows: ClusteredRows, embeddings: Embeddings, **arguments: object) -> dict[str, object]:
     """What the files of a run depend on: rows, embeddings and their files, and arguments."""
     stored = stored_files(embeddings.files)
     files = [_version(path) for path in dict.fromkeys(file.path for file in stored)]

@@ -16,13 +16,12 @@ from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_o
 from laion_dask.curation.clusters.complexity import complexity_table, rows_to_keep
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
-    check_folder,
     clustered,
     kmeans_cost,
     plan_of,
     training,
 )
-from laion_dask.curation.clusters.stages import Workspace
+from laion_dask.curation.clusters.stages import Workspace, check_folder
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.curation.stored_decisions import KEEP, SCHEMA, rows_decided, rule_text
@@ -75,7 +74,7 @@ def prune(
     seed, iterations : int
         As for `kmeans`.
     folder : path, optional
-        A new folder for all files, which is kept, with which the same call continues an interrupted
+        A new folder in which all files are kept, so that the same call continues an interrupted
         run; by default in Dask's ``temporary_directory``. It needs 20 bytes a row, and room for the
         sample of `kmeans`.
 

@@ -48,9 +48,9 @@ class Workspace:
         OptionError
             When the folder holds the files of another run, or others.
         """
-        if folder is None:
-            return cls()
         path = check_folder(folder)
+        if path is None:
+            return cls()
         text = json.dumps(plan, sort_keys=True, default=str)
         digest = {"format": 2, "plan_sha256": hashlib.sha256(text.encode()).hexdigest()}
         file = path / _PLAN
@@ -77,14 +77,18 @@ class Workspace:
         return spill_folder() if self.path is None else KeptFolder(os.path.join(self.path, name))
 
 
-def check_folder(folder: str | os.PathLike) -> Path:
-    """The path of a folder of a run: one of an earlier run, an empty one, or a new one.
+def check_folder(folder: str | os.PathLike | None) -> Path | None:
+    """The path of a folder for the files of a run: that of an earlier run, an empty or a new one.
+
+    None if no folder is given.
 
     Raises
     ------
     OptionError
         When the folder holds other files.
     """
+    if folder is None:
+        return None
     must_be("folder", folder, (str, os.PathLike), "the path of a folder for files of the run")
     path = Path(os.fspath(folder)).absolute()
     is_ours = path.is_dir() and (path / _PLAN).is_file()

@@ -14,7 +14,7 @@ import numpy as np
 
 from laion_dask.backend import Frame
 from laion_dask.curation.bucket_pass import HASH
-from laion_dask.curation.duplicates import near_kernels
+from laion_dask.curation.duplicates import near_native
 from laion_dask.curation.duplicates.exact import ORDER
 from laion_dask.curation.duplicates.near_lists import Lists
 from laion_dask.curation.row_table import KEY
@@ -94,7 +94,7 @@ def pairs_of(records: np.ndarray, measure: Measure, components: bool) -> Iterato
     counts = np.array([0, 0, most, first, _COMPARISONS])
     room = len(records) if forest else min(_PAIRS, most * len(records))
     earlier, later = np.empty(room, np.int64), np.empty(room, np.int64)
-    find = near_kernels.find_pairs()
+    find = near_native.find_pairs()
     while counts[0] < len(records):
         cancellation.check()
         find(starts, bits, sizes, limits, counts, parents, earlier, later)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from laion_dask.curation.duplicates import near_kernels
+from laion_dask.curation.duplicates import near_native
 from laion_dask.curation.duplicates.exact import ORDER
 from laion_dask.curation.duplicates.near_bands import EARLIER, LATER, PAIR
 from laion_dask.curation.duplicates.near_join import Stage, by_key, compare, write_pairs
@@ -52,7 +52,7 @@ def _forest(edges: np.ndarray) -> np.ndarray:
     nodes = np.unique(np.concatenate([edges[EARLIER], edges[LATER]]))
     ends = (np.searchsorted(nodes, edges[name]) for name in (EARLIER, LATER))
     joined = np.empty(len(edges), np.uint8)
-    near_kernels.unite()(*ends, np.arange(len(nodes)), joined)
+    near_native.unite()(*ends, np.arange(len(nodes)), joined)
     return edges[joined > 0]
 
 
@@ -64,7 +64,7 @@ def write_components(
     keys = _ranked(files)
     by_value = np.argsort(keys)
     parents = np.arange(len(keys))
-    unite = near_kernels.unite()
+    unite = near_native.unite()
     for forest in _forests(files):
         ends = (
             by_value[np.searchsorted(keys, forest[n], sorter=by_value)] for n in (EARLIER, LATER)

@@ -1,7 +1,7 @@
 """Pairs of rows that may be near, elements that two sorted lists share, and connected components.
 
 Compiled by numba once, see `laion_dask.runtime.native_code`, which is why the functions create no
-arrays. Import this module only from `laion_dask.curation.duplicates.near_kernels`.
+arrays. Import this module only from `laion_dask.curation.duplicates.near_native`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.curation.duplicates import near_kernels
-from laion_dask.curation.duplicates.near_kernels import readable
+from laion_dask.curation.duplicates import near_native
+from laion_dask.curation.duplicates.near_native import readable
 from laion_dask.numerics.murmur3 import hashes_of
 
 TYPE = pa.large_list(pa.uint64())
@@ -105,6 +105,6 @@ class Lists:
             for lists, positions in ((self, at), (other, other_at))
             for one in (lists.offsets, lists.values, positions)
         ]
-        near_kernels.count_shared()(*arrays, shared)
+        near_native.count_shared()(*arrays, shared)
         either = self.sizes[at] + other.sizes[other_at] - shared
         return np.asarray(shared / np.maximum(either, 1))

@@ -14,13 +14,12 @@ from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_of_frame
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
-    check_folder,
     clustered,
     kmeans_cost,
     plan_of,
     training,
 )
-from laion_dask.curation.clusters.stages import Workspace
+from laion_dask.curation.clusters.stages import Workspace, check_folder
 from laion_dask.curation.duplicates.semantic_groups import SemanticDuplicates
 from laion_dask.curation.duplicates.semantic_pass import (
     Search,

@@ -40,8 +40,8 @@ def check_values(
     document : Document
     steps : sequence of mapping
     values : mapping of str to object
-        Those of parameters. An argument that refers to one without a value is not checked, and a
-        step that they rule out is not either.
+        Those of parameters. An argument that refers to one without a value is not checked, nor
+        is a step that they rule out.
 
     Raises
     ------
@@ -73,8 +73,8 @@ def _check_step(
     try:
         if name == "where" and "expression" in arguments:
             check_expression(arguments["expression"])
-        size = arguments_of(kind, step[name])
-        if name in ("top", "sample") and arguments.keys() == size.keys():
+        written = arguments_of(kind, step[name])
+        if name in ("top", "sample") and arguments.keys() == written.keys():
             check_size(arguments.get("fraction"), arguments.get("n"), f"{name}: {{fraction: 0.3}}")
     except LaionDaskError as error:
         raise document.error((*path, name), error.marked) from None

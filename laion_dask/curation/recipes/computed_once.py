@@ -23,7 +23,7 @@ from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.undecided_rows import undropped_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.runtime.computed_values import on, with_computed_values
+from laion_dask.runtime.computed_values import rebased, with_computed_values
 from laion_dask.runtime.dask_expressions import Expr, new_collection
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import VERBS
@@ -60,7 +60,7 @@ class ComputedOnce:
             return after
         before = self.computed()
         self.frame = call_verb(kind, before, arguments)
-        return on(frame, before, self.frame)
+        return rebased(frame, before, self.frame)
 
     def computed(self) -> dd.DataFrame:
         """The frame with all steps so far. Eager: takes their passes, and computes their scores."""
@@ -71,7 +71,7 @@ class ComputedOnce:
                 self._passes.append(after)
                 after = with_computed_values(after, self.frame, label=kind.name)
             else:
-                after = on(self.frame, before, after)
+                after = rebased(self.frame, before, after)
             self.frame = self.read_back(after, kind.name) if kind.is_stored else after
         return self.frame
 
@@ -115,7 +115,7 @@ class ComputedOnce:
     def remove(self) -> None:
         """Remove what is stored; the frame can no longer be computed.
 
-        A cluster whose scheduler is in this process may keep the tables referenced.
+        The scheduler of a cluster in this process may still refer to the tables.
         """
         for table in self._tables:
             table.folder.remove()

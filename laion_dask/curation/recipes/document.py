@@ -57,7 +57,7 @@ class Document:
         return RecipeError(f"{self.origin}{'' if line is None else f', line {line}'}: {message}")
 
     def with_steps(self, numbers: Sequence[int | None]) -> Document:
-        """The document of a recipe with some of its steps, by number; None is one of no line."""
+        """The document of a recipe with some of its steps, by number or None, which has no line."""
         lines = {path: line for path, line in self.lines.items() if path[:1] != ("steps",)}
         for new, old in enumerate(numbers):
             for path, line in self.lines.items():

@@ -36,13 +36,13 @@ class StepKind:
     frames : tuple of str
         Arguments that are frames; a recipe can name one, ``source``: the rows before any step.
     adds_columns : bool
-        Whether the step adds columns to each row, from that row alone.
+        Whether the step adds columns, and drops no row.
     depends_on_rows : bool
         Whether the verb takes a pass over the rows first: a row's fate, or its score, depends on
         the others.
     is_stored : bool
-        Whether a run stores what the step computes of each row, because reading embeddings, an
-        image or a caption again would cost more.
+        Whether a run stores what the step computes for each row, because it costs less than to read
+        embeddings, images, captions or a joined table again.
     needs_embeddings : bool
         Whether the step cannot do without the first of ``embeddings``.
     """

@@ -26,7 +26,7 @@ def stem(path: str) -> str:
     name = path.rpartition("/")[2]
     if is_part_name(name):
         return name.partition(".")[0]
-    return _STORED.sub("", path.rpartition("/")[2])
+    return _STORED.sub("", name)
 
 
 def embedding_key(path: str) -> tuple[str, str]:

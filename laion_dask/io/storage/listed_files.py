@@ -1,6 +1,6 @@
 """Check the files that a manifest lists, one by one: their folder is never listed.
 
-Other files in the folder therefore do not matter, and a store need not show new files at once.
+Other files in the folder therefore do not matter, and a store need not list new files immediately.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def first_problem(
         The position of the file, and what is wrong with it.
     """
     if isinstance(fs, LocalFileSystem):
-        insides = _Insides(folder)
-        problems = (_local_problem(insides, *file) for file in files)
+        root = _Root(folder)
+        problems = (_local_problem(root, *file) for file in files)
         return next(((n, one) for n, one in enumerate(problems) if one is not None), None)
     ask = partial(_problem, fs)
     with ThreadPoolExecutor(min(_THREADS, max(1, len(files)))) as pool:
@@ -60,24 +60,24 @@ def _problem(fs: fsspec.AbstractFileSystem, path: str, size: int | None) -> str 
     return _NO_FILE if info["type"] != "file" else _wrong_size(info["size"], size)
 
 
-class _Insides:
-    """Whether folders are below another one once links are resolved; each is resolved once."""
+class _Root:
+    """Which paths are below a folder once links are resolved; each folder is resolved once."""
 
     def __init__(self, folder: str) -> None:
         self._root = os.path.realpath(folder)
         self._known = {folder: True}
 
-    def has(self, folder: str) -> bool:
+    def has_folder(self, folder: str) -> bool:
         if folder not in self._known:
             self._known[folder] = os.path.realpath(folder).startswith(self._root + os.sep)
         return self._known[folder]
 
-    def holds(self, path: str) -> bool:
+    def has_target(self, path: str) -> bool:
         """Whether the target of a link is below the folder."""
         return os.path.realpath(path).startswith(self._root + os.sep)
 
 
-def _local_problem(insides: _Insides, path: str, size: int | None) -> str | None:
+def _local_problem(root: _Root, path: str, size: int | None) -> str | None:
     try:
         status = os.lstat(path)
         is_link = stat.S_ISLNK(status.st_mode)
@@ -85,7 +85,7 @@ def _local_problem(insides: _Insides, path: str, size: int | None) -> str | None
             status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return _MISSING
-    inside = insides.has(path.rpartition("/")[0]) and (not is_link or insides.holds(path))
+    inside = root.has_folder(path.rpartition("/")[0]) and (not is_link or root.has_target(path))
     if not inside or not stat.S_ISREG(status.st_mode):
         return _NO_FILE
     return _wrong_size(status.st_size, size)

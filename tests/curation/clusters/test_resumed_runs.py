@@ -21,10 +21,11 @@ from laion_dask.errors import OptionError
 #: given number; prints the files that each has written, and its status.
 SCRIPT = """
 import os, signal, sys
-import dask, duckdb, llvmlite.binding, torch
+import dask, distributed, duckdb, llvmlite.binding, numba, torch  # once, before forks
 import laion_dask as ld
-from laion_dask.curation.clusters import assignment, chunks, lloyd, stages
-from laion_dask.curation.duplicates import semantic_pass
+from laion_dask.curation.clusters import assignment, chunks, lloyd, prune, stages
+from laion_dask.curation.duplicates import dedup, semantic_pass
+from laion_dask.io.parquet import read_shards
 
 folder, verb = sys.argv[1:3]
 chunks.CHUNK, lloyd._CHUNKS_PER_STEP, left = 70, 2, 0

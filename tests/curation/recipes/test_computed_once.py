@@ -68,7 +68,7 @@ def test_passes_and_scores_are_computed_once(data, vectors, scratch, counted, tm
     frame = ld.read_shards(data.metadata)
     wide = frame.laion.where("width > 300").compute()
     unknown = int(frame["width"].isna().sum().compute())
-    carve = recipe.run(frame, tmp_path / "out", vectors)
+    carve = recipe.run(frame, tmp_path / "out", vectors, by="language")
     assert list(scratch.iterdir()) == []
     found = dict(counted)
     scored = SCORED.where("clip > -0.5").apply(frame, vectors)
@@ -91,7 +91,7 @@ def test_passes_and_scores_are_computed_once(data, vectors, scratch, counted, tm
     hashes = [[part["sha256"] for part in one["parts"]] for one in manifests]
     assert hashes[0] == hashes[1] and carve.rows.kept == 9
     assert manifests[0]["models"] == manifests[1]["models"] != []
-    assert carve.audit.equals(carve.export.audit())
+    assert carve.audit.equals(carve.export.audit("language"))
 
 
 def test_scores_of_the_audit_are_computed_for_every_row(data, tmp_path):
