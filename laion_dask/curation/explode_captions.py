@@ -37,8 +37,8 @@ def explode_captions(
     A row of the data set still counts once: `rows` and the manifest of an export count a row as
     kept if at least one of its records is, and give the number of records beside it; in `funnel`, a
     row counts where its last record is excluded. `excluded` and statistics, such as `summary` and
-    `audit`, count records. `sample` draws all records of a row or none. Verbs that decide about
-    rows by comparing them, such as `dedup`, `top` and `balance`, raise an error: call them before.
+    `audit`, count records. `top` ranks records; `sample` draws all records of a row or none. Verbs
+    that look a decision up by row, such as `dedup` and `balance`, raise an error: call them before.
 
     Parameters
     ----------

@@ -15,29 +15,26 @@ import dask.dataframe as dd
 from laion_dask.curation.recipes.carve import Prepared, carve, prepared
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.inputs import open_source
+from laion_dask.curation.recipes.replay_comparison import (
+    compare_files,
+    compare_inputs,
+    compare_parts,
+    compare_records,
+)
 from laion_dask.curation.recipes.run_record import embeddings_record, escaped_tree, open_recorded
 from laion_dask.curation.recipes.step_files import step_files
 from laion_dask.curation.recipes.steps import STEPS
-from laion_dask.errors import ColumnError, RecipeError, must_be
+from laion_dask.errors import ColumnError, ExportError, RecipeError, ShardError, must_be
 from laion_dask.exports.formats.base import WrittenPart
-from laion_dask.exports.manifest import current_versions
+from laion_dask.exports.verify import verify
 from laion_dask.formatting import counted
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.filter_text import MASK, STEP
 from laion_dask.frame.provenance import Provenance
-from laion_dask.io.parquet.shard import shards_of
 from laion_dask.io.storage.export_manifest import MANIFEST, current_manifest, read_manifest
 from laion_dask.io.storage.paths import filesystem
 from laion_dask.predicate.clauses import named_columns
 from laion_dask.schema import PROVENANCE
-
-#: What a manifest records besides the shards and embeddings of a run.
-_RECORDS = {
-    "models": "A model or weight file of the run",
-    "joins": "A table that the run joined",
-    "lists": "A list of the run",
-    "where": "A rule of the run, or the list that it reads,",
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,9 @@ def replay(out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None
     ------
     RecipeError
         When an input is missing or has another size or digest, when a model, weight or list
-        differs, or when the rows do; names what differs. ``to`` is then unchanged.
+        differs, or when the rows do; names what differs. ``to`` is then unchanged. Also when the
+        rows are the same, but the files in the folder ``out`` are no longer those that were
+        written.
     ShardNotFoundError, ShardError
         When there is no manifest, or it is damaged.
 
@@ -110,14 +109,28 @@ def replay(out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None
     target = os.fspath(to) if to is not None else tempfile.mkdtemp(prefix="laion_dask-replay-")
 
     def check(rows: Rows, parts: Sequence[WrittenPart]) -> None:
-        _compare_parts(path, manifest, rows, parts)
+        compare_parts(path, manifest, rows, parts)
 
     try:
         done = carve(prepared_run, target, check=check)
     finally:
         if to is None:
             shutil.rmtree(target, ignore_errors=True)
+    if not path.endswith(".json"):
+        _check_files(path, to)
     return Replay(path, None if to is None else target, done.rows, len(manifest["parts"]))
+
+
+def _check_files(path: str, to: str | os.PathLike[str] | None) -> None:
+    """Raise unless the files of the export that was replayed are those of its manifest."""
+    try:
+        verify(path)
+    except (ExportError, ShardError) as error:
+        place = "" if to is None else f", and are in {os.fspath(to)}"
+        raise RecipeError(
+            f"The rows are those that the manifest of {path} records{place}. But its own files "
+            f"were altered: {error}"
+        ) from error
 
 
 def _prepared(path: str, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> Prepared:
@@ -125,15 +138,15 @@ def _prepared(path: str, manifest: Mapping[str, Any], run: Mapping[str, Any]) ->
     recipe = Definition.from_tree(run["recipe"], f"the recipe in {path}")
     options = {**run["export"], "rows_per_part": manifest["rows_per_part"]}
     if "files" in run:
-        _compare(run["files"], step_files(recipe.resolved(), options), "list or other input")
+        compare_files(run["files"], step_files(recipe.resolved(), options), "list or other input")
     frame = _opened(path, recipe, run)
-    _compare_inputs(manifest["inputs"], frame)
+    compare_inputs(manifest["inputs"], frame)
     vectors = {name: open_recorded(one, frame) for name, one in run["embeddings"].items()}
     for name, one in run["embeddings"].items():
         now = embeddings_record(vectors[name])["files"]
-        _compare(one["files"], now, f"file of the {name} embeddings")
+        compare_files(one["files"], now, f"file of the {name} embeddings")
     result = prepared(recipe, run["source"], vectors, None, options)
-    _compare_records(manifest, json.loads(json.dumps(_records(result.provenance))))
+    compare_records(manifest, json.loads(json.dumps(_records(result.provenance))))
     return result
 
 
@@ -204,86 +217,3 @@ def _opened(path: str, recipe: Definition, run: Mapping[str, Any]) -> dd.DataFra
             f"{path} has columns that its inputs do not have: {error} If they were added after the "
             "shards were read, write that as steps of a recipe, and run it."
         ) from error
-
-
-def _compare_inputs(recorded: Sequence[Mapping[str, Any]], frame: dd.DataFrame) -> None:
-    shards = [
-        {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
-        for s in {s.index: s for s in shards_of(Provenance.of(frame).partitions)}.values()
-    ]
-    _compare(
-        [{k: one[k] for k in shards[0]} for one in recorded] if shards else [], shards, "input"
-    )
-
-
-def _compare(
-    recorded: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], what: str
-) -> None:
-    """Raise for the first file that differs."""
-    if len(recorded) != len(now):
-        before, after = ([_file_of(one) for one in files] for files in (recorded, now))
-        gone = [f"{name} is missing" for name in before if name not in after]
-        added = [f"{name} is new" for name in after if name not in before]
-        named = "".join(f" {change}." for change in (gone + added)[:1])
-        raise RecipeError(
-            f"The {what} had {counted(len(recorded), 'file')}, and now there are {len(now):,}."
-            f"{named} Replay needs the files of the run."
-        )
-    for old, new in zip(recorded, now, strict=True):
-        for key, value in old.items():
-            if new.get(key) != value:
-                raise RecipeError(
-                    f"The {what} {_file_of(old)} differs in {key}: it was {value!r}, and now it is "
-                    f"{new.get(key)!r}. Replay needs the files of the run."
-                )
-
-
-def _file_of(record: Mapping[str, Any]) -> Any:
-    return record.get("path", record.get("name", record.get("list")))
-
-
-def _compare_parts(
-    path: str, manifest: Mapping[str, Any], rows: Rows, parts: Sequence[WrittenPart]
-) -> None:
-    counts = rows.counts
-    old = [
-        file["sha256"] for one in manifest["parts"] for file in (one, *one.get("companions", ()))
-    ]
-    new = [file.sha256 for part in parts for file in part.files]
-    if counts == manifest["counts"] and old == new:
-        return
-    now = current_versions()
-    versions = [
-        f"{name} {version} (now {now.get(name)})"
-        for name, version in manifest["versions"].items()
-        if now.get(name, version) != version
-    ]
-    cause = (
-        f"Different versions: {', '.join(versions)}"
-        if versions
-        else "The versions, and the sizes and digests that the manifest records, are the same, so "
-        "the data themselves differ: run laion-dask verify on the export and on its inputs"
-    )
-    changed = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
-    raise RecipeError(f"The rows differ from those of {path}.{changed} {cause}.")
-
-
-def _compare_records(manifest: Mapping[str, Any], now: Mapping[str, Sequence[Any]]) -> None:
-    """Raise if a model, table, list or rule differs from the one that was used."""
-    for key, what in _RECORDS.items():
-        for old in manifest.get(key, ()):
-            if isinstance(old, Mapping):
-                old = {name: value for name, value in old.items() if name != "duplicates_left_out"}
-            if old not in now[key]:
-                raise RecipeError(
-                    f"{what} differs{_differing(old, now[key])}: it was {old}. Replay "
-                    "needs the files of the run."
-                )
-
-
-def _differing(old: Any, now: Sequence[Any]) -> str:
-    """The keys in which a record differs from every other."""
-    if not isinstance(old, Mapping):
-        return ""
-    names = [key for key in old if all(old[key] != one.get(key) for one in now)]
-    return f" in {', '.join(names)}" if names else ""

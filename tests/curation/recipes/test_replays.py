@@ -174,3 +174,15 @@ def test_a_source_that_is_no_path_is_refused(tmp_path):
     for source in (3, pd.DataFrame({"url": ["a"]}), {"url": "a"}):
         with pytest.raises(OptionError, match=r"Expected (a file|files)"):
             ld.Recipe("x").where("width > 5").run(source, tmp_path / "out")
+
+
+def test_a_damaged_export_is_told_though_its_rows_are_made_again(data, tmp_path):
+    carve = ld.Recipe("x").where("width > 500").run(data.metadata, tmp_path / "out")
+    part = next((tmp_path / "out").rglob("part-*.parquet"))
+    written = bytearray(part.read_bytes())
+    written[len(written) // 2] ^= 1
+    part.write_bytes(written)
+    with pytest.raises(RecipeError, match=f"files were altered: .*{part.name}"):
+        ld.replay(tmp_path / "out", to=tmp_path / "new")
+    assert ld.verify(tmp_path / "new").rows == carve.rows.kept
+    assert ld.replay(tmp_path / "out" / "_recipe.json").rows == carve.rows
