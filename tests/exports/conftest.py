@@ -5,6 +5,7 @@ import os
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.carved_exports import SIZES
+from support.s3_server import s3_bucket
 from support.shards import laion_table, write_shard
 
 
@@ -20,6 +21,15 @@ def store():
     yield "memory://test_transaction/out"
     if fs.exists("/test_transaction"):
         fs.rm("/test_transaction", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """The address of a bucket of a local S3 server."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with s3_bucket() as address:
+        yield address
 
 
 @pytest.fixture

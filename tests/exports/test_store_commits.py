@@ -8,21 +8,12 @@ import fsspec
 import pytest
 from support.carved_exports import BESIDE, carve, kept_by_hand
 from support.one_row_exports import NEW, OLD, by_glob, by_recipe, write
-from support.s3_server import s3_bucket
 
 import laion_dask as ld
 from laion_dask.errors import ExportConflictError, ExportError, ShardError
 from laion_dask.exports.transaction import ExportTransaction
 from laion_dask.io.storage import conditional_put
 from laion_dask.io.storage.export_manifest import MANIFEST, PARTS, export_of
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    pytest.importorskip("moto")
-    pytest.importorskip("s3fs")
-    with s3_bucket() as address:
-        yield address
 
 
 @pytest.fixture

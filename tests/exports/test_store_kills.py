@@ -11,7 +11,6 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.carved_exports import BESIDE, carve
 from support.paths import ROOT
-from support.s3_server import s3_bucket
 
 import laion_dask as ld
 from laion_dask.errors import ExportError
@@ -65,14 +64,6 @@ for where in folders:
 """
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    pytest.importorskip("moto")
-    pytest.importorskip("s3fs")
-    with s3_bucket() as address:
-        yield address
-
-
 def export(source: str, where: str) -> dict:
     with dask.config.set(scheduler="sync"):
         return (
@@ -114,7 +105,7 @@ def check(bucket: str, source: str, name: str, points: list[tuple[str, int]]) ->
 
 
 def test_a_driver_that_is_killed_in_a_bucket_is_resumed(bucket, source):
-    points = [("after", 2), ("before", 7), ("after", 12), ("after", 16), ("after", 17)]
+    points = [("before", 7), ("after", 12), ("after", 16)]  # a part, its fragments, the documents
     last = check(bucket, source, "few", points)
     assert "done" not in last
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from laion_dask.curation.clusters.stages import read_arrays, write_arrays
 from laion_dask.curation.row_table import keys_of, row_keys, shard_and_row
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import must_be
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.storage.spill import SpillFolder
@@ -164,12 +164,3 @@ def vectors_of(keys: np.ndarray, embeddings: Embeddings) -> np.ndarray:
         return np.empty((0, embeddings.dim), embeddings.dtype)
     is_run = rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
     return embeddings.read(int(shard[0]), range(rows[0], rows[-1] + 1) if is_run else rows)
-
-
-def check_frame_or_none(frame: object) -> None:
-    """Raise unless a frame is a Dask DataFrame, or None."""
-    if frame is not None and not isinstance(frame, dd.DataFrame):
-        raise OptionError(
-            f"frame is {type(frame).__name__}. Expected a frame from read_shards, whose rows are "
-            "clustered, or None for all rows of the embeddings."
-        )

@@ -15,7 +15,6 @@ from laion_dask.curation.clusters.chunks import (
     Chunk,
     ClusteredRows,
     check_embeddings,
-    n_rows,
     rows_of_frame,
 )
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
@@ -192,11 +191,6 @@ def clustered(
         chunks, embeddings, centroids, workspace.stage("assigned"), with_vectors=with_vectors
     )
     return centroids, assigned
-
-
-def default_k(chunks: list[Chunk], rows_per_cluster: int) -> int:
-    """The number of clusters of so many rows each, at least 1."""
-    return max(1, round(n_rows(chunks) / rows_per_cluster))
 
 
 def check_clusters(n_clusters: object) -> int | None:

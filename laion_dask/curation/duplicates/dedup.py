@@ -169,7 +169,7 @@ def dedup(
             frame, by, keep="hard" if keep is None else keep, seed=seed, **options
         )
     if is_near(similar, radius, shingles, shingle_size):
-        check_no_semantic_options({name: options[name] for name in options if name != "rule"})
+        check_no_semantic_options(options, but="rule")
         components = is_components(rule)
         measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
         rule_ = rule_of(frame, "first" if keep is None else keep, seed)
@@ -228,12 +228,13 @@ def given_options(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def check_no_semantic_options(options: Mapping[str, object]) -> None:
-    """Raise if an option for embeddings was given, without embeddings."""
-    if options:
-        near = ", or by='text' with similar=0.8" if "rule" in options else ""
+def check_no_semantic_options(options: Mapping[str, object], but: str = "") -> None:
+    """Raise if an option for embeddings was given, but one, without embeddings."""
+    name = next((name for name in options if name != but), None)
+    if name is not None:
+        near = ", or by='text' with similar=0.8" if name == "rule" else ""
         raise OptionError(
-            f"{next(iter(options))} applies to embeddings, and by is not embeddings. Expected "
+            f"{name} applies to embeddings, and by is not embeddings. Expected "
             f"frame.laion.dedup(emb, eps=0.05) with what ld.open_embeddings(...) returns{near}, or "
             "a key without it."
         )

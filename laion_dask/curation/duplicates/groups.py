@@ -132,7 +132,7 @@ def duplicates(
         order = "hard" if keep is None else keep
         return semantic_groups(frame, by, most, keep=order, seed=seed, **options)
     if is_near(similar, radius, shingles, shingle_size):
-        check_no_semantic_options({name: options[name] for name in options if name != "rule"})
+        check_no_semantic_options(options, but="rule")
         components = is_components(rule)
         measure = measure_of(frame, by, similar, radius, shingles, shingle_size)
         rule_ = rule_of(frame, "first" if keep is None else keep, seed)
