@@ -25,6 +25,7 @@ _RECORDS = {
 
 
 def compare_inputs(recorded: Sequence[Mapping[str, Any]], frame: dd.DataFrame) -> None:
+    """Raise for the first shard that differs in path, rows, size or footer."""
     shards = [
         {"path": s.path, "rows": s.n_rows, "bytes": s.size, "footer_sha256": s.footer_sha256}
         for s in {s.index: s for s in shards_of(Provenance.of(frame).partitions)}.values()
