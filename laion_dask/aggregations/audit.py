@@ -96,8 +96,9 @@ def audit(
         of an axis, or in none.
     reference : mapping, optional
         Expected distribution over the groups, which determines the groups that are
-        under-represented before; equal shares by default. Maps groups to numbers; for several axes,
-        maps each axis name to such a mapping.
+        under-represented before; by default equal shares of all groups: those that a term list
+        names, with or without rows, or the values that occur in ``before``. Maps groups to numbers;
+        for several axes, maps each axis name to such a mapping.
     level : float
         Coverage of the intervals, between 0 and 1.
     min_n : int

@@ -58,9 +58,9 @@ class Cooccurrence(Statistic):
 
     def bind(self, column_types: Mapping[str, str]) -> Self:
         by = self.by.bind(column_types)
-        labels = getattr(by, "labels", None)  # the groups of a column are only known after reading
+        labels = by.labels  # those of a column are only known after reading
         for group in sum(self.pairs or (), ()):
-            if labels is not None and group not in labels:
+            if labels and group not in labels:
                 raise OptionError(
                     f"pairs has {group!r}, which is not a group of {by.axis!r}."
                     f"{did_you_mean(group, labels)}"

@@ -112,7 +112,8 @@ class Exclusion(Statistic):
         results = []
         for axis, groups, none in zip(self.by, state.groups, state.none, strict=True):
             reference = dict(by_axis[axis.axis]) if axis.axis in by_axis else None
-            results.append(_axis_rows(axis, groups, none, state.everyone, reference, options))
+            counts = _with_named_groups(groups, (*axis.labels, *(reference or ())))
+            results.append(_axis_rows(axis, counts, none, state.everyone, reference, options))
         combined = pd.concat(results, ignore_index=True)
         return combined if state.has_undecided else combined.drop(columns="undecided")
 
@@ -180,6 +181,15 @@ def with_kept(before: ExclusionCounts, after: ExclusionCounts) -> ExclusionCount
     none = tuple(map(kept, before.none, after.none))
     everyone = kept(before.everyone, after.everyone)
     return ExclusionCounts(everyone, groups, none, has_undecided=False)
+
+
+def _with_named_groups(counts: Mapping[str, Count], named: Iterable[str]) -> dict[str, Count]:
+    """The counts of the groups that are named, even without rows, and of all others with rows.
+
+    Expected shares depend on the groups, so these must not depend on how the rows were counted.
+    """
+    present = (label for label, count in counts.items() if count[0])
+    return {label: counts.get(label, _NONE) for label in (*named, *present)}
 
 
 def _axis_rows(

@@ -102,7 +102,7 @@ def as_filter_counts(state: Sequence[Tally]) -> ExclusionCounts:
         {label: kept(n) for label, n in by_marks(group_tally).items()} for group_tally in state
     ]
     groups = tuple(
-        {label[1]: n for label, n in by_label.items() if label not in (ALL, NONE) and n[0]}
+        {label[1]: n for label, n in by_label.items() if label not in (ALL, NONE)}
         for by_label in results
     )
     return ExclusionCounts(results[0][ALL], groups, tuple(by_label[NONE] for by_label in results))
@@ -112,7 +112,9 @@ def _to_rows(group_tally: Tally, axis: Grouping, reference, options: ReportOptio
     """All rows, the groups in order of their rows in either subset, and the rows in no group."""
     cells = by_marks(group_tally)
     counts = {label: _parts(marks) for label, marks in cells.items()}
-    order = sorted(counts, key=lambda label: (label[0], -sum(counts[label]), label))
+    named = {ALL, NONE, *((1, label) for label in axis.labels)}
+    present = (label for label in counts if label in named or any(counts[label]))
+    order = sorted(present, key=lambda label: (label[0], -sum(counts[label]), label))
     first, both, second = (np.array([counts[label][i] for label in order]) for i in range(3))
     n_first, n_both, n_second = (int(part_counts[0]) for part_counts in (first, both, second))
     three = ((first, n_first), (both, n_both), (second, n_second))

@@ -87,6 +87,11 @@ class Grouping(ABC):
     no_group: str
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups that exist even if no row is in them; empty if they are the values found."""
+        return ()
+
+    @property
     def cost(self) -> Cost:
         """Cost of one row, once per pass; see `laion_dask.cost`."""
         return Cost((f"grouping {type(self).__name__}",))

@@ -27,6 +27,10 @@ class LanguageClass(Grouping):
     no_group = "(null)"
     cost = Cost(("grouping column",))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return CLASSES
+
     def bind(self, column_types: Mapping[str, str]) -> Grouping:
         if self.column not in column_types:
             raise no_column(self.column, column_types, "df.laion.language() makes one.")
