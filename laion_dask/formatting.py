@@ -52,11 +52,6 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def megabytes(n_bytes: int) -> str:
-    """Format bytes in MB, such as ``38.5 MB``, or ``0.0042 MB`` for small numbers."""
-    return f"{n_bytes / 1e6:,.{1 if n_bytes >= 1e5 else 4}f} MB"
-
-
 def in_bytes(n: float) -> str:
     """Format bytes with a unit, such as 1.5 GB."""
     size, unit = next((u for u in _UNITS if n >= u[0]), (1, "bytes"))

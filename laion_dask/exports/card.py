@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from laion_dask.errors import OptionError, did_you_mean, parameter
 
 UNKNOWN = "unknown"
+#: Names of folders that do not tell which data set is in them.
+_GENERIC = {"", ".", "..", "data", "embedded", "metadata", "parts", "shards", "_parts"}
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ class Card:
     cite_as: str = UNKNOWN
     language: tuple[str, ...] = field(default=())
 
-    def named(self, inputs: Sequence[str]) -> Card:
-        """The card with a name; by default, that of the folder of the inputs."""
+    def named(self, inputs: Sequence[str], recipe: str = "") -> Card:
+        """The card with a name; by default, the recipe's, or that of the folder of the inputs."""
         if self.name != UNKNOWN:
             return self
-        folders = {path.rpartition("/")[0].rpartition("/")[2] for path in inputs}
-        of = min(folders) if len(folders) == 1 else ""
-        return replace(self, name=f"Subset of {of}" if of else "Subset")
+        if recipe:
+            return replace(self, name=recipe)
+        folders = {tuple(path.split("/")[:-1]) for path in inputs}
+        names = [one for one in min(folders) if one not in _GENERIC] if len(folders) == 1 else []
+        of = names[-1] if names else ""
+        return replace(self, name=f"Subset of the shards in {of}" if of else "Subset")
 
     @classmethod
     def of(cls, card: Mapping[str, object] | None) -> Card:

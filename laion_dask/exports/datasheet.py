@@ -6,13 +6,20 @@ is "unknown"; `laion_dask.datasheet` writes a page with statistics of the conten
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from laion_dask.exports.about_recipe import AboutRecipe
 from laion_dask.exports.card import Card
 from laion_dask.exports.formats.cells import as_json
+from laion_dask.exports.model_names import model_name
+from laion_dask.formatting import counted, in_bytes, printable
 from laion_dask.io.storage.export_manifest import MANIFEST, PARTS
 
+#: Characters that Markdown or HTML may read as markup, wherever they stand in a line.
+_MARKUP = re.compile(r"[\\`*\[\]|<>&~$]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 #: Values of a column of licenses that are shown.
 _SHOWN = 10
 #: The size categories of the Hub: the largest number of rows, and the name.
@@ -32,8 +39,8 @@ def description(manifest: Mapping[str, Any]) -> str:
     """One sentence on what an export is."""
     counts = manifest["counts"]
     return (
-        f"{counts['kept']:,} of {counts['read']:,} rows of {len(manifest['inputs']):,} shards, "
-        "exported by laion_dask."
+        f"{counts['kept']:,} of {counts['read']:,} rows of "
+        f"{counted(len(manifest['inputs']), 'shard')}, exported by laion_dask."
     )
 
 
@@ -52,12 +59,12 @@ def datasheet(card: Card, manifest: Mapping[str, Any], format: str) -> str:
         ("Motivation", [card.description]),
         ("Composition", [description(manifest), *_columns(manifest), *_rights(manifest)]),
         ("Collection", [_inputs(manifest)]),
-        ("Preprocessing", [_outcome(counts), *_steps(manifest)]),
+        ("Preprocessing", [_outcome(counts), *_recipe(manifest), *_steps(manifest)]),
         ("Uses", ["unknown. Scores are not judgments; see the caveats of laion_dask."]),
         ("Distribution", [f"{_files(manifest, format)} License of the subset: {card.license}."]),
         ("Maintenance", [f"By {card.creator}. Page: {card.url}. Version {card.version}."]),
     ]
-    parts = [f"# Datasheet of {_one_line(card.name)}"]
+    parts = [f"# Datasheet of {_text(card.name)}"]
     parts += [f"## {title}\n\n" + "\n\n".join(texts) for title, texts in sections]
     return "\n\n".join(parts) + "\n"
 
@@ -81,7 +88,8 @@ def hub_card(card: Card, manifest: Mapping[str, Any]) -> str:
     yaml = "\n".join(f"{name}: {as_json(value)}" for name, value in header if value is not None)
     counts = _outcome(manifest["counts"])
     text = card.description if card.description != "unknown" else description(manifest)
-    body = [f"# {_one_line(card.name)}", text, counts, *_steps(manifest), *_rights(manifest)]
+    body = [f"# {_text(card.name)}", text, counts, *_recipe(manifest), *_steps(manifest)]
+    body += _rights(manifest)
     body.append(f"`{MANIFEST}` lists the inputs, the filters and the digest of each file.")
     return f"---\n{yaml}\n---\n\n" + "\n\n".join(body) + "\n"
 
@@ -92,52 +100,85 @@ def _config(files: Sequence[str]) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _outcome(counts: Mapping[str, int]) -> str:
     shown = [f"{counts[n]:,} {n}" for n in ("kept", "dropped", "unscored", "rejected")]
     if "records" in counts:
-        shown[0] += f" ({counts['records']:,} records, one for each caption)"
+        records = counted(counts["records"], "record")
+        shown[0] += f" ({records}, one for each caption)"
     return f"{counts['read']:,} rows read = {' + '.join(shown)}."
 
 
 def _columns(manifest: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {_cell(one['name'])} | {_cell(one['type'])} |" for one in manifest["schema"]]
+    rows = [f"| {_text(one['name'])} | {_text(one['type'])} |" for one in manifest["schema"]]
     return ["\n".join(["| column | type |", "|---|---|", *rows])]
 
 
-def _cell(text: str) -> str:
-    return _one_line(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def _text(text: str) -> str:
+    """Text in Markdown that is shown as it is: no HTML, links, emphasis, or cells of a table."""
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _one_line(text))
+
+
+def _code(text: str) -> str:
+    """Text as code in Markdown, between more backticks than it has next to each other."""
+    text = _one_line(text)
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
 
 
 def _rights(manifest: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, values in manifest["rights"].items():
-        shown = [f"{_cell(value)} {n:,}" for value, n in list(values.items())[:_SHOWN]]
+        shown = [f"{_text(value)} {n:,}" for value, n in list(values.items())[:_SHOWN]]
         more = len(values) - _SHOWN
         shown += [f"{more:,} more values"] if more > 0 else []
-        lines.append(f"- {_cell(name)}: {', '.join(shown) or 'no rows'}")
+        lines.append(f"- {_text(name)}: {', '.join(shown) or 'no rows'}")
     return ["Rows by license and consent of the images:\n\n" + "\n".join(lines)]
 
 
 def _inputs(manifest: Mapping[str, Any]) -> str:
     inputs = manifest["inputs"]
-    shown = "\n".join(f"- `{_one_line(one['path'])}`, {one['rows']:,} rows" for one in inputs[:20])
+    shown = "\n".join(
+        f"- {_code(one['path'])}, {counted(one['rows'], 'row')}" for one in inputs[:20]
+    )
     more = f"\n- and {len(inputs) - 20:,} more" if len(inputs) > 20 else ""
     return f"The rows are those of the inputs, as {MANIFEST} lists them:\n\n{shown}{more}"
 
 
 def _steps(manifest: Mapping[str, Any]) -> list[str]:
-    steps = [f"- `{_one_line(text)}`" for text in manifest["where"]]
-    steps += [f"- model `{_one_line(as_json(model))[:400]}`" for model in manifest["models"]]
-    return ["Steps:\n\n" + "\n".join(steps)] if steps else ["No row was filtered."]
+    """Models, tables and columns that the rules may read, and the rules, in order."""
+    models = dict.fromkeys(model_name(one) for one in manifest["models"])
+    tables = (f"{', '.join(one['join'])}: {one['inputs'][0]['path']}" for one in manifest["joins"])
+    listed = {
+        "Models (the manifest has their files and settings):": models,
+        "Tables joined:": dict.fromkeys(tables),
+        "Rows were filtered by, in order:": manifest["where"],
+    }
+    texts = [
+        f"{head}\n\n" + "\n".join(f"- {_code(one)}" for one in given)
+        for head, given in listed.items()
+        if given
+    ]
+    return texts if manifest["where"] else [*texts, "No row was filtered."]
+
+
+def _recipe(manifest: Mapping[str, Any]) -> list[str]:
+    """The recipe that made the export, and what a reader of its rows should know."""
+    recipe = AboutRecipe.of(manifest)
+    if recipe is None:
+        return []
+    facts = "\n".join(f"- {name}: {_text(text)}" for name, text in recipe.facts)
+    notes = "\n".join(f"- {_text(note)}" for note in recipe.notes)
+    return [f"Made by a recipe:\n\n{facts}", *([f"What to know:\n\n{notes}"] if notes else [])]
 
 
 def _files(manifest: Mapping[str, Any], format: str) -> str:
     size = sum(part["bytes"] for part in manifest["parts"])
     counts = manifest.get("file_counts", {})
-    counted = "".join(f" {name.replace('_', ' ')}: {n:,}." for name, n in counts.items())
+    files = "".join(f" {name.replace('_', ' ')}: {n:,}." for name, n in counts.items())
     if "draws" in manifest:
-        counted += f" Draws, the sum of the column repeats: {manifest['draws']:,}."
-    return f"Format {format}: {len(manifest['parts']):,} parts, {size:,} bytes.{counted}"
+        files += f" Draws, the sum of the column repeats: {manifest['draws']:,}."
+    parts = counted(len(manifest["parts"]), "part")
+    return f"Format {format}: {parts}, {in_bytes(size)}.{files}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from laion_dask.exports.about_recipe import AboutRecipe
 from laion_dask.exports.card import Card
 from laion_dask.exports.croissant import croissant
 from laion_dask.exports.datasheet import datasheet, description, hub_card
@@ -27,7 +28,9 @@ def documents_of(
 ) -> dict[str, bytes]:
     """The documents of an export, by name; text that is not UTF-8 is escaped."""
     listed = {**manifest, **file_entries(parts, index)}
-    card = card.named([one["path"] for one in manifest["inputs"]])
+    recipe = AboutRecipe.of(manifest)
+    name = "" if recipe is None else recipe.title or recipe.name
+    card = card.named([one["path"] for one in manifest["inputs"]], name)
     texts = {
         "_croissant.json": croissant(card, listed, schema, format, description(manifest)),
         "_datasheet.md": datasheet(card, listed, format),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.formatting import counted, megabytes
+from laion_dask.formatting import counted, in_bytes
 from laion_dask.frame import filter_text
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
@@ -64,7 +64,7 @@ class Export:
         if "draws" in self.manifest:
             lines.append(f"{self.manifest['draws']:,} draws (the sum of the column repeats)")
         lines = [line for line in lines if line]
-        written = f"{counted(parts, 'part')}, {megabytes(size)}"
+        written = f"{counted(parts, 'part')}, {in_bytes(size)}"
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
 
     __repr__ = __str__

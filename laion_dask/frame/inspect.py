@@ -7,7 +7,7 @@ from typing import Any
 import dask.dataframe as dd
 
 from laion_dask.dialects import recognize
-from laion_dask.formatting import counted, megabytes
+from laion_dask.formatting import counted, in_bytes
 from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import CANONICAL
 
@@ -54,7 +54,7 @@ def inspect_text(frame: dd.DataFrame) -> str:
     lines = [
         f"{info['dialect']}: {info['about']}",
         f"{counted(info['shards'], 'shard')}, {counted(info['rows'], 'row')}, "
-        f"{megabytes(info['bytes'])}, {counted(info['partitions'], 'partition')}; "
+        f"{in_bytes(info['bytes'])}, {counted(info['partitions'], 'partition')}; "
         f"first {info['first']}",
         "",
     ]

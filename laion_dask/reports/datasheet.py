@@ -17,11 +17,11 @@ from laion_dask.aggregations.methods import methods, section_positions
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dialects import recognize
 from laion_dask.errors import ProvenanceError
-from laion_dask.formatting import counted, megabytes, share_text
+from laion_dask.exports.model_names import model_name
+from laion_dask.formatting import counted, in_bytes, share_text
 from laion_dask.frame.own_inputs import refuse_file_of_inputs
 from laion_dask.frame.provenance import Provenance
 from laion_dask.reports.datasheet_sections import section_markup
-from laion_dask.reports.export_report import model_name
 from laion_dask.reports.page import check_place, write_page
 from laion_dask.reports.page_tables import Fact
 from laion_dask.stats.table import Table
@@ -155,7 +155,7 @@ def _origin(provenance: Provenance) -> list[Fact]:
     size = sum(shard.size for shard in shards)
     facts = [
         Fact("dialect", (dialect.name,)),
-        Fact("shards", (f"{counted(len(shards), 'shard')}, {megabytes(size)}",)),
+        Fact("shards", (f"{counted(len(shards), 'shard')}, {in_bytes(size)}",)),
         Fact("columns", (_cut(", ".join(map(str, provenance.frame.columns))),)),
     ]
     filters = dict.fromkeys(scan.where.text for scan, _ in sources if scan.where is not None)

@@ -9,8 +9,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from laion_dask.errors import ProvenanceError
+from laion_dask.exports.about_recipe import AboutRecipe
+from laion_dask.exports.model_names import model_name
 from laion_dask.exports.result import Export
-from laion_dask.formatting import counted, megabytes, share_text
+from laion_dask.formatting import counted, in_bytes, share_text
 from laion_dask.plots.description import Form, Mark
 from laion_dask.reports.page_plots import picture, point_panel
 from laion_dask.reports.page_tables import Cell, Fact, PageTable, result_table
@@ -48,9 +50,12 @@ def export_view(export: Export, audited: Table | None, level: float) -> dict:
         Coverage of the intervals.
     """
     funnel, error = _funnel(export)
+    recipe = AboutRecipe.of(export.manifest)
     groupings = audited.attrs.get("groupings", {}) if audited is not None else {}
     return {
         "counts": export.rows.counts,
+        "recipe": _recipe_facts(recipe),
+        "recipe_notes": () if recipe is None else recipe.notes,
         "origin": list(_origin(export.manifest)),
         "funnel": funnel,
         "funnel_error": error,
@@ -125,6 +130,11 @@ def _axis_view(name: str, rows: pd.DataFrame, level: float) -> AxisView:
     return AxisView(name, groups.loc[groups["marked"], "group"].tolist(), plots, table)
 
 
+def _recipe_facts(recipe: AboutRecipe | None) -> list[Fact]:
+    """Which recipe made the export, and where it is published."""
+    return [] if recipe is None else [Fact(name, (text,)) for name, text in recipe.facts]
+
+
 def _origin(manifest: dict) -> Iterator[Fact]:
     """The provenance of the export, from its manifest."""
     inputs, parts = manifest["inputs"], manifest["parts"]
@@ -136,7 +146,7 @@ def _origin(manifest: dict) -> Iterator[Fact]:
     else:
         yield Fact("filter", ("none by an expression",))
     yield Fact("read", (f"{counted(len(inputs), 'shard')} of {rows:,} rows",))
-    yield Fact("written", (f"{counted(len(parts), 'part')}, {megabytes(size)}",))
+    yield Fact("written", (f"{counted(len(parts), 'part')}, {in_bytes(size)}",))
     yield Fact("columns", tuple(column["name"] for column in manifest["schema"]), is_code=True)
     joins = tuple(f"{', '.join(j['join'])}: {j['inputs'][0]['path']}" for j in manifest["joins"])
     if joins:
@@ -160,11 +170,3 @@ def _funnel(export: Export) -> tuple[PageTable | None, str]:
         for row in clauses.to_dict("records")
     ]
     return PageTable(tuple(names), tuple(rows)), ""
-
-
-def model_name(recipe: dict) -> str:
-    """A short name for a model, head or embeddings, from their recipe."""
-    if "embeddings" in recipe:
-        return f"embeddings by {model_name(recipe.get('model') or {})}"
-    parts = (str(recipe[key]) for key in ("name", "arch", "pretrained") if recipe.get(key))
-    return " ".join(parts) or "unnamed"

@@ -160,3 +160,16 @@ def test_any_name_and_type_of_a_column(tmp_path, out, format):
         datasets = pytest.importorskip("datasets")
         loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
         assert loaded["train"][0]["map"] == [{"key": "k", "value": 1}]
+
+
+def test_the_datasheet_reads_as_text(tmp_path, out):
+    columns = {"a_b": [[1.5]], "_c_": ["x"], "<i>|": ["y"], "d`": [1]}
+    write_shard(tmp_path / "metadata" / "a.parquet", pa.table(columns))
+    frame = ld.read_shards(str(tmp_path / "metadata"))
+    frame[frame["d`"] == 1].laion.export(out, format="parquet")
+    sheet = (out / "_datasheet.md").read_text()
+    assert sheet.startswith(f"# Datasheet of Subset of the shards in {tmp_path.name}\n")
+    assert "1 of 1 rows of 1 shard," in sheet and "Format parquet: 1 part, " in sheet
+    assert "| a_b | list&lt;element: double&gt; |" in sheet and "| \\_c\\_ |" in sheet
+    assert "| &lt;i&gt;\\| |" in sheet and "| d\\` |" in sheet
+    assert "- `` pandas mask: (d` == 1) ``" in sheet and " kB." in sheet

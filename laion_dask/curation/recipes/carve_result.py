@@ -10,6 +10,7 @@ import pandas as pd
 from laion_dask.curation.recipes.apply_steps import Application
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.errors import ProvenanceError
+from laion_dask.exports.about_recipe import recipe_notes
 from laion_dask.exports.result import Export
 from laion_dask.formatting import printable, printable_lines
 from laion_dask.frame.accounting import Rows
@@ -77,9 +78,7 @@ class Carve:
 
     def _notes(self) -> list[str]:
         """What a reader of the rows should know."""
-        notes = [f"warning: {one}" for one in self.recipe.warnings]
-        notes += [f"not applied: {one}" for one in self.recipe.not_applied]
-        return notes + [f"not reproduced exactly: {one}" for one in self.recipe.not_reproduced]
+        return list(recipe_notes(self.recipe.tree))
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<li>{html.escape(printable(note))}</li>" for note in self._notes())

@@ -289,3 +289,41 @@ def test_urls_of_a_removal_list_in_a_parameter_are_not_stored(data, tmp_path):
     assert carve.rows.kept == int((wide & (frame["url"] != gone)).sum())
     assert gone not in (tmp_path / "out" / "_recipe.json").read_text()
     assert ld.replay(tmp_path / "out").rows == carve.rows
+
+
+NOTES = """name: x
+title: "A <b>title</b> of `x` | y"
+paper: "Nobody <script>alert(1)</script> 2026"
+url: https://e.example/a_b
+warnings: ["Look <img src=x>"]
+not_applied: ["*one* part"]
+not_reproduced: ["the list [of](http://e.example) others"]
+steps:
+- where: width > 500
+"""
+
+
+def test_what_to_know_of_a_recipe_is_beside_its_rows(data, tmp_path):
+    carve = ld.Recipe.parse(NOTES).run(data.metadata, tmp_path / "out", format="huggingface")
+    page = ld.write_report(carve.export, tmp_path / "page.html").read_text()
+    for text in (
+        "A &lt;b&gt;title&lt;/b&gt;",
+        "Nobody &lt;script&gt;",
+        "https://e.example/a_b",
+        "warning: Look &lt;img",
+        "not applied: *one* part",
+        "not reproduced exactly: the list",
+    ):
+        assert text in page
+    for name in ("_datasheet.md", "README.md"):
+        sheet = (tmp_path / "out" / name).read_text()
+        assert "# " in sheet and "A &lt;b&gt;title&lt;/b&gt; of \\`x\\` \\| y" in sheet
+        for text in (
+            "paper: Nobody &lt;script&gt;",
+            "url: https://e.example/a_b\n",
+            "warning: Look &lt;img src=x&gt;",
+            "not applied: \\*one\\* part",
+            "not reproduced exactly: the list \\[of\\](http",
+        ):
+            assert text in sheet
+        assert "<script>" not in sheet
