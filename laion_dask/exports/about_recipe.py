@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_SOURCE = ("name", "title", "paper", "url")
+
 
 @dataclass(frozen=True)
 class AboutRecipe:
@@ -18,7 +20,8 @@ class AboutRecipe:
     values : dict
         The parameters that were set.
     notes : tuple of str
-        Warnings, and what of a published rule is not applied, or not reproduced exactly.
+        Warnings, what of a published rule is not applied, or not reproduced exactly, and which
+        steps were left out.
     """
 
     name: str
@@ -34,8 +37,9 @@ class AboutRecipe:
         tree = manifest.get("recipe")
         if not tree:
             return None
-        texts = (str(tree.get(key, "")) for key in ("name", "title", "paper", "url"))
-        return cls(*texts, tree.get("values", {}), recipe_notes(tree))
+        name, title, paper, url = (str(tree.get(key, "")) for key in _SOURCE)
+        notes = (*recipe_notes(tree), *manifest.get("left_out", ()))
+        return cls(name, title, paper, url, tree.get("values", {}), notes)
 
     @property
     def facts(self) -> list[tuple[str, str]]:

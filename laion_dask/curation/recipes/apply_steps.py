@@ -77,6 +77,8 @@ class Application:
         Steps that a plan does not count.
     clauses_before : int
         The number of clauses before the first step.
+    left_out : list of (int, str)
+        Steps whose conditions do not hold: the number in the document, from 1, and why.
     """
 
     recipe: Definition
@@ -88,6 +90,7 @@ class Application:
     clauses_before: int = 0
     not_counted: list[str] = field(default_factory=list)
     source: dd.DataFrame | None = None
+    left_out: list[tuple[int, str]] = field(default_factory=list)
     _scores: list[Taken] = field(default_factory=list)
 
     def apply(self) -> Application:
@@ -116,7 +119,9 @@ class Application:
         kind, arguments = STEPS[name], step[name]
         if len(step) > 1:
             self._apply_scores()  # a condition may concern their columns
-        if not is_taken(step, self.frame):
+        reason = unmet_condition(step, self.frame)
+        if reason:
+            self.left_out.append((self.recipe.document.step_number(number), reason))
             return
         if kind.adds_columns and kind.needs_embeddings and not kind.depends_on_rows:
             self._scores.append(Taken(number, kind, arguments))
@@ -174,12 +179,20 @@ def call_verb(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any])
     return result
 
 
-def is_taken(step: Mapping[str, Any], frame: dd.DataFrame) -> bool:
-    """Whether the conditions of a step hold for the columns of a frame."""
+def unmet_condition(step: Mapping[str, Any], frame: dd.DataFrame) -> str:
+    """Why a step is left out, by the columns of a frame; empty if it is taken."""
     missing, present = step.get("if_missing"), step.get("if_present")
-    return (missing is None or missing not in frame.columns) and (
-        present is None or present in frame.columns
-    )
+    if missing is not None and missing in frame.columns:
+        return f"there is a column {missing}"
+    if present is not None and present not in frame.columns:
+        return f"no column {present}"
+    return ""
+
+
+def left_out_texts(recipe: Definition, application: Application) -> tuple[str, ...]:
+    """The steps of a recipe that were left out, and why, one line each."""
+    steps = sorted([*recipe.unset_steps(), *application.left_out])
+    return tuple(f"step {number} left out: {reason}" for number, reason in steps)
 
 
 def _clause_count(frame: dd.DataFrame) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from laion_dask.aggregations.audit import audit, check_axes, default_axes
 from laion_dask.aggregations.grouping.base import axes
 from laion_dask.curation.recipes import inputs
-from laion_dask.curation.recipes.apply_steps import Application, call_verb
+from laion_dask.curation.recipes.apply_steps import Application, call_verb, left_out_texts
 from laion_dask.curation.recipes.carve_result import Carve, funnel_by_step
 from laion_dask.curation.recipes.computed_once import ComputedOnce
 from laion_dask.curation.recipes.definition import Definition
@@ -110,6 +110,7 @@ def carve(
     ``check`` may raise once the parts are written, before they are visible.
     """
     results: dict[str, Any] = {}
+    left_out = left_out_texts(run.recipe, run.application)
 
     def notes(rows: Rows, parts: Sequence[WrittenPart], read: Provenance) -> dict[str, Any]:
         if check is not None:
@@ -120,6 +121,7 @@ def carve(
             "recipe": run.recipe.tree,
             "run": run.record,
             "funnel": results["funnel"].to_dict("records"),
+            **({"left_out": list(left_out)} if left_out else {}),
             "audit": _records(results["audit"]),
         }
 
@@ -137,7 +139,7 @@ def carve(
             done = export_with_notes(frame, out, notes, computed, identity, **run.export)
     finally:
         run.once.remove()
-    return Carve(run.recipe, done, results["funnel"], results["audit"])
+    return Carve(run.recipe, done, results["funnel"], results["audit"], left_out)
 
 
 def _audit(provenance: Provenance, by: Any) -> Table | None:

@@ -12,7 +12,7 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.curation.recipes import inputs
-from laion_dask.curation.recipes.apply_steps import Application, Taken, call_verb
+from laion_dask.curation.recipes.apply_steps import Application, Taken, call_verb, left_out_texts
 from laion_dask.curation.recipes.computed_once import ComputedOnce, takes_pass_when_called
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.needs import roles_of
@@ -34,14 +34,16 @@ class CarvePlan:
     Attributes
     ----------
     steps : pandas.DataFrame
-        The steps in the order in which they run: ``step`` (its number in the recipe, from 1; 0 for
-        a removal list), ``does`` (str), ``embeddings`` (str, the embeddings that it reads, by
+        The steps in the order in which they run: ``step`` (its position in the YAML, from 1; 0
+        for a removal list), ``does`` (str), ``embeddings`` (str, the embeddings that it reads, by
         name), ``passes`` (int, over the rows before the export).
     cost : Plan
         Rows, bytes, time and memory, by measured rates; see `laion_dask.plan`.
     not_counted : tuple of str
         Steps that the cost does not include, because they need embeddings, or columns computed from
         embeddings, and these were not given.
+    left_out : tuple of str
+        Steps that a run would not take, and why.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class CarvePlan:
     steps: pd.DataFrame
     cost: Plan
     not_counted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -83,10 +86,11 @@ class CarvePlan:
     __repr__ = __str__
 
     def _notes(self) -> list[str]:
-        if not self.not_counted:
-            return []
-        steps = "; ".join(self.not_counted)
-        return [f"Not counted, because embeddings were not given: {steps}."]
+        notes = ["\n".join(self.left_out)] if self.left_out else []
+        if self.not_counted:
+            steps = "; ".join(self.not_counted)
+            notes.append(f"Not counted, because embeddings were not given: {steps}.")
+        return notes
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
@@ -146,10 +150,11 @@ def plan_of(
     application = _Planned(resolved, frame, vectors, call).apply()
     passes.append(plan(application.frame, _verbs_of_a_run(application.frame), **options))
     steps = [step for one in passes for step in one.steps]
-    rows = [_row(one) for one in application.taken]
+    rows = [_row(one, resolved) for one in application.taken]
     table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
     cost = replace(passes[-1], steps=tuple(steps), data=passes[0].data)
-    return CarvePlan(table, cost, tuple(application.not_counted))
+    left_out = left_out_texts(recipe, application)
+    return CarvePlan(table, cost, tuple(application.not_counted), left_out)
 
 
 def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -169,6 +174,7 @@ def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
     return ["export", "funnel", *audit]
 
 
-def _row(step: Taken) -> tuple[int, str, str, int]:
+def _row(step: Taken, recipe: Definition) -> tuple[int, str, str, int]:
     roles = ", ".join(roles_of(step.kind, step.arguments).values())
-    return step.number + 1, step.text, roles, int(step.kind.depends_on_rows or step.kind.is_stored)
+    number = recipe.document.step_number(step.number)
+    return number, step.text, roles, int(step.kind.depends_on_rows or step.kind.is_stored)

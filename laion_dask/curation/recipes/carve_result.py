@@ -38,11 +38,13 @@ class Carve:
     export : Export
     funnel : pandas.DataFrame
         One row per clause, in the order in which they ran, after one for reading: ``step`` (its
-        number in the recipe, from 1; 0 for what precedes the steps), ``rule`` (str), and
+        position in the YAML, from 1; 0 for what precedes the steps), ``rule`` (str), and
         ``before``, ``kept``, ``dropped``, ``unscored`` and ``rejected``, in rows. Kept rows are
         those before the next. The sums over all rows are those of ``rows``.
     audit : Table or None
         Which groups the steps excluded; None if the frame has no column to group by.
+    left_out : tuple of str
+        Steps that were not taken, and why: ``"step 3 left out: no column punsafe"``.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Carve:
     export: Export
     funnel: pd.DataFrame
     audit: Table | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Rows:
@@ -69,7 +72,8 @@ class Carve:
         return self.export.path
 
     def __str__(self) -> str:
-        lines = [*self._notes(), "", shown_funnel(self.funnel), "", str(self.export)]
+        lines = [*self._notes(), "", shown_funnel(self.funnel), *self.left_out, ""]
+        lines.append(str(self.export))
         if self.audit is not None:
             lines += ["", *_shown_audit(self.audit)]
         return "\n".join(lines).strip("\n")
@@ -84,7 +88,9 @@ class Carve:
         notes = "".join(f"<li>{html.escape(printable(note))}</li>" for note in self._notes())
         lines = "<br>".join(map(html.escape, printable_lines(str(self.export)).split("\n")))
         page = f"<ul>{notes}</ul>" if notes else ""
-        page += f"{Table(self.funnel)._repr_html_()}<p>{lines}</p>"
+        page += Table(self.funnel)._repr_html_()
+        page += "".join(f"<p>{html.escape(printable(one))}</p>" for one in self.left_out)
+        page += f"<p>{lines}</p>"
         if self.audit is None:
             return page
         groups = _audit_groups(self.audit)
@@ -118,7 +124,7 @@ def _step_of(clause: int, application: Application) -> int:
     if clause < application.clauses_before or not counts or clause >= counts[-1]:
         return 0
     at = next(n for n, count in enumerate(counts) if clause < count)
-    return application.taken[at].number + 1
+    return application.recipe.document.step_number(application.taken[at].number)
 
 
 def shown_funnel(funnel: pd.DataFrame) -> str:

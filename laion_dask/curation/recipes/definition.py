@@ -16,7 +16,7 @@ import numpy as np
 from laion_dask.curation.recipes import library
 from laion_dask.curation.recipes.argument_types import check_plain, check_values
 from laion_dask.curation.recipes.document import Document, read_document, to_yaml
-from laion_dask.curation.recipes.parameters import bound, names_in, replaced
+from laion_dask.curation.recipes.parameters import bound, names_in, replaced, unmet_setting
 from laion_dask.curation.recipes.plain_urls import without_urls
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
 from laion_dask.curation.recipes.validation import KEYS, STEP_KEYS, check_step, validate
@@ -198,12 +198,7 @@ class Definition:
         """
         values = bound(self.parameters, self.values, self.name)
         self._check_set(values)
-        taken = [
-            number
-            for number, step in enumerate(self.steps)
-            if ("if_set" not in step or values[step["if_set"]] is not None)
-            and ("if_unset" not in step or values[step["if_unset"]] is None)
-        ]
+        taken = [n for n, step in enumerate(self.steps) if not unmet_setting(step, values)]
         steps = [self._resolved_step(self.steps[number], values) for number in taken]
         lists = [self._absolute(replaced(one, values), one) for one in self.removal_lists]
         lists = [one for one in lists if one is not None]
@@ -217,6 +212,12 @@ class Definition:
             values={},
             document=self.document.with_steps(taken),
         )
+
+    def unset_steps(self) -> list[tuple[int, str]]:
+        """The steps that `resolved` leaves out: their numbers, from 1, and why."""
+        values = bound(self.parameters, self.values, self.name)
+        reasons = ((n, unmet_setting(step, values)) for n, step in enumerate(self.steps))
+        return [(self.document.step_number(n), why) for n, why in reasons if why]
 
     def _check_set(self, values: Mapping[str, Any]) -> None:
         for name, declared in self.parameters.items():

@@ -43,11 +43,24 @@ class Document:
     origin : str
         The file, or another name, for messages.
     lines : dict of Path to int
+    step_numbers : tuple of int or None, optional
+        Of a recipe with some of its steps: the position of each in the document, from 0, or None
+        for a step that is not in it.
     """
 
     tree: Any
     origin: str
     lines: dict[Path, int]
+    step_numbers: tuple[int | None, ...] | None = None
+
+    def step_number(self, at: int) -> int:
+        """The number of the step at a position, from 1; 0 for what is not a step of the document.
+
+        That is a removal list, at -1, or a step that an option of the command adds.
+        """
+        numbers = self.step_numbers
+        number = at if numbers is None or at >= len(numbers) else numbers[at]
+        return 0 if at < 0 or number is None else number + 1
 
     def error(self, path: Path, message: str) -> RecipeError:
         """An error at a value: the message with the file and the line in front."""
@@ -63,7 +76,9 @@ class Document:
             for path, line in self.lines.items():
                 if path[:1] == ("steps",) and path[1:2] == (old,):
                     lines["steps", new, *path[2:]] = line
-        return Document(self.tree, self.origin, lines)
+        own = (None if one is None else self.step_number(one) - 1 for one in numbers)
+        new_numbers = tuple(None if one is None or one < 0 else one for one in own)
+        return Document(self.tree, self.origin, lines, new_numbers)
 
 
 def read_document(text: str, origin: str) -> Document:

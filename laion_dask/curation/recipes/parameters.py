@@ -11,6 +11,16 @@ from laion_dask.errors import RecipeError, did_you_mean
 _NAME = re.compile(r"\$(\$|[A-Za-z_][A-Za-z0-9_]*)")
 
 
+def unmet_setting(step: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Why a step is left out, if a parameter must be set, or not be set; empty if it is taken."""
+    is_set, is_unset = step.get("if_set"), step.get("if_unset")
+    if is_set is not None and values[is_set] is None:
+        return f"the parameter {is_set} is not set"
+    if is_unset is not None and values[is_unset] is not None:
+        return f"the parameter {is_unset} is set"
+    return ""
+
+
 def names_in(value: Any) -> set[str]:
     """The names of the parameters that a value, at any depth, refers to."""
     if isinstance(value, str):

@@ -183,9 +183,10 @@ def _known(document: Document, path: Path, name: str, known: Collection[str], wh
 
 
 def at_step(document: Document, number: int, error: LaionDaskError) -> RecipeError:
-    """An error that a step raised, with the line of the step."""
+    """An error that a step raised, with the line and the number of the step."""
     path: Path = ("removal_lists",) if number < 0 else ("steps", number)
-    return document.error(path, error.marked)
+    shown = document.step_number(number)
+    return document.error(path, f"step {shown}: {error.marked}" if shown else error.marked)
 
 
 def _shown(value: object) -> str:

@@ -327,3 +327,42 @@ def test_what_to_know_of_a_recipe_is_beside_its_rows(data, tmp_path):
         ):
             assert text in sheet
         assert "<script>" not in sheet
+
+
+CONDITIONS = """name: x
+parameters: {p: {default: null}, q: {default: 3}}
+steps:
+- where: width > 1
+  if_set: p
+- language: {to: language}
+  if_missing: language
+- where: width >= 100
+- where: nope > 3
+  if_present: nope
+- where: height > 100
+  if_set: q
+- where: width > 0
+  if_unset: q
+- where: height > 120
+"""
+LEFT_OUT = (
+    "step 1 left out: the parameter p is not set",
+    "step 2 left out: there is a column language",
+    "step 4 left out: no column nope",
+    "step 6 left out: the parameter q is set",
+)
+
+
+def test_steps_have_their_number_in_the_yaml(data, tmp_path):
+    recipe = ld.Recipe.parse(CONDITIONS)
+    plan = recipe.plan(data.metadata)
+    assert list(plan.steps["step"]) == [3, 5, 7] and plan.left_out == LEFT_OUT
+    carve = recipe.run(data.metadata, tmp_path / "out")
+    assert list(carve.funnel["step"]) == [0, 3, 5, 7] and carve.left_out == LEFT_OUT
+    for text in (str(plan), str(carve), plan._repr_html_(), carve._repr_html_()):
+        assert all(text.count(one) == 1 for one in LEFT_OUT)
+    assert carve.export.manifest["left_out"] == list(LEFT_OUT)
+    assert LEFT_OUT[2] in (tmp_path / "out" / "_datasheet.md").read_text()
+    ld.replay(tmp_path / "out")
+    with pytest.raises(RecipeError, match=r"line 11: step 5: .*unknown column 'heigt'"):
+        ld.Recipe.parse(CONDITIONS.replace("height > 100", "heigt > 100")).plan(data.metadata)
