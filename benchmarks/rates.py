@@ -75,7 +75,8 @@ def rates() -> dict:
         collected[-1] |= {"row_bytes": ROW}
     runs = embed["runs"]["laion_dask"]
     collected.append(_rate(f"embed {embed['model']}", "embed", embed, embed["images"], runs))
-    return {"rates": [*collected, *_other_rates(), *_step_rates(streams)], "gpus": GPUS}
+    collected += [*_other_rates(), *_step_rates(streams), *_cluster_rates()]
+    return {"rates": collected, "gpus": GPUS}
 
 
 def _other_rates() -> list[dict]:
@@ -107,6 +108,25 @@ def _step_rates(streams: float) -> list[dict]:
         collected[-1]["rows_per_s"] = collected[-1]["fastest"]
         collected[-1] |= {"row_bytes": ROW} if mapped else {}
     return collected
+
+
+def _cluster_rates() -> list[dict]:
+    """Rates of the parts of clustering, whose units are not rows; see `curation.clusters.work`."""
+    about = json.loads((HERE / "results" / "clusters.json").read_text())
+    return [
+        {
+            "step": name,
+            "device": "cpu",
+            "rows_per_s": median,
+            "slowest": slowest,
+            "fastest": fastest,
+            "process_bytes": about["peak_bytes"],
+            "processor": f"{about['cpu']}, one core",
+            "date": about["date"],
+            "source": "benchmarks/results/clusters.json",
+        }
+        for name, (slowest, median, fastest) in about["units_per_s"].items()
+    ]
 
 
 def _rate(

@@ -8,12 +8,30 @@ function. The rates themselves are measured and stored in ``planning/rates.json`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 #: The inputs that a step can read for each row.
 COLUMNS, EMBEDDINGS, IMAGES = "columns", "embeddings", "images"
+
+
+class Work(NamedTuple):
+    """Work that is not proportional to the number of rows.
+
+    Attributes
+    ----------
+    rate : str
+        The measured rate, whose unit is not a row.
+    units : float
+        The number of its units.
+    tasks : int
+        The most tasks that share the work.
+    """
+
+    rate: str
+    units: float
+    tasks: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,11 @@ class Cost:
         An upper bound on the rows read, regardless of the size of the frame.
     is_pass : bool
         Whether the partitions of the frame are computed; False for work on other files.
+    passes : int
+        How often the embeddings are read.
+    work : function of the number of rows, or None
+        All work of the step, as a list of `Work`, in the order of ``rates``; by default a unit of
+        each rate for each row.
     notes : tuple of str
         Sentences for the reader of a plan on what the estimate omits.
     """
@@ -62,6 +85,8 @@ class Cost:
     other_bytes: int = 0
     max_rows: int | None = None
     is_pass: bool = True
+    passes: int = 1
+    work: Callable[[int], list[Work]] | None = None
     notes: tuple[str, ...] = ()
 
 

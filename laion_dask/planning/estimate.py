@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from laion_dask.cost import Work
 from laion_dask.formatting import in_bytes, in_time
 from laion_dask.planning.inputs import Data
 from laion_dask.planning.measured_rates import CPU, Gpu, Rate, Rates
@@ -126,7 +127,7 @@ class Line:
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
     """The estimate of a step for the given workers."""
-    measured, notes = _measured_rates(step, workers.device, rates)
+    measured, notes = _measured_rates(step, workers, rates)
     rate = _sequential_rate(measured) if len(measured) == len(step.rates) else None
     reading = step.bytes_read / storage if storage else 0.0
     nan = math.nan
@@ -198,12 +199,23 @@ def _sequential_rate(rates: tuple[Rate, ...]) -> Rate | None:
 
 
 def _measured_rates(
-    step: Step, device: str, rates: Rates
+    step: Step, workers: Workers, rates: Rates
 ) -> tuple[tuple[Rate, ...], tuple[str, ...]]:
     """The measured rates of a step, and notes on their applicability."""
-    each = [_rate(step, name, device, rates) for name in step.rates]
+    each = [_rate(step, name, workers.device, rates) for name in step.rates]
+    if step.work is not None and step.rows:
+        each = [
+            (rate and _of_rows(rate, work, step.rows, workers.n_concurrent), rate_notes)
+            for (rate, rate_notes), work in zip(each, step.work(step.rows), strict=True)
+        ]
     notes = dict.fromkeys(note for _, rate_notes in each for note in rate_notes)
     return tuple(rate for rate, _ in each if rate is not None), tuple(notes)
+
+
+def _of_rows(rate: Rate, work: Work, rows: int, n_concurrent: int) -> Rate:
+    """The rate in rows per second, if they take so many units, in so many tasks."""
+    share = min(1.0, work.tasks / n_concurrent)
+    return _faster(rate, share * rows / max(work.units, 1e-9))
 
 
 def _rate(step: Step, name: str, device: str, rates: Rates) -> tuple[Rate | None, tuple[str, ...]]:

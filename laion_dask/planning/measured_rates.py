@@ -29,7 +29,8 @@ class Rate:
     device : str
         ``"cpu"``, for workers of one core each, or the name of a GPU.
     rows_per_s, slowest, fastest : float
-        Rows, or images, per second of one worker: the median, slowest and fastest run.
+        Rows, images, or units of `laion_dask.cost.Work`, per second of one worker: the median,
+        slowest and fastest run.
     process_bytes : int
         Memory of the process, without mapped embeddings.
     processor, date, source : str

@@ -204,10 +204,11 @@ def plan(
         name with arguments: ``("where", "similarity > 0.3")``, ``("search", 1000)`` for 1,000
         queries, ``("distributions", ["similarity"])``, ``("similarity", embeddings)`` for the CLIP
         score, ``("join", "scores/", "url")``, ``("audit", "language")``, ``("train", "label")``,
-        ``("embed", "ViT-L-14")``. Consecutive heads read the embeddings once, and consecutive
-        statistics share a pass. Filters of the frame, and columns that it still has to compute
-        (scores, languages, joins), are separate lines, once for each verb that computes them; your
-        own masks, and functions mapped over the frame, are not counted.
+        ``("embed", "ViT-L-14")``; a mapping at the end has arguments by name:
+        ``("dedup", embeddings, {"n_clusters": 1000})``. Consecutive heads read the embeddings once,
+        and consecutive statistics share a pass. Filters of the frame, and columns that it still has
+        to compute (scores, languages, joins), are separate lines, once for each verb that computes
+        them; your own masks, and functions mapped over the frame, are not counted.
     embeddings : Embeddings, optional
         Embeddings of the frame's rows; by default those that the frame was scored with.
     workers : int, optional

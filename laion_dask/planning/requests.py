@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame, is_spec
@@ -22,12 +22,15 @@ class Request:
     ----------
     verb : Verb
     arguments : tuple
+    keywords : dict
+        Arguments by the names of the verb's parameters.
     are_specs : bool
         Whether the arguments were given without the verb's name.
     """
 
     verb: Verb
     arguments: tuple = ()
+    keywords: Mapping[str, object] = field(default_factory=dict)
     are_specs: bool = False
 
     def costs(self, frame: PlannedFrame) -> list[Cost]:
@@ -43,10 +46,10 @@ class Request:
             raise OptionError(f"{verb.name} is not planned on a frame: {verb.instead}")
         cost = verb.load_cost()
         try:
-            inspect.signature(cost).bind(frame, *self.arguments)
+            inspect.signature(cost).bind(frame, *self.arguments, **self.keywords)
         except TypeError:
             raise _wrong_arguments(verb.name, cost, self.arguments) from None
-        costs = cost(frame, *self.arguments)
+        costs = cost(frame, *self.arguments, **self.keywords)
         return [costs] if isinstance(costs, Cost) else list(costs)
 
     @property
@@ -77,7 +80,17 @@ def _request(item: object) -> Request:
     must_be("A verb", name, str, _FORMS)
     if name not in VERBS:
         raise unknown("verb", name, VERBS)
-    return Request(VERBS[name], tuple(arguments))
+    keywords: Mapping[str, object] = {}
+    if arguments and _are_keywords(arguments[-1], VERBS[name]):
+        keywords = arguments.pop()
+    return Request(VERBS[name], tuple(arguments), keywords)
+
+
+def _are_keywords(given: object, verb: Verb) -> bool:
+    """Whether an argument is a mapping of parameters of the verb that its cost depends on."""
+    if not (isinstance(given, Mapping) and given and verb.cost):
+        return False
+    return set(given) <= set(list(inspect.signature(verb.load_cost()).parameters)[1:])
 
 
 def _grouped(requests_in_order: Iterable[Request]) -> Iterator[Request]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 
-from laion_dask.cost import COLUMNS, EMBEDDINGS, IMAGES, Cost
+from laion_dask.cost import COLUMNS, EMBEDDINGS, IMAGES, Cost, Work
 from laion_dask.errors import OptionError, argument
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -45,6 +45,8 @@ class Step:
         Maximum number of rows that it reads, however large the frame is.
     is_pass : bool
         Whether it computes the partitions of the frame.
+    work : function of the number of rows, or None
+        As in `laion_dask.cost.Cost`.
     notes : tuple of str
         Sentences on what the numbers do not include.
     """
@@ -64,6 +66,7 @@ class Step:
     columns: tuple[str, ...] = ()
     max_rows: int | None = None
     is_pass: bool = True
+    work: Callable[[int], list[Work]] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -148,6 +151,7 @@ class FrameFacts:
             flop=cost.flop,
             max_rows=cost.max_rows,
             is_pass=cost.is_pass,
+            work=cost.work,
             notes=cost.notes,
         )
         if cost.reads == IMAGES:
@@ -169,7 +173,7 @@ class FrameFacts:
         sets = [vectors_of(self.data, embeddings) for embeddings in embeddings_read]
         return replace(
             step,
-            embedding_bytes=sum(vectors.stored for vectors in sets),
+            embedding_bytes=cost.passes * sum(vectors.stored for vectors in sets),
             row_bytes=sets[0].row_bytes,
             resident_bytes=sum(vectors.resident_bytes for vectors in sets),
             max_resident_bytes=max(vectors.max_resident_bytes for vectors in sets),

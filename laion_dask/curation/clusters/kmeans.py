@@ -9,7 +9,7 @@ from pathlib import Path
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
+from laion_dask.cost import Cost, PlannedFrame, Work
 from laion_dask.curation.clusters.assignment import Assigned, assign
 from laion_dask.curation.clusters.chunks import (
     Chunk,
@@ -19,6 +19,7 @@ from laion_dask.curation.clusters.chunks import (
 )
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
 from laion_dask.curation.clusters.stages import Workspace, check_folder
+from laion_dask.curation.clusters.work import cluster_cost, clustering_work
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
@@ -148,19 +149,17 @@ def kmeans(
     return Clusters(centroids, assigned.sizes, assigned.distance, paired.model.name)
 
 
-def kmeans_cost(frame: PlannedFrame, k: int = 1000) -> Cost:
-    """The cost of `kmeans`: two passes over the embeddings; the iterations read a sample."""
-    k = whole_number("k", k, "the number of centroids")
+def kmeans_cost(
+    frame: PlannedFrame, k: int = 1000, iterations: int = 10, sample: int | None = None
+) -> Cost:
+    """The cost of `kmeans`: iterations over a sample, the last one, and the exact assignment."""
+    chosen = training(whole_number("k", k, "the number of centroids"), iterations, sample, 0)
     dim = frame.embeddings_for("kmeans").dim
-    note = "kmeans: two passes over the embeddings, at the rate of a search with k / 4 queries"
-    return Cost(
-        ("search",),
-        reads=EMBEDDINGS,
-        flop=2.0 * dim * k,
-        queries=max(1, k // 4),
-        query_bytes=4 * dim,
-        notes=(note,),
-    )
+
+    def work(n: int) -> list[Work]:
+        return clustering_work(n, dim, chosen.k, chosen.iterations, chosen.sample)
+
+    return cluster_cost(dim, chosen.k, work, "kmeans")
 
 
 def training(k: int, iterations: object, sample: object, seed: object) -> Training:

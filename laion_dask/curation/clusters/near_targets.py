@@ -15,7 +15,7 @@ from laion_dask.backend import Frame, frame_from_arrow, is_cudf
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.clusters.kmeans import Clusters
 from laion_dask.curation.clusters.nearest import Nearest, as_centroids
-from laion_dask.curation.clusters.nearest_centroid import nearest_centroid, nearest_centroid_cost
+from laion_dask.curation.clusters.nearest_centroid import nearest_centroid, nearest_cost
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -116,9 +116,11 @@ class TargetClusters:
         return {"near_targets": len(self.numbers), "clusters": self.k, "sha256": digests}
 
 
-def near_targets_cost(frame: PlannedFrame, k: int = 1000) -> Cost:
-    """The cost of `near_targets` for k centroids, which is that of `nearest_centroid`."""
-    return nearest_centroid_cost(frame, k)
+def near_targets_cost(
+    frame: PlannedFrame, centroids: int | np.ndarray | str | os.PathLike | Clusters = 1000
+) -> Cost:
+    """The cost of `near_targets` for centroids, or so many, which is that of `nearest_centroid`."""
+    return nearest_cost(frame, centroids, "near_targets")
 
 
 def _unused_name(frame: dd.DataFrame) -> str:

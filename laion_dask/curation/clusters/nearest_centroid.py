@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from laion_dask.backend import Frame, frame_from_arrow, is_cudf
-from laion_dask.cost import EMBEDDINGS, Cost, PlannedFrame
+from laion_dask.cost import Cost, PlannedFrame, Work
 from laion_dask.curation.clusters.chunks import check_embeddings
 from laion_dask.curation.clusters.kmeans import Clusters
 from laion_dask.curation.clusters.nearest import Nearest, as_centroids
+from laion_dask.curation.clusters.work import START, assign_work, cluster_cost
 from laion_dask.errors import ModelMismatchError, OptionError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.vector_blocks import vector_blocks
@@ -88,14 +89,25 @@ def nearest_centroid(
     return frame.assign(**{name: new[name] for name in names})
 
 
-def nearest_centroid_cost(frame: PlannedFrame, k: int = 1000) -> Cost:
-    """The cost of `nearest_centroid` for k centroids, at the rate of a search."""
-    k = whole_number("nearest_centroid's argument", k, "the number of centroids")
-    dim = frame.embeddings_for("nearest_centroid").dim
-    note = "nearest_centroid: at the rate of a search with k / 4 queries"
-    return Cost(
-        ("search",), reads=EMBEDDINGS, flop=2.0 * dim * k, queries=max(1, k // 4), notes=(note,)
-    )
+def nearest_centroid_cost(
+    frame: PlannedFrame, centroids: int | np.ndarray | str | os.PathLike | Clusters = 1000
+) -> Cost:
+    """The cost of `nearest_centroid` for centroids, or for so many."""
+    return nearest_cost(frame, centroids, "nearest_centroid")
+
+
+def nearest_cost(frame: PlannedFrame, centroids: object, label: str) -> Cost:
+    """The cost of comparing each row with each centroid: a pass over the embeddings."""
+    dim = frame.embeddings_for(label).dim
+    if isinstance(centroids, (np.ndarray, str, os.PathLike, Clusters)):
+        k = len(as_centroids(centroids, dim))
+    else:
+        k = whole_number(f"{label}'s argument", centroids, "centroids, or their number")
+
+    def work(n: int) -> list[Work]:
+        return [*assign_work(n, dim, k, with_vectors=False), Work(START, 1, 1)]
+
+    return cluster_cost(dim, k, work, label, passes=1)
 
 
 def nearest_columns(part: Frame, embeddings: Embeddings, centroids: np.ndarray, names) -> Frame:

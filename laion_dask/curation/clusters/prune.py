@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.cost import Cost, PlannedFrame, Work
 from laion_dask.curation.clusters.assignment import Assigned
 from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_of_frame
 from laion_dask.curation.clusters.complexity import complexity_table, rows_to_keep
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
     clustered,
-    kmeans_cost,
     plan_of,
     training,
 )
 from laion_dask.curation.clusters.stages import Workspace, check_folder
+from laion_dask.curation.clusters.work import cluster_cost, clustering_work
 from laion_dask.curation.row_table import shards_per_block
 from laion_dask.curation.row_writer import RowWriter, Written
 from laion_dask.curation.stored_decisions import KEEP, SCHEMA, rows_decided, rule_text
@@ -127,9 +127,17 @@ def prune(
     return rows_decided(frame, decisions, rule_text("prune", embeddings, asdict(options)))
 
 
-def prune_cost(frame: PlannedFrame) -> Cost:
-    """The cost of `prune` with the default number of clusters, which is that of `kmeans`."""
-    return replace(kmeans_cost(frame, CLUSTERS), label="prune")
+def prune_cost(
+    frame: PlannedFrame, n_clusters: int | None = None, iterations: int = 10, label: str = "prune"
+) -> Cost:
+    """The cost of `prune`: that of `kmeans`; deciding about the rows takes a tenth of it."""
+    given, dim = check_clusters(n_clusters), frame.embeddings_for(label).dim
+    iterations = training(1, iterations, None, 0).iterations
+
+    def work(n: int) -> list[Work]:
+        return clustering_work(n, dim, given or _default_clusters(n), iterations)
+
+    return cluster_cost(dim, given or CLUSTERS, work, label)
 
 
 def complexity(
@@ -176,9 +184,16 @@ def complexity(
     return _clustered(frame, embeddings, options, folder)[2]
 
 
-def complexity_cost(frame: PlannedFrame) -> Cost:
+def complexity_cost(
+    frame: PlannedFrame, n_clusters: int | None = None, iterations: int = 10
+) -> Cost:
     """The cost of `complexity`, which is that of `prune`."""
-    return replace(kmeans_cost(frame, CLUSTERS), label="complexity")
+    return prune_cost(frame, n_clusters, iterations, "complexity")
+
+
+def _default_clusters(n: int) -> int:
+    """The paper's number of clusters for so many rows."""
+    return MEDIUM_CLUSTERS if n <= MEDIUM_ROWS else CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -218,7 +233,7 @@ def _clustered(
     clusters = [options.n_clusters, options.seed, options.iterations]
     workspace = Workspace.of(folder, plan_of(rows, paired, clusters=clusters))
     chunks = rows.chunks
-    default = MEDIUM_CLUSTERS if n_rows(chunks) <= MEDIUM_ROWS else CLUSTERS
+    default = _default_clusters(n_rows(chunks))
     chosen = training(options.n_clusters or default, options.iterations, None, options.seed)
     centroids, assigned = clustered(chunks, paired, chosen, workspace, with_vectors=False)
     n = rows_to_keep(options.keep, int(assigned.sizes.sum()))

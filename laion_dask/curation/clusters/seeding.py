@@ -15,9 +15,9 @@ from laion_dask.numerics.normalization import unit
 from laion_dask.runtime import cancellation
 
 #: Centroids that are drawn together, and rows among which they are drawn, per centroid.
-_GROUP, _ROWS = 1024, 16
+_GROUP, ROWS = 1024, 16
 #: The fewest rows among which centroids are drawn, if there are so many.
-_FEWEST = 1 << 14
+FEWEST = 1 << 14
 #: Rounds of drawing: as many centroids are drawn in each.
 _ROUNDS = 64
 
@@ -32,7 +32,7 @@ def first_centroids(folder: SpillFolder, numbers: Sequence[int], k: int, seed: i
     are the smallest (Efraimidis and Spirakis 2006).
     """
     sample = _Sample(folder, numbers)
-    n, groups = min(len(sample), max(_FEWEST, _ROWS * k)), []
+    n, groups = min(len(sample), max(FEWEST, ROWS * k)), []
     k = min(k, n)
     n_groups = -(-k // _GROUP)
     for group in range(n_groups):

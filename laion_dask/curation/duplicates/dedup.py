@@ -272,6 +272,8 @@ def dedup_cost(
     by: str | Sequence[str] | Embeddings = "url",
     similar: float | None = None,
     radius: int | None = None,
+    n_clusters: int | None = None,
+    iterations: int | None = None,
 ) -> Cost:
     """The cost of `dedup`, which computes the frame twice: the key, and then the rows.
 
@@ -281,7 +283,7 @@ def dedup_cost(
         As for `dedup`.
     """
     if isinstance(by, Embeddings):
-        return semantic_cost(frame, by)
+        return semantic_cost(frame, by, n_clusters, 10 if iterations is None else iterations)
     columns = tuple(Key.of(frame.frame, by).reads(frame.columns))
     if similar is not None:
         note = "dedup: near captions take about as long as detecting their languages four times"

@@ -173,7 +173,14 @@ def _by_key(
     return table
 
 
-def duplicates_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = "url") -> Cost:
+def duplicates_cost(
+    frame: PlannedFrame,
+    by: str | Sequence[str] | Embeddings = "url",
+    similar: float | None = None,
+    radius: int | None = None,
+    n_clusters: int | None = None,
+    iterations: int | None = None,
+) -> Cost:
     """The cost of `duplicates`: that of `dedup`.
 
     Raises
@@ -181,7 +188,7 @@ def duplicates_cost(frame: PlannedFrame, by: str | Sequence[str] | Embeddings = 
     OptionError, ColumnError
         As for `duplicates`.
     """
-    return dedup_cost(frame, by)
+    return dedup_cost(frame, by, similar, radius, n_clusters, iterations)
 
 
 class _Groups:

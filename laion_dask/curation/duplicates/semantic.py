@@ -10,16 +10,16 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.cost import Cost, PlannedFrame, Work
 from laion_dask.curation.clusters.chunks import check_embeddings, n_rows, rows_of_frame
 from laion_dask.curation.clusters.kmeans import (
     check_clusters,
     clustered,
-    kmeans_cost,
     plan_of,
     training,
 )
 from laion_dask.curation.clusters.stages import Workspace, check_folder
+from laion_dask.curation.clusters.work import cluster_cost, clustering_work, search_work
 from laion_dask.curation.duplicates.semantic_groups import SemanticDuplicates
 from laion_dask.curation.duplicates.semantic_pass import (
     Search,
@@ -113,7 +113,7 @@ def semantic_duplicates(
     options = [eps, keep, rule, seed, given, iterations, search.memory]
     workspace = Workspace.of(folder, plan_of(rows, paired, search=options))
     chunks = rows.chunks
-    k = given or min(MAX_CLUSTERS, max(1, round(n_rows(chunks) / ROWS_PER_CLUSTER)))
+    k = given or _default_clusters(n_rows(chunks))
     chosen = training(k, iterations, None, seed)
     centroids, assigned = clustered(chunks, paired, chosen, workspace, with_vectors=True)
     writer = RowWriter.create(SCHEMA, shards_per_block(Provenance.of(frame)))
@@ -163,16 +163,35 @@ def semantic_groups(
     return table
 
 
-def semantic_cost(frame: PlannedFrame, embeddings: Embeddings) -> Cost:
-    """The cost of finding semantic duplicates: of k-means with the default number of clusters.
+def semantic_cost(
+    frame: PlannedFrame,
+    embeddings: Embeddings,
+    n_clusters: int | None = None,
+    iterations: int = 10,
+    label: str = "dedup",
+) -> Cost:
+    """The cost of finding semantic duplicates: of `kmeans`, and of comparing rows of a cluster."""
+    given, dim = check_clusters(n_clusters), embeddings.dim
+    iterations = training(1, iterations, None, 0).iterations
+    row_bytes = dim * np.dtype(embeddings.dtype).itemsize
 
-    Comparing the rows of a cluster costs as much again.
-    """
+    def work(n: int) -> list[Work]:
+        k = given or _default_clusters(n)
+        batches = max(1, min(k, -(-n * row_bytes // MEMORY)))
+        clustered = clustering_work(n, dim, k, iterations, with_vectors=True)
+        return [*clustered, *search_work(n, dim, k, batches)]
+
     n = sum(file.n_rows for file in embeddings.files)
-    k = min(MAX_CLUSTERS, max(1, round(n / ROWS_PER_CLUSTER)))
-    cost = kmeans_cost(frame, 2 * k)
-    note = "dedup, embeddings: also writes the embeddings to disk once, by cluster"
-    return replace(cost, label="dedup", notes=(*cost.notes, note))
+    note = (
+        f"{label}: as if clusters were equally large, which rows of few topics are not. It also "
+        "writes the embeddings to disk once, by cluster."
+    )
+    cost = cluster_cost(dim, given or _default_clusters(n), work, label, note)
+    return replace(cost, embeddings=(embeddings,))
+
+
+def _default_clusters(n: int) -> int:
+    return min(MAX_CLUSTERS, max(1, round(n / ROWS_PER_CLUSTER)))
 
 
 def _search(eps, keep, rule, seed, memory_limit) -> Search:

@@ -159,12 +159,11 @@ def plan_of(
 
 def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     """The verb of a step with the arguments that its cost depends on, as `plan` takes it."""
-    found: list[Any] = [kind.name]
-    for one in list(signature(VERBS[kind.name].load_cost()).parameters.values())[1:]:
-        if one.kind is not Parameter.POSITIONAL_OR_KEYWORD or one.name not in arguments:
-            break
-        found.append(arguments[one.name])
-    return tuple(found)
+    parameters = list(signature(VERBS[kind.name].load_cost()).parameters.values())[1:]
+    if any(one.kind is Parameter.VAR_POSITIONAL for one in parameters):
+        return (kind.name,)
+    found = {one.name: arguments[one.name] for one in parameters if one.name in arguments}
+    return (kind.name, found) if found else (kind.name,)
 
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
