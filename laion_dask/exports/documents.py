@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from laion_dask.exports.about_recipe import AboutRecipe
@@ -43,8 +44,13 @@ def documents_of(
 
 def audit_table(done: Export, by: bool | str | Sequence[str]) -> bytes:
     """The audit of the filters as CSV; reads the columns that it groups by again."""
-    table = done.audit(None if isinstance(by, bool) else by)
-    return table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+    return as_csv(done.audit(None if isinstance(by, bool) else by))
+
+
+def as_csv(table: pd.DataFrame) -> bytes:
+    """A table as the content of a CSV file, with LF after each line."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def checksums(parts: Sequence[WrittenPart]) -> str:

@@ -147,7 +147,10 @@ def export(
 def export_with_notes(
     frame: dd.DataFrame,
     path: str | os.PathLike[str],
-    notes: Callable[[Rows, Sequence[WrittenPart], Provenance], Mapping[str, Any]] | None,
+    notes: Callable[
+        [Rows, Sequence[WrittenPart], Provenance], tuple[Mapping[str, Any], Mapping[str, bytes]]
+    ]
+    | None,
     computed: Callable[[], dd.DataFrame] | None = None,
     identity: str | None = None,
     format: str = "parquet",
@@ -164,9 +167,9 @@ def export_with_notes(
     Parameters
     ----------
     notes : callable, optional
-        ``notes(rows, parts, read)`` returns the entries; ``read`` is the frame that was computed,
-        without what was set aside. It is called once the parts are written, before they are
-        visible; if it raises, they never are.
+        ``notes(rows, parts, read)`` returns the entries, and documents by name; ``read`` is the
+        frame that was computed, without what was set aside. It is called once the parts are
+        written, before they are visible; if it raises, they never are.
     computed : callable, optional
         Returns the rows and partitions of the frame in another frame, which is computed instead. It
         may take passes: it is called when the folder is known to be free.
@@ -221,8 +224,10 @@ def export_with_notes(
         }
         manifest["rights"] = rights
         manifest |= {"draws": sum(draws)} if len(draws) == len(parts) else {}
-        manifest |= funnel_if_empty(read, rows) if notes is None else notes(rows, parts, read)
+        noted = (funnel_if_empty(read, rows), {}) if notes is None else notes(rows, parts, read)
+        manifest |= noted[0]
         documents = documents_of(writer, parts, index, manifest, schema, described, format)
+        documents |= noted[1]
         done = Export(transaction.path, rows, {}, reader.remaining(provenance).frame)
         if audit is not False:
             documents["_audit.csv"] = audit_table(done, audit)

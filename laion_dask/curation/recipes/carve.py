@@ -21,6 +21,7 @@ from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.export_options import check_options, plain_options, with_vectors
 from laion_dask.curation.recipes.run_record import run_record
 from laion_dask.errors import DeviceLostError
+from laion_dask.exports.documents import as_csv
 from laion_dask.exports.export import export_with_notes
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.frame.accounting import Rows
@@ -88,6 +89,8 @@ def prepared(
     plain = plain_options({**resolved.export, "seed": resolved.seed, **export})
     options = with_vectors(plain, vectors)
     check_options(options)
+    if by is None and (asked := options.pop("audit", False)) and not isinstance(asked, bool):
+        by = asked  # the audit of the run is the one that the export asks for
     named = axes(by) if by else ()
     read = _DEFAULT if by is None else {name for axis in named for name in axis.reads}
     once = ComputedOnce(frame, read)
@@ -112,18 +115,19 @@ def carve(
     results: dict[str, Any] = {}
     left_out = left_out_texts(run.recipe, run.application)
 
-    def notes(rows: Rows, parts: Sequence[WrittenPart], read: Provenance) -> dict[str, Any]:
+    def notes(rows: Rows, parts: Sequence[WrittenPart], read: Provenance) -> tuple:
         if check is not None:
             check(rows, parts)
         results["funnel"] = funnel_by_step(read, rows, run.application)
-        results["audit"] = _audit(read, run.by)
-        return {
+        results["audit"] = audited = _audit(read, run.by)
+        entries = {
             "recipe": run.recipe.tree,
             "run": run.record,
             "funnel": results["funnel"].to_dict("records"),
             **({"left_out": list(left_out)} if left_out else {}),
-            "audit": _records(results["audit"]),
+            "audit": _records(audited),
         }
+        return entries, {} if audited is None else {"_audit.csv": as_csv(audited)}
 
     def computed() -> dd.DataFrame:
         try:

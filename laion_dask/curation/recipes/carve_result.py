@@ -12,20 +12,24 @@ from laion_dask.curation.recipes.definition import Definition
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.about_recipe import recipe_notes
 from laion_dask.exports.result import Export
-from laion_dask.formatting import printable, printable_lines
+from laion_dask.formatting import counted, printable, printable_lines
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.table import Table
 
 _COUNTS = ["before", "kept", "dropped", "unscored", "rejected"]
-#: Columns and the number of lines of the audit that are printed; the table has all of them.
-_AUDIT = ["axis", "group", "n", "rate", "lo", "hi", "ratio", "q"]
+#: The number of groups of the audit that are printed.
 _AUDIT_LINES = 12
-_AUDIT_HEAD = (
-    "Excluded share by group, the furthest from that of all rows first (carve.audit has all)"
+_NOT_TESTED = "not tested"
+_NOT_SHOWN = ("(all)", "(no term)")
+_NONE_BY_FILTERS = (
+    "The filters excluded no row; the audit leaves out rows that other steps dropped."
 )
-_NO_GROUP = "The audit has no group with enough rows."
+_VERDICT = (
+    "Verdict, at a false discovery rate of 5 %: amplified, if a group was under-represented before "
+    "and is excluded more than the rest."
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Carve:
         ``before``, ``kept``, ``dropped``, ``unscored`` and ``rejected``, in rows. Kept rows are
         those before the next. The sums over all rows are those of ``rows``.
     audit : Table or None
-        Which groups the steps excluded; None if the frame has no column to group by.
+        Which groups the steps excluded, see `laion_dask.audit`; None if the frame has no column to
+        group by. It is ``_audit.csv`` in the export, too.
     left_out : tuple of str
         Steps that were not taken, and why: ``"step 3 left out: no column punsafe"``.
 
@@ -75,7 +80,9 @@ class Carve:
         lines = [*self._notes(), "", shown_funnel(self.funnel), *self.left_out, ""]
         lines.append(str(self.export))
         if self.audit is not None:
-            lines += ["", *_shown_audit(self.audit)]
+            head, groups, notes = _shown_audit(self.audit, self.rows, self.path)
+            table = [] if groups is None else groups.to_string(index=False).splitlines()
+            lines += ["", head, *table, *notes]
         return "\n".join(lines).strip("\n")
 
     __repr__ = __str__
@@ -93,12 +100,10 @@ class Carve:
         page += f"<p>{lines}</p>"
         if self.audit is None:
             return page
-        groups = _audit_groups(self.audit)
-        return page + (
-            f"<p>{_NO_GROUP}</p>"
-            if groups.empty
-            else f"<p>{_AUDIT_HEAD}</p>{Table(groups)._repr_html_()}"
-        )
+        head, groups, below = _shown_audit(self.audit, self.rows, self.path)
+        page += f"<p>{html.escape(head)}</p>"
+        page += "" if groups is None else Table(groups)._repr_html_()
+        return page + "".join(f"<p>{html.escape(note)}</p>" for note in below)
 
 
 def funnel_by_step(provenance: Provenance, rows: Rows, application: Application) -> pd.DataFrame:
@@ -139,18 +144,40 @@ def shown_funnel(funnel: pd.DataFrame) -> str:
     return text
 
 
-def _audit_groups(audit: Table) -> pd.DataFrame:
-    """The groups whose share of excluded rows differs most from that of all rows."""
+def _shown_audit(audit: Table, rows: Rows, path: str) -> tuple[str, pd.DataFrame | None, list[str]]:
+    """A heading, the groups whose share of excluded rows differs most, and the conclusion."""
     groups = pd.DataFrame(audit)
-    groups = groups[groups["ratio"].notna() & ~groups["group"].isin(["(all)", "(no term)"])]
+    if not rows.dropped + rows.unscored:
+        return "No row was excluded.", None, []
+    if not rows.kept:
+        return "Every row was excluded, of each group.", None, []
+    if not groups.empty and not groups["k"].any():
+        return _NONE_BY_FILTERS, None, []
+    groups = groups[groups["ratio"].notna() & ~groups["group"].isin(_NOT_SHOWN)]
+    if groups.empty:
+        return f"The audit has no group of {audit.attrs['min_n']:,} rows or more.", None, []
     far = groups["ratio"].sub(1).abs().sort_values(ascending=False, kind="stable").index
-    return groups.loc[far[:_AUDIT_LINES], [name for name in _AUDIT if name in groups]]
+    shown, n = groups.loc[far[:_AUDIT_LINES]], len(groups)
+    number = f"{_AUDIT_LINES:,} of {n:,} groups" if n > _AUDIT_LINES else counted(n, "group")
+    head = f"Share of rows excluded in {number}, the furthest from that of all rows first"
+    verdicts = groups["verdict"].fillna(_NOT_TESTED).value_counts(sort=False)
+    in_order = sorted(verdicts.items(), key=lambda pair: (pair[0] == _NOT_TESTED, pair[0]))
+    summary = f"{counted(n, 'group')}: " + ", ".join(f"{m:,} {text}" for text, m in in_order)
+    whole = f"The whole audit is _audit.csv in {path}."
+    return head, _readable(shown), [f"{summary}.", _VERDICT, whole]
 
 
-def _shown_audit(audit: Table) -> list[str]:
-    """Those groups as text."""
-    shown = _audit_groups(audit)
-    if shown.empty:
-        return [_NO_GROUP]
-    text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-")
-    return [_AUDIT_HEAD, *text.splitlines()]
+def _readable(groups: pd.DataFrame) -> pd.DataFrame:
+    """Rows of an audit as text, with names of columns that need no explanation."""
+    ends = zip(groups["lo"], groups["hi"], strict=True)
+    return pd.DataFrame(
+        {
+            "axis": [printable(text) for text in groups["axis"]],
+            "group": [printable(text) for text in groups["group"]],
+            "rows": [f"{n:,}" for n in groups["n"]],
+            "excluded": [f"{100 * rate:.1f} %" for rate in groups["rate"]],
+            "95 % interval": [f"{100 * lo:.1f} to {100 * hi:.1f} %" for lo, hi in ends],
+            "times all rows": [f"{ratio:.2f}" for ratio in groups["ratio"]],
+            "verdict": groups["verdict"].fillna(_NOT_TESTED),
+        }
+    )

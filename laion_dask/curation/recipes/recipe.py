@@ -118,7 +118,8 @@ class Recipe(Definition):
         """Carve a subset: apply the steps, and export the rows they keep. Eager.
 
         The manifest of the export holds the recipe with its parameters, the funnel (rows after
-        each step) and the exclusion audit; `replay` makes the same rows again.
+        each step) and the exclusion audit, which is ``_audit.csv`` too; `replay` makes the same
+        rows again.
 
         Each pass over the rows is taken once, and each score computed once, for all three. Until
         the end of the run, their results are in Dask's ``temporary_directory``, which workers on
@@ -135,8 +136,8 @@ class Recipe(Definition):
         model : str, ClipModel or EmbeddingSpace, optional
             The model of embeddings that are given as paths.
         by : str, Grouping, or several, optional
-            The groups of the exclusion audit; by default languages, and the people whom captions
-            mention.
+            The groups of the exclusion audit; by default those of the export's ``audit``, or else
+            languages, and the people whom captions mention.
         **export
             Arguments of `laion_dask.export`, such as ``format``; they override the recipe's.
 

@@ -48,8 +48,11 @@ def test_the_funnel_adds_up_and_is_stored_with_the_audit(data, tmp_path):
     assert manifest["recipe"] == recipe.tree
     assert manifest["funnel"] == funnel.to_dict("records")
     assert {one["axis"] for one in manifest["audit"]} >= {"language", "gender"}
-    assert "punsafe < 0.7" in str(carve) and "Excluded share" in str(carve)
-    assert "punsafe &lt; 0.7" in carve._repr_html_() and "Excluded share" in carve._repr_html_()
+    assert "punsafe < 0.7" in str(carve) and "Share of rows excluded" in str(carve)
+    assert (
+        "punsafe &lt; 0.7" in carve._repr_html_()
+        and "Share of rows excluded" in carve._repr_html_()
+    )
 
 
 def test_cheap_filters_come_before_scores_and_keep_the_same_rows(data, tmp_path):
