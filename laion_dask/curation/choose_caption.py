@@ -71,6 +71,7 @@ def choose_caption(
                 f"{argument} is {name!r}, which is a column already. Choose another name."
             )
     meta = _frame(frame._meta, pa.array([], pa.large_string()), pa.array([], pa.int64()), names)
+    choice = _Chosen(choice.captions, choice.way, choice.scores, choice.is_list, to)
     new = graph.map_columns(frame, _chosen, choice, names, reads=choice.reads, meta=meta)
     return frame.assign(**{name: new[name] for name in names})
 
@@ -251,3 +252,16 @@ def _is_text(type_: pa.DataType) -> bool:
 
 def _is_number(type_: pa.DataType) -> bool:
     return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_null(type_)
+
+
+@dataclass(frozen=True)
+class _Chosen(Choice):
+    """The choice of one caption, for a column."""
+
+    to: str
+
+    @property
+    def step_text(self) -> str:
+        """The verb, for the manifest of an export."""
+        by = self.way or ", ".join(self.scores)
+        return f"one caption (choose_caption): {self.to} from {', '.join(self.captions)}, by {by}"

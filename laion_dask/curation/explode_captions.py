@@ -119,6 +119,12 @@ class _Captions(Explosion):
     kept: tuple[str, ...]
     new: tuple[str, ...]
 
+    @property
+    def step_text(self) -> str:
+        """The verb, for the manifest of an export."""
+        captions, new = ", ".join(self.choice.captions), ", ".join(self.new)
+        return f"one record for each caption (explode_captions): {new} from {captions}"
+
 
 def _check_names(new: dict[str, str], others: Sequence[str]) -> None:
     for argument, name in new.items():

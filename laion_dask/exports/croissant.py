@@ -243,7 +243,16 @@ def _activity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe: what was done to the rows, by which software, and what became of them."""
     steps = {
         name: manifest[name]
-        for name in ("run", "where", "joins", "models", "seed", "rows_per_part", "counts")
+        for name in (
+            "run",
+            "where",
+            "computed",
+            "joins",
+            "models",
+            "seed",
+            "rows_per_part",
+            "counts",
+        )
         if name in manifest
     }
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())

@@ -154,6 +154,7 @@ def _steps(manifest: Mapping[str, Any]) -> list[str]:
     listed = {
         "Models (the manifest has their files and settings):": models,
         "Tables joined:": dict.fromkeys(tables),
+        "Columns were computed, or renamed, by:": manifest.get("computed", ()),
         "Rows were filtered by, in order:": manifest["where"],
     }
     texts = [

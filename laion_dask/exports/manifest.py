@@ -19,6 +19,7 @@ from laion_dask.errors import ExportError, ProvenanceError
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.formats.staged_files import StagedFile
 from laion_dask.frame.accounting import Rows
+from laion_dask.frame.computed_columns import computed_texts
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.shard import Shard, shards_of
@@ -49,6 +50,9 @@ def build_manifest(
         "rows_per_part": rows_per_part,
         "seed": seed,
     }
+    computed = computed_texts(provenance)
+    if computed:
+        manifest["computed"] = computed
     if provenance.lists:
         manifest["lists"] = provenance.lists
     return manifest

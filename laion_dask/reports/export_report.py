@@ -151,6 +151,9 @@ def _origin(manifest: dict) -> Iterator[Fact]:
     joins = tuple(f"{', '.join(j['join'])}: {j['inputs'][0]['path']}" for j in manifest["joins"])
     if joins:
         yield Fact("joined on", joins, is_code=True, one_a_line=True)
+    computed = tuple(manifest.get("computed", ()))
+    if computed:
+        yield Fact("columns computed by", computed, is_code=True, one_a_line=True)
     models = tuple(dict.fromkeys(model_name(model) for model in manifest["models"]))
     if models:
         yield Fact("models", models, is_code=True)

@@ -194,7 +194,9 @@ def _run_of_export(path: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _beyond_filters(manifest: Mapping[str, Any]) -> str | None:
     """What made an export besides filters of the columns that it has; None if nothing did."""
-    texts = manifest["where"]
+    texts, computed = manifest["where"], manifest.get("computed")
+    if computed:
+        return str(computed[0])
     others = [t for t in texts if t.startswith((MASK, STEP)) or t.partition("(")[0] in STEPS]
     if others or manifest["models"] or manifest["joins"]:
         return others[0] if others else "scores or a join"

@@ -104,5 +104,10 @@ def compare_parts(
         else "The versions, and the sizes and digests that the manifest records, are the same, so "
         "the data themselves differ: run laion-dask verify on the export and on its inputs"
     )
+    if "run" not in manifest:
+        cause += (
+            ". Or the frame had steps besides filters that its manifest does not name, such as a "
+            "sort; then write the steps as a recipe, and run that"
+        )
     changed = "" if counts == manifest["counts"] else f" {manifest['counts']} became {counts}."
     raise RecipeError(f"The rows differ from those of {path}.{changed} {cause}.")

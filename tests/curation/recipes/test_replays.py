@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_exports_without_a_recipe(data, tmp_path):
     for name, other in (
         ("dedup", frame.laion.dedup("url")),
         ("'width' was dropped", frame[["url", "shard", "row"]]),
-        ("columns has 'added'", frame.assign(added=1)),
+        ("assign added", frame.assign(added=1)),
     ):
         other.laion.export(tmp_path / "other")
         with pytest.raises(RecipeError, match=name):
@@ -186,3 +187,41 @@ def test_a_damaged_export_is_told_though_its_rows_are_made_again(data, tmp_path)
         ld.replay(tmp_path / "out", to=tmp_path / "new")
     assert ld.verify(tmp_path / "new").rows == carve.rows.kept
     assert ld.replay(tmp_path / "out" / "_recipe.json").rows == carve.rows
+
+
+COMPUTED = {
+    "assign": (
+        lambda frame: frame.assign(text=frame["text"].str.lower()),
+        "pandas step: assign text",
+    ),
+    "fillna": (lambda frame: frame.fillna({"punsafe": 0.5}), "pandas step: fillna"),
+    "rename": (
+        lambda frame: frame.drop(columns="url").rename(columns={"text": "url"}),
+        "pandas step: rename text to url",
+    ),
+    "choose_caption": (
+        lambda frame: frame.laion.choose_caption(["url", "text"], "longest", to="caption"),
+        "one caption (choose_caption): caption from url, text, by longest",
+    ),
+    "explode_captions": (
+        lambda frame: frame.laion.explode_captions(["url", "text"]),
+        "one record for each caption (explode_captions): text, caption_number from url, text",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_columns_computed_outside_recipes_are_named_and_not_replayed(data, tmp_path, name):
+    step, text = COMPUTED[name]
+    frame = step(ld.read_shards(data.metadata)).laion.where("width > 500")
+    done = frame.laion.export(tmp_path / "out")
+    assert done.manifest["computed"] == [text]
+    assert f"`{text}`" in (tmp_path / "out" / "_datasheet.md").read_text()
+    with pytest.raises(RecipeError, match=re.escape(f"({text}). Write the steps as a recipe")):
+        ld.replay(tmp_path / "out")
+
+
+def test_selections_are_not_computed_columns(data, tmp_path):
+    frame = ld.read_shards(data.metadata).drop(columns=["hash"]).repartition(npartitions=2)
+    done = frame.laion.dedup(by="url").laion.top("width", n=9).laion.export(tmp_path / "out")
+    assert "computed" not in done.manifest
