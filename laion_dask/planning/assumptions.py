@@ -8,6 +8,9 @@ from laion_dask.planning.inputs import Data
 from laion_dask.planning.measured_rates import CPU
 from laion_dask.planning.resources import Workers
 
+#: Bytes that any storage delivers in about a second.
+_SMALL = 1e8
+
 
 def assumptions(
     data: Data, rows: int, lines: list[Line], workers: Workers, storage: float | None
@@ -37,8 +40,6 @@ def assumptions(
         notes.append(
             f"As if every row passed the filter (on {names}): the actual number is unknown."
         )
-    notes += dict.fromkeys(note for line in lines for note in line.step.notes)
-    notes += dict.fromkeys(note for line in lines for note in line.notes)
     unknown = dict.fromkeys(repr(name) for line in lines for name in line.unmeasured)
     if unknown:
         on = "a core" if workers.device == CPU else f"a GPU, {workers.device}"
@@ -47,7 +48,19 @@ def assumptions(
             "for a time."
         )
     about_gpus = [] if workers.device == CPU else _about_gpus(data, lines, workers)
-    return [*notes, *measured(lines), *about_gpus, _about_storage(lines, storage)]
+    notes += [_about_storage(lines, storage), *measured(lines), *about_gpus]
+    of_steps = dict.fromkeys(note for line in lines for note in line.step.notes)
+    of_rates = dict.fromkeys(note for line in lines for note in line.notes)
+    return [*notes, *_folded([*of_steps, *of_rates])]
+
+
+def _folded(notes: list[str]) -> list[str]:
+    """The notes, with those that say the same of several steps in one: ``a, b: …``."""
+    steps_of: dict[str, dict[str, None]] = {}
+    for note in notes:
+        step, _, said = note.rpartition(": ")
+        steps_of.setdefault(said, {})[step] = None
+    return [": ".join(filter(None, [", ".join(steps), said])) for said, steps in steps_of.items()]
 
 
 def _about_gpus(data: Data, lines: list[Line], workers: Workers) -> list[str]:
@@ -71,7 +84,8 @@ def _about_gpus(data: Data, lines: list[Line], workers: Workers) -> list[str]:
 def _about_storage(lines: list[Line], storage: float | None) -> str:
     if storage is not None:
         return f"Storage: {in_bytes(storage)}/s for all workers together, as given."
-    if not sum(line.step.bytes_read for line in lines):
+    n_bytes = sum(line.step.bytes_read for line in lines)
+    if not n_bytes:
         return "Storage is assumed to be fast enough; no step with known bytes reads from it."
     need = max((line.needs for line in lines), default=0.0)
     if not need:
@@ -79,6 +93,8 @@ def _about_storage(lines: list[Line], storage: float | None) -> str:
             "Storage is assumed to be fast enough. The necessary bandwidth is unknown: no step "
             "that reads has been measured. Give the actual bandwidth with storage."
         )
+    if n_bytes < _SMALL:
+        return f"Storage is assumed to be fast enough for {in_bytes(n_bytes)}."
     return (
         "Storage is assumed to be fast enough: it would have to deliver "
         f"{in_bytes(need)}/s for all workers together. Give its bandwidth with storage."

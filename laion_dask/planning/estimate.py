@@ -76,7 +76,7 @@ class Line:
 
     def shown(self) -> dict[str, str]:
         """The line as formatted text, by column."""
-        texts = {"step": self.step.name, "bytes read": in_bytes(self.step.bytes_read)}
+        texts = {"step": _short(self.step.name), "bytes read": in_bytes(self.step.bytes_read)}
         if self.workers.device == CPU or self.rate:
             is_measured = self.rate is not None
             texts["time"] = in_time(self.seconds) if is_measured else "not measured"
@@ -123,6 +123,11 @@ class Line:
             f"{problem}Make partitions smaller: --max-rows-per-partition {fitting}, or in Python "
             f"read_shards(max_rows_per_partition={fitting:_})."
         )
+
+
+def _short(name: str) -> str:
+    """A name of at most 60 characters, without its middle."""
+    return name if len(name) <= 60 else f"{name[:44]}…{name[-15:]}"
 
 
 def line_of(step: Step, workers: Workers, rates: Rates, storage: float | None, data: Data) -> Line:
@@ -277,14 +282,23 @@ def _bounds(step: Step, workers: Workers, rates: Rates) -> tuple[Gpu | None, dic
 def measured(lines: list[Line]) -> list[str]:
     """The sources of the rates, and what their spread does not include."""
     rates = [rate for line in lines if line.rate is not None for rate in line.measured]
-    notes = []
-    for about in dict.fromkeys((rate.processor, rate.date) for rate in rates):
-        files = dict.fromkeys(r.source for r in rates if (r.processor, r.date) == about)
-        notes.append(f"Measured on {about[0]}, {about[1]}: {', '.join(files)}.")
-    if rates:
-        notes.append(
-            "The column 'between' is the spread of the benchmark's own runs. It does not include "
-            "another CPU, cores that share one memory, or a slow network; nor starting workers, "
-            "loading models and scheduling, which dominate the time of a small job."
-        )
-    return notes
+    if not rates:
+        return []
+    processors = _joined([rate.processor for rate in rates], ", ", " or ")
+    files = _joined([rate.source for rate in rates], "/", ", ")
+    dates = " to ".join(dict.fromkeys([min(r.date for r in rates), max(r.date for r in rates)]))
+    return [
+        f"Measured on {processors}, {dates}: {files}.",
+        "The column 'between' is the spread of the benchmark's own runs, without starting workers, "
+        "loading models and scheduling, which dominate the time of a small job; other CPUs, cores "
+        "that share one memory, and slow networks differ.",
+    ]
+
+
+def _joined(names: list[str], separator: str, between: str) -> str:
+    """The names, with what several have before their last separator once."""
+    last_of: dict[str, dict[str, None]] = {}
+    for name in names:
+        first, found, last = name.rpartition(separator)
+        last_of.setdefault(first + found, {})[last] = None
+    return ", ".join(first + between.join(lasts) for first, lasts in last_of.items())

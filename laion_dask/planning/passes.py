@@ -15,6 +15,8 @@ from laion_dask.planning.inputs import Data, embeddings_of, open_data
 from laion_dask.planning.requests import Request, requests
 from laion_dask.planning.step import FrameFacts, Step
 
+#: The start of the names of steps that a frame still has to compute.
+IN_FRAME = "in the frame: "
 _BOUND = (
     "In the frame: its computed columns, counted as if every row were computed; a preceding "
     "filter leaves fewer."
@@ -86,7 +88,7 @@ def _pending_steps(
 
 def _combined_step(name: str, several: list[Step], verbs: list[str]) -> Step:
     """One step for pending work that several passes compute."""
-    notes = [_BOUND]
+    notes = [] if several[0].rates == ("where",) else [_BOUND]
     if len(several) > 1:
         name = f"{name}, {len(several)} times"
         notes.append(
@@ -165,7 +167,7 @@ def _pending_step(
     n_bytes = facts.data.stored({*cost.columns} - reads) + cost.other_bytes
     reads |= {*cost.columns}
     step = facts.step(replace(cost, embeddings=sets), cost.label)
-    return replace(step, name=f"in the frame: {cost.label}", metadata_bytes=n_bytes)
+    return replace(step, name=f"{IN_FRAME}{cost.label}", metadata_bytes=n_bytes)
 
 
 def _steps_of_kernel(

@@ -24,6 +24,9 @@ from laion_dask.planning.step import Step
 from laion_dask.stats.table_cells import in_scroll
 from laion_dask.validation import number, whole_number
 
+#: Notes that are printed below a plan.
+SHOWN_NOTES = 5
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -168,14 +171,22 @@ class Plan:
         head, table, notes = self._shown()
         with pd.option_context("display.width", 160, "display.max_columns", 12):
             text = table.to_string(index=False)
-        return "\n".join([head, "", text, "", *(f"- {note}" for note in notes)])
+        shown, others = notes[:SHOWN_NOTES], notes[SHOWN_NOTES:]
+        if others:
+            shown.append(f"{counted(len(others), 'more note')}: print them with .notes().")
+        return "\n".join([head, "", text, "", *(f"- {note}" for note in shown)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         head, table, notes = self._shown()
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        return f"<p>{html.escape(head)}</p>{in_scroll(table.to_html(index=False))}<ul>{items}</ul>"
+        items, others = (
+            "".join(f"<li>{html.escape(note)}</li>" for note in some)
+            for some in (notes[:SHOWN_NOTES], notes[SHOWN_NOTES:])
+        )
+        more = f"<details><summary>More notes</summary><ul>{others}</ul></details>" * bool(others)
+        shown = table.to_html(index=False).replace("<table", "<table style='white-space:nowrap'", 1)
+        return f"<p>{html.escape(head)}</p>{in_scroll(shown)}<ul>{items}</ul>{more}"
 
 
 def plan(

@@ -90,7 +90,9 @@ def test_storage_is_the_limit_where_it_is_slower(frame, emb):
     fast = slow.scaled(storage=width * 100.0)
     assert (fast.seconds, fast.lines[0].limit) == (0.4, "processor")
     unknown = ld.plan(frame, "score", embeddings=emb, workers=1, rates=RATES)
-    assert f"{in_bytes(width / 0.4)}/s for all workers" in str(unknown)
+    assert f"fast enough for {in_bytes(width)}." in str(unknown)
+    large = unknown.scaled(rows=10**8)
+    assert f"{in_bytes(width / 0.4)}/s for all workers" in str(large)
 
 
 def test_summary_distributions_and_export_read_their_columns(folder, frame):

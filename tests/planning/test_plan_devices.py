@@ -83,10 +83,10 @@ def test_the_nearest_name_of_a_gpu_counts_and_is_said(frame, emb):
     assert nvl.workers.device == "nvidia h200 nvl" and nvl.lines[0].rate.device == "nvidia h200 nvl"
     other = plan("NVIDIA H200 NVL", "NVIDIA H200")
     assert other.workers.device == "NVIDIA H200 NVL" and other.seconds == 0.4
-    assert "measured on NVIDIA H200, assumed to apply to NVIDIA H200 NVL" in str(other)
+    assert "measured on NVIDIA H200, assumed to apply to NVIDIA H200 NVL" in " ".join(other.notes())
     peaks = plan("NVIDIA H200 NVL")
     assert math.isnan(peaks.seconds) and peaks.at_best == 40 * DIM * 2 / 64e9
-    assert "They are used for NVIDIA H200 NVL" in str(peaks)
+    assert "They are used for NVIDIA H200 NVL" in " ".join(peaks.notes())
     mine = plan("My GPU 7", "My GPU")
     assert mine.seconds == 0.4, "a rate is enough, peaks or none"
     with pytest.raises(OptionError, match="are unknown"):

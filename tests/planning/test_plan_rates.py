@@ -24,7 +24,7 @@ def test_memory_of_steps_that_were_not_measured(frame, emb):
     # Taken from the same kind of step on the CPU, else from the smallest measured process.
     score = memory("score", "Test GPU")
     assert score.memory_bytes == 1000 + held
-    assert "Memory of unmeasured steps" in str(score)
+    assert "Memory of unmeasured steps" in " ".join(score.notes())
     assert memory(("embed", "ViT-L-14")).memory_bytes == 2139686912
     assert "0 bytes/s" not in str(memory(("embed", "ViT-L-14")))
     # A query has 128 float32 values, and 10 results with 8 candidates of 20 bytes and a cosine.

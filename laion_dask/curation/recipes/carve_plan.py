@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 
+from laion_dask.aggregations.audit import default_axes
 from laion_dask.curation.recipes import inputs
 from laion_dask.curation.recipes.apply_steps import Application, Taken, call_verb, left_out_texts
 from laion_dask.curation.recipes.computed_once import ComputedOnce, takes_pass_when_called
@@ -21,10 +22,17 @@ from laion_dask.curation.row_table import RowTable
 from laion_dask.curation.stored_decisions import not_stored
 from laion_dask.errors import ColumnError, RecipeError
 from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.planning.passes import IN_FRAME
 from laion_dask.planning.plan import Plan, plan
+from laion_dask.planning.step import Step
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.table import Table
 from laion_dask.verbs import VERBS
+
+#: The line of the filters of the source and of earlier steps, and the numbers that add up.
+_FILTERS = "filters"
+_FILTER_RATES = ("where",)
+_SUMMED = ("rows", "metadata_bytes", "embedding_bytes")
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,9 @@ def plan_of(
         after = frame if takes_pass else call_verb(kind, frame, arguments)
         new = [name for name in after.columns if name not in frame.columns]
         if new and kind.is_stored:
-            passes.append(plan(after[[*PROVENANCE, *new]], "where", **options))
+            taken = plan(after[[*PROVENANCE, *new]], "where", **options)
+            steps = (*map(_of_a_pass, taken.steps[:-1]), _stored_by(taken.steps[-1], new))
+            passes.append(replace(taken, steps=steps))
         elif kind.depends_on_rows or kind.is_stored:
             chosen = next((v for v in arguments.values() if isinstance(v, Embeddings)), None)
             passes.append(plan(frame, _costed(kind, arguments), embeddings=chosen, **options))
@@ -149,10 +159,10 @@ def plan_of(
 
     application = _Planned(resolved, frame, vectors, call).apply()
     passes.append(plan(application.frame, _verbs_of_a_run(application.frame), **options))
-    steps = [step for one in passes for step in one.steps]
+    all_steps = [step for one in passes for step in _with_filters_folded(one.steps)]
     rows = [_row(one, resolved) for one in application.taken]
     table = pd.DataFrame(rows, columns=["step", "does", "embeddings", "passes"])
-    cost = replace(passes[-1], steps=tuple(steps), data=passes[0].data)
+    cost = replace(passes[-1], steps=tuple(all_steps), data=passes[0].data)
     left_out = left_out_texts(recipe, application)
     return CarvePlan(table, cost, tuple(application.not_counted), left_out)
 
@@ -168,9 +178,35 @@ def _costed(kind: StepKind, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _verbs_of_a_run(frame: dd.DataFrame) -> list[Any]:
     """The verbs that a run computes at its end; each reads back what the steps have stored."""
-    axes = [axis for axis in ("language",) if axis in frame.columns]
-    audit = [("audit", axis) for axis in axes]
-    return ["export", "funnel", *audit]
+    return ["export", "funnel", *(["audit"] if default_axes(frame) else [])]
+
+
+def _of_a_pass(step: Step) -> Step:
+    """A column that a run computes once, by its name."""
+    if step.rates == _FILTER_RATES:
+        return step
+    return replace(step, name=step.name.removeprefix(IN_FRAME), notes=())
+
+
+def _stored_by(step: Step, columns: Sequence[str]) -> Step:
+    """The last step of a pass that stores columns."""
+    return replace(step, name=f"store {', '.join(columns)}", notes=())
+
+
+def _with_filters_folded(steps: Sequence[Step]) -> list[Step]:
+    """The steps, with the filters of earlier steps as the first one, if there are any.
+
+    Each verb of a run applies them again; what they filter by is computed once, and read back.
+    """
+    filters = [one for one in steps if one.rates == _FILTER_RATES and one.name.startswith(IN_FRAME)]
+    if not filters:
+        return list(steps)
+    sums = {name: sum(getattr(one, name) for one in filters) for name in _SUMMED}
+    notes = (f"{_FILTERS}: applied by each pass, to what earlier steps have computed once",)
+    folded = replace(
+        max(filters, key=lambda one: one.row_memory), name=_FILTERS, notes=notes, **sums
+    )
+    return [folded, *(one for one in steps if one not in filters)]
 
 
 def _row(step: Taken, recipe: Definition) -> tuple[int, str, str, int]:

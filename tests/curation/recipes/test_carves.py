@@ -100,7 +100,24 @@ def test_a_plan_is_of_the_arguments_of_a_step(data):
     images = ld.open_embeddings(data.img_emb, model=data.model)
     semantic = ld.Recipe("x").dedup("embeddings:image").plan(texts, images)
     vectors = sum(file.size for file in images.files)
-    assert semantic.bytes_read > vectors > ld.Recipe("x").dedup("text").plan(texts).bytes_read
+    by_text = ld.Recipe("x").dedup("text").plan(texts)
+    one, other = (plan.cost.table.set_index("step")["bytes_read"] for plan in (semantic, by_text))
+    assert one["dedup"] > vectors > other["dedup"]
+    assert "audit" in one and "language" not in texts.columns  # by the people mentioned
+    assert "audit" not in set(ld.Recipe("x").drop_frequent("url").plan(urls).cost.table["step"])
+
+
+def test_a_plan_fits_on_a_page_and_counts_passes_once(data):
+    images = ld.open_embeddings(data.img_emb, model=data.model)
+    recipe = ld.Recipe("x").where("width > 9 and similarity > 0.2").similarity("image", to="near")
+    plan = recipe.where("near > 0.1").top("near", 0.5).dedup("url").plan(data.metadata, images)
+    shown = str(plan).splitlines()
+    assert len([line for line in shown if line.startswith("- ")]) <= 6
+    assert "again" not in " ".join(plan.cost.notes()) and "more notes" in shown[-1]
+    steps = plan.cost.table["step"].tolist()
+    assert steps[:2] == ["near", "store near"] and steps.count("dedup") == steps.count("top") == 1
+    assert not any(step.startswith("in the frame") for step in steps)
+    assert "white-space:nowrap" in plan._repr_html_() and "<details>" in plan._repr_html_()
 
 
 def test_conditions_depend_on_columns_and_parameters(data, tmp_path):
