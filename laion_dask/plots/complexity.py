@@ -15,6 +15,9 @@ COLUMNS = ("cluster", "size", "complexity", "kept", "share")
 def complexity_plot(table: pd.DataFrame, *, title: str = ""):
     """Plot the share kept of each cluster against its complexity, as HoloViews. Eager.
 
+    The number of rows kept follows the complexity; the share is that number over the size of the
+    cluster, so small clusters are above large ones of the same complexity. See `prune`.
+
     Parameters
     ----------
     table : pandas.DataFrame

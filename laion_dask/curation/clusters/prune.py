@@ -54,8 +54,11 @@ def prune(
     """The rows that pruning by concept complexity keeps, as a lazy frame. Eager.
 
     The embeddings are clustered by `kmeans`. Clusters that are wide and far from others are
-    complex, and keep a larger share of their rows: `laion_dask.stats.cluster_quotas` says how many,
-    and `complexity` shows it. Of each cluster, the rows farthest from the centroid are kept, those
+    complex, and keep more rows: of N rows to keep, about p N, where p is the softmax of the
+    complexities over ``temperature`` (Abbas et al. 2024), but at most all of the cluster; see
+    `laion_dask.stats.cluster_quotas`. The share of its rows that a cluster of n rows keeps is about
+    p N / n, so a small cluster may keep a larger share than one that is more complex: `complexity`
+    shows both. Of each cluster, the rows farthest from the centroid are kept, those
     at equal distance by (shard, row). Only the rows of the frame as it stands take part. Rows
     without an embedding (zero, NaN or infinite) are unscored.
 

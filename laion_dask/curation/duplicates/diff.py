@@ -18,7 +18,8 @@ from laion_dask.curation.duplicates.side_by_side import measures_of, side_by_sid
 from laion_dask.curation.exclude import Listed
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, must_be
+from laion_dask.formatting import counted
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.runtime import graph
@@ -63,11 +64,19 @@ class Diff:
     statistics: pd.DataFrame
 
     def __str__(self) -> str:
-        a, b = (self.rows.loc[side] for side in ("a", "b"))
-        parts = [f"{a['only_here']:,} rows only in a, {b['only_here']:,} only in b"]
-        parts.append(f"{a['keys']:,} keys in both")
+        sides = self.rows.to_dict("index")
+        a, b = sides["a"], sides["b"]
+        parts = [f"{counted(a['only_here'], 'row')} only in a, {b['only_here']:,} only in b"]
+        parts.append(f"{counted(a['keys'], 'key')} in both")
+        if a["in_both"] > a["keys"] or b["in_both"] > b["keys"]:
+            parts[-1] += (
+                f", of {counted(a['in_both'], 'row')} of a and {b['in_both']:,} of b: the key "
+                "repeats, and the first row of each is compared"
+            )
         changed = self.changed[self.changed["changed"] > 0]
         parts += [f"{one.column}: {one.changed:,} changed" for one in changed.itertuples()]
+        if self.not_compared:
+            parts.append(f"not compared: {', '.join(self.not_compared)}")
         return "; ".join(parts)
 
     __repr__ = __str__
@@ -122,7 +131,8 @@ def diff(
     >>> int(found.rows.loc["b", "only_here"])
     0
     """
-    for side in (a, b):
+    for name, side in (("a", a), ("b", b)):
+        must_be(name, side, dd.DataFrame, "a Dask DataFrame, such as ld.read_shards(path)")
         refuse_exploded(side, "diff")
     report_options(level, min_n)
     origins = [Provenance.of(side) for side in (a, b)]

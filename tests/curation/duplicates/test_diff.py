@@ -126,3 +126,16 @@ def test_statistics_of_rows_without_captions(folder, tmp_path):
     assert found.statistics["n_a"].notna().any()
     with pytest.raises(OptionError, match="level"):
         ld.diff(frame, frame, level=2)
+
+
+def test_repeated_keys_and_what_is_not_compared_are_told(tmp_path):
+    columns = {"url": ["a", "a", "b", "c"], "tags": [["x"], ["y"], [], None], "n": [1, 2, 3, 4]}
+    write_shard(tmp_path / "a" / "0.parquet", pa.table(columns))
+    frame = ld.read_shards(str(tmp_path / "a"))
+    found = ld.diff(frame, frame.laion.where("n != 4"), by="url", statistics=False)
+    assert str(found) == (
+        "1 row only in a, 0 only in b; 2 keys in both, of 3 rows of a and 3 of b: the key repeats, "
+        "and the first row of each is compared; not compared: tags"
+    )
+    with pytest.raises(OptionError, match=r"a is 'folder'\. .* ld\.read_shards\(path\)"):
+        ld.diff("folder", frame)
