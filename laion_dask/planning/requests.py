@@ -80,17 +80,32 @@ def _request(item: object) -> Request:
     must_be("A verb", name, str, _FORMS)
     if name not in VERBS:
         raise unknown("verb", name, VERBS)
-    keywords: Mapping[str, object] = {}
-    if arguments and _are_keywords(arguments[-1], VERBS[name]):
-        keywords = arguments.pop()
-    return Request(VERBS[name], tuple(arguments), keywords)
+    verb, keywords = VERBS[name], None
+    if arguments and verb.cost and isinstance(arguments[-1], Mapping):
+        keywords = _keywords(verb, arguments[-1])
+    given = arguments if keywords is None else arguments[:-1]
+    return Request(verb, tuple(given), keywords or {})
 
 
-def _are_keywords(given: object, verb: Verb) -> bool:
-    """Whether an argument is a mapping of parameters of the verb that its cost depends on."""
-    if not (isinstance(given, Mapping) and given and verb.cost):
-        return False
-    return set(given) <= set(list(inspect.signature(verb.load_cost()).parameters)[1:])
+def _keywords(verb: Verb, given: Mapping) -> dict[str, object] | None:
+    """The arguments that the cost depends on, of a mapping of the verb's arguments by name.
+
+    None if the mapping is an argument itself, such as the weights of `mix`.
+
+    Raises
+    ------
+    OptionError
+        When the verb has no such argument.
+    """
+    of_verb = list(inspect.signature(verb.load()).parameters)[1:]
+    of_cost = list(inspect.signature(verb.load_cost()).parameters.values())[1:]
+    found = {one.name: given[one.name] for one in of_cost if one.name in given}
+    wrong = [name for name in given if name not in of_verb]
+    if (wrong or not found) and any("Mapping" in str(one.annotation) for one in of_cost):
+        return None
+    if wrong:
+        raise unknown(f"argument of {verb.name}", str(wrong[0]), of_verb)
+    return found
 
 
 def _grouped(requests_in_order: Iterable[Request]) -> Iterator[Request]:

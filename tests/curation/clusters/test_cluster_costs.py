@@ -102,6 +102,14 @@ def test_wrong_arguments_are_refused_as_by_the_verb(data):
             seconds(data, ("dedup", data[1]), **options)
 
 
+def test_arguments_by_name_are_those_of_the_verb(data):
+    request = ("dedup", data[1])
+    same = seconds(data, request, eps=0.2, keep="easy", n_clusters=9)
+    assert same == seconds(data, request, n_clusters=9)
+    with pytest.raises(OptionError, match="n_clusters"):
+        seconds(data, request, n_cluster=9)
+
+
 def test_a_recipe_passes_its_arguments(data):
     frame, emb = data
 
