@@ -173,7 +173,7 @@ class Plan:
             text = table.to_string(index=False)
         shown, others = notes[:SHOWN_NOTES], notes[SHOWN_NOTES:]
         if others:
-            shown.append(f"{counted(len(others), 'more note')}: print them with .notes().")
+            shown.append(f"{counted(len(others), 'more note')}: the plan's .notes() has all.")
         return "\n".join([head, "", text, "", *(f"- {note}" for note in shown)])
 
     __repr__ = __str__

@@ -86,14 +86,18 @@ class CarvePlan:
         """Whether a step reads embeddings."""
         return bool((self.steps["embeddings"] != "").any())
 
+    def notes(self) -> list[str]:
+        """What is not counted, and the assumptions of the numbers."""
+        return [*self._not_counted(), *self.cost.notes()]
+
     def __str__(self) -> str:
         shown = self.steps.assign(does=self.steps["does"].str.slice(0, 70))
         table = "No step." if shown.empty else shown.to_string(index=False)
-        return "\n\n".join([table, *self._notes(), str(self.cost)])
+        return "\n\n".join([table, *self._not_counted(), str(self.cost)])
 
     __repr__ = __str__
 
-    def _notes(self) -> list[str]:
+    def _not_counted(self) -> list[str]:
         notes = ["\n".join(self.left_out)] if self.left_out else []
         if self.not_counted:
             steps = "; ".join(self.not_counted)
@@ -101,7 +105,7 @@ class CarvePlan:
         return notes
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._not_counted())
         return f"{Table(self.steps)._repr_html_()}{notes}{self.cost._repr_html_()}"
 
 

@@ -113,7 +113,7 @@ def test_a_plan_fits_on_a_page_and_counts_passes_once(data):
     plan = recipe.where("near > 0.1").top("near", 0.5).dedup("url").plan(data.metadata, images)
     shown = str(plan).splitlines()
     assert len([line for line in shown if line.startswith("- ")]) <= 6
-    assert "again" not in " ".join(plan.cost.notes()) and "more notes" in shown[-1]
+    assert "again" not in " ".join(plan.notes()) and "more notes" in shown[-1]
     steps = plan.cost.table["step"].tolist()
     assert steps[:2] == ["near", "store near"] and steps.count("dedup") == steps.count("top") == 1
     assert not any(step.startswith("in the frame") for step in steps)
