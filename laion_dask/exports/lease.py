@@ -45,7 +45,7 @@ class Lease:
         self._token = f"{owner()}-{uuid.uuid4().hex[:8]}".encode()
         self._next = 0
         self._ended = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def take_over(self) -> bool:
         """Create the record after the last one; False if another process has."""
@@ -82,12 +82,14 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S) and not self.is_lost:
-            with suppress(failures(self.fs)):  # the next one may succeed
-                self.renew()
+            with self._lock, suppress(failures(self.fs)):  # the next one may succeed
+                if not self._ended.is_set():
+                    self.renew()
 
     def end(self) -> None:
-        """Stop renewing the lease."""
-        self._ended.set()
+        """Stop renewing the lease; no record is created once this returns."""
+        with self._lock:
+            self._ended.set()
 
     def look(self) -> bool:
         """Whether the lease is still held, as far as can be read; creates nothing."""
