@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from math import isinf
+from typing import TYPE_CHECKING, Any
 from unicodedata import category
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Control, format (including bidirectional), surrogate, line and paragraph separator characters.
 _STEERS = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 #: Format characters that only join: Persian and Indic words and many emoji need them.
 _JOINERS = "\u200c\u200d"
 #: Characters that start a formula in a spreadsheet (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _SPACES = str.maketrans("\t\r\n", "   ")
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _SPANS = ((172800, 86400, "days"), (5400, 3600, "h"), (90, 60, "min"), (1, 1, "s"), (0, 1e-3, "ms"))
@@ -37,7 +41,31 @@ def spreadsheet_text(text: str) -> str:
     Injection"). Tabs and line breaks become spaces.
     """
     shown = "".join(c for c in text.translate(_SPACES) if category(c) not in ("Cc", "Cs"))
-    return f"'{shown}" if text.startswith(_FORMULA) or shown.startswith(_FORMULA) else shown
+    return (
+        f"'{shown}"
+        if text.startswith(FORMULA_STARTS) or shown.startswith(FORMULA_STARTS)
+        else shown
+    )
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV that is safe to open in a spreadsheet, with LF after each line.
+
+    Text is as in `spreadsheet_text`; numbers are unchanged.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    shown = table.rename(columns=lambda name: spreadsheet_text(str(name)))
+    for at, dtype in enumerate(table.dtypes):
+        if not is_numeric_dtype(dtype):
+            cells = table.iloc[:, at].map(_cell_text, na_action="ignore").astype(object)
+            shown.isetitem(at, cells)  # type: ignore[arg-type]  # the stubs lack a Series
+    text: str = shown.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _cell_text(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float)) else spreadsheet_text(str(value))
 
 
 def share_text(share: float) -> str:

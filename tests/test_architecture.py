@@ -146,7 +146,7 @@ NOT_DASK = {
     ("numerics/torch_threads.py", "pool.submit"): 1,
     ("plots/panels.py", "s.map"): 1,  # a pandas Series
     ("reports/datasheet_sections.py", "pivoted['term'].map"): 1,
-    ("reports/hit_list.py", "table.iloc[:, at].map"): 1,
+    ("formatting.py", "table.iloc[:, at].map"): 1,
     ("retrieval/exact/candidates.py", "pool.submit"): 1,
     ("retrieval/exact/candidates.py", "self._cosines.compute"): 1,
     ("retrieval/fetch.py", "graph.compute"): 2,

@@ -126,10 +126,14 @@ def say_table(table, *, as_json: bool, out: str | None) -> None:
 
 def write(table, out: str) -> None:
     """Write a table to ``out`` and report it; ``-`` prints it as CSV."""
-    from laion_dask.reports.hit_list import as_csv, write_table
+    import pandas as pd
+
+    from laion_dask.backend import to_pandas
+    from laion_dask.formatting import csv_text
+    from laion_dask.reports.hit_list import write_table
 
     with status_hidden():
         if out == "-":
-            sys.stdout.write(as_csv(table))
+            sys.stdout.write(csv_text(pd.DataFrame(to_pandas(table))))
         else:
             say(write_table(table, out))

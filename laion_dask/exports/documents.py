@@ -16,6 +16,7 @@ from laion_dask.exports.formats.base import PartWriter, WrittenPart
 from laion_dask.exports.formats.staged_files import StagedFile
 from laion_dask.exports.manifest import file_entries
 from laion_dask.exports.result import Export
+from laion_dask.formatting import csv_text
 
 
 def documents_of(
@@ -48,9 +49,8 @@ def audit_table(done: Export, by: bool | str | Sequence[str]) -> bytes:
 
 
 def as_csv(table: pd.DataFrame) -> bytes:
-    """A table as the content of a CSV file, with LF after each line."""
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text.encode("utf-8", "backslashreplace")
+    """A table as the content of a CSV file; spreadsheets run none of its cells."""
+    return csv_text(pd.DataFrame(table)).encode("utf-8", "backslashreplace")
 
 
 def checksums(parts: Sequence[WrittenPart]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.backend import to_pandas
 from laion_dask.errors import one_of
-from laion_dask.formatting import printable, spreadsheet_text
+from laion_dask.formatting import csv_text, printable
 from laion_dask.io.storage.atomic_file import committed
 
 #: Maximum characters of a caption or address.
@@ -44,7 +44,7 @@ def show_hits(hits: pd.DataFrame, queries: Sequence) -> str:
 def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
     """Write a table to one file atomically; returns a line that reports it. Eager.
 
-    CSV is that of `as_csv`; Parquet keeps text unchanged.
+    CSV is that of `csv_text`; Parquet keeps text unchanged.
 
     Parameters
     ----------
@@ -64,29 +64,10 @@ def write_table(table: pd.DataFrame, out: str | os.PathLike) -> str:
         raise one_of("the ending of --out", out.suffix, (".parquet", ".csv"))
     with committed(out) as file:
         if out.suffix == ".csv":
-            file.write(as_csv(table).encode(errors="backslashreplace"))
+            file.write(csv_text(table).encode(errors="backslashreplace"))
         else:
             table.to_parquet(file, index=False)
     return f"{len(table):,} rows in {out}"
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """A table as CSV that is safe to open in a spreadsheet. Eager.
-
-    Text that a spreadsheet would run as a formula is prefixed with an apostrophe, and control
-    characters are removed (OWASP, "CSV Injection"); numbers are unchanged.
-    """
-    table = pd.DataFrame(to_pandas(table))
-    shown = table.rename(columns=lambda name: spreadsheet_text(str(name)))
-    for at, dtype in enumerate(table.dtypes):
-        if not pd.api.types.is_numeric_dtype(dtype):
-            cells = table.iloc[:, at].map(_cell_text, na_action="ignore").astype(object)
-            shown.isetitem(at, cells)  # type: ignore[arg-type]  # the stubs lack a Series
-    return shown.to_csv(index=False)
-
-
-def _cell_text(value):
-    return value if isinstance(value, (bool, int, float)) else spreadsheet_text(str(value))
 
 
 def _cut(value) -> str:

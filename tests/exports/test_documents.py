@@ -173,3 +173,11 @@ def test_the_datasheet_reads_as_text(tmp_path, out):
     assert "| a_b | list&lt;element: double&gt; |" in sheet and "| \\_c\\_ |" in sheet
     assert "| &lt;i&gt;\\| |" in sheet and "| d\\` |" in sheet
     assert "- `` pandas mask: (d` == 1) ``" in sheet and " kB." in sheet
+
+
+def test_no_cell_of_the_audit_is_a_formula(tmp_path, out):
+    columns = {"language": ["=1+1"] * 40 + ["en"] * 40, "width": [1, 2] * 40}
+    write_shard(tmp_path / "in" / "a.parquet", pa.table(columns))
+    frame = ld.read_shards(str(tmp_path / "in"), where="width > 1")
+    frame.laion.export(out, audit="language")
+    assert ",'=1+1," in (out / "_audit.csv").read_text()

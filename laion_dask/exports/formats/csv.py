@@ -1,10 +1,10 @@
 """CSV by RFC 4180, one file per part with a header; spreadsheets run none of its cells.
 
-A text that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return could be run as a
-formula (OWASP, "CSV injection"), so an apostrophe is put before it, and before a text that starts
-with an apostrophe: removing one leading apostrophe from each text restores the data. Numbers, which
-no spreadsheet runs, are unchanged. A null is an empty cell, an empty text is ``""``. Lists and
-structs are JSON, bytes base64, dates and times ISO 8601.
+A text that starts with ``=``, ``+``, ``-``, ``@`` (also full-width ones), a tab or a line break
+could be run as a formula (OWASP, "CSV injection"), so an apostrophe is put before it, and before a
+text that starts with an apostrophe: removing one leading apostrophe from each text restores the
+data. Numbers, which no spreadsheet runs, are unchanged. A null is an empty cell, an empty text is
+``""``. Lists and structs are JSON, bytes base64, dates and times ISO 8601.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import pyarrow as pa
 from laion_dask.exports.formats.base import Part, PartWriter
 from laion_dask.exports.formats.cells import as_text
 from laion_dask.exports.formats.staged_files import StagedFile, StagingFolder
+from laion_dask.formatting import FORMULA_STARTS
 
 #: The first characters of a text that gets an apostrophe.
-_MARKED = ("=", "+", "-", "@", "\t", "\r", "'")
+_MARKED = (*FORMULA_STARTS, "'")
 _QUOTED = frozenset('",\r\n')
 _BATCH_ROWS = 16_384
 
