@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import dask.dataframe as dd
@@ -18,11 +19,12 @@ from laion_dask.curation.recipes import inputs, needs
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.steps import STEPS, StepKind
 from laion_dask.curation.recipes.validation import at_step
-from laion_dask.errors import LaionDaskError, ProvenanceError
+from laion_dask.errors import ColumnError, LaionDaskError, ProvenanceError
 from laion_dask.frame import funnel
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import heads
 from laion_dask.predicate.clauses import clause_texts, named_columns
+from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import VERBS
 
 #: Applies a step to a frame: ``call(kind, frame, arguments)``.
@@ -160,9 +162,24 @@ class Application:
                 arguments.setdefault("seed", self.recipe.seed)
             self.frame = self.call(step.kind, self.frame, arguments)
         except LaionDaskError as error:
-            raise at_step(self.recipe.document, step.number, error) from error
+            shown = self._without_columns(step) if isinstance(error, ColumnError) else None
+            raise at_step(self.recipe.document, step.number, shown or error) from error
         self.taken.append(step)
         self.clauses.append(_clause_count(self.frame))
+
+    def _without_columns(self, step: Taken) -> ColumnError | None:
+        """The error of a step whose columns the source does not have, and no step adds."""
+        assert self.source is not None
+        known = list(map(str, self.frame.columns))
+        lacking = sorted(needs.columns_of(step.kind, step.arguments) - set(known))
+        if not lacking or any(get_close_matches(name, known) for name in lacking):
+            return None  # the error of the verb names the nearest column
+        there = sorted({*map(str, self.source.columns)} - {*PROVENANCE})
+        return ColumnError(
+            f"{step.text} needs {', '.join(lacking)}, which the source does not have. The source "
+            f"has {', '.join(there)}. If a column has another name there, rename it while reading "
+            f"(--rename ITS_NAME={lacking[0]})."
+        )
 
 
 def call_verb(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:

@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import yaml
 
+from laion_dask.curation.recipes import library
 from laion_dask.errors import RecipeError
 
 _MAX_CHARACTERS = 1_000_000
@@ -67,7 +69,9 @@ class Document:
         while path and path not in self.lines:
             path = path[:-1]
         line = self.lines.get(path)
-        return RecipeError(f"{self.origin}{'' if line is None else f', line {line}'}: {message}")
+        shipped = library.holds(PurePath(self.origin))
+        origin = f"the recipe {PurePath(self.origin).stem}" if shipped else self.origin
+        return RecipeError(f"{origin}{'' if line is None else f', line {line}'}: {message}")
 
     def with_steps(self, numbers: Sequence[int | None]) -> Document:
         """The document of a recipe with some of its steps, by number or None, which has no line."""

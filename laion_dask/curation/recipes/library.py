@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from laion_dask.errors import RecipeError, did_you_mean, must_be
 
@@ -20,7 +20,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.yaml"))
 
 
-def holds(path: Path) -> bool:
+def holds(path: PurePath) -> bool:
     """Whether a path is that of a shipped recipe."""
     return path.parent == _folder()
 

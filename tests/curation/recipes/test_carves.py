@@ -9,9 +9,10 @@ from pathlib import Path
 
 import dask
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.shards import collection, refuse
+from support.shards import collection, refuse, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import RecipeError
@@ -386,3 +387,16 @@ def test_steps_have_their_number_in_the_yaml(data, tmp_path):
     ld.replay(tmp_path / "out")
     with pytest.raises(RecipeError, match=r"line 11: step 5: .*unknown column 'heigt'"):
         ld.Recipe.parse(CONDITIONS.replace("height > 100", "heigt > 100")).plan(data.metadata)
+
+
+def test_a_recipe_whose_columns_the_source_lacks_says_which(tmp_path):
+    write_shard(tmp_path / "in" / "a.parquet", pa.table({"url": ["a"], "caption": ["a dog runs"]}))
+    message = (
+        r"the recipe datacomp-basic, line 13: step 3: .* needs height, width, which the source "
+        r"does not have\. The source has text, url\. .*rename ITS_NAME=height"
+    )
+    for run in (ld.recipe("datacomp-basic").plan, ld.recipe("datacomp-basic").apply):
+        source = ld.read_shards(str(tmp_path / "in"))
+        with pytest.raises(RecipeError, match=message) as caught:
+            run(source)
+        assert str(tmp_path.parent) not in str(caught.value)
