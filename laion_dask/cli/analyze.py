@@ -196,7 +196,9 @@ def plan(
     )
     estimate = estimate if rows is None else estimate.scaled(rows=rows)
     if json:
-        say_json({"results": estimate.table, "rows": estimate.rows, "text": str(estimate)})
+        notes = estimate.notes()
+        text = str(estimate)
+        say_json({"results": estimate.table, "rows": estimate.rows, "text": text, "notes": notes})
     else:
         say(estimate)
 
