@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from laion_dask.curation.recipes.carve import applied, carve, prepared
 from laion_dask.curation.recipes.carve_plan import CarvePlan, plan_of
 from laion_dask.curation.recipes.carve_result import Carve
 from laion_dask.curation.recipes.definition import Definition
+from laion_dask.curation.recipes.document import to_yaml
 from laion_dask.curation.recipes.inputs import EmbeddingsArgument, Source
+from laion_dask.formatting import printable, printable_lines
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,15 @@ class Recipe(Definition):
         """
 
         return carve(prepared(self, source, embeddings, model, export, by), out)
+
+    def _repr_html_(self) -> str:
+        """The name, the source and the steps, for notebooks; all of it escaped."""
+        about = [text for text in (self.title, self.paper, self.url) if text]
+        head = "".join(f"<br>{html.escape(printable(text))}" for text in about)
+        shown = {"parameters": self.parameters, "values": self.values, "steps": self.steps}
+        steps = to_yaml({key: self.tree[key] for key, one in shown.items() if one})
+        name = html.escape(printable(self.name))
+        return f"<p><b>{name}</b>{head}</p><pre>{html.escape(printable_lines(steps))}</pre>"
 
 
 def recipe(name: str, /, **parameters: Any) -> Recipe:

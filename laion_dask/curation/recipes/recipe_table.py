@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from laion_dask.curation.recipes import library
@@ -16,7 +19,8 @@ def recipes() -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``name``, ``title``, ``paper``, ``needs`` (the columns, embeddings and parameters
-        without which it cannot run) and ``parameters`` (with their defaults); all str.
+        without which it cannot run) and ``parameters`` (with their defaults, or "required" or
+        "optional"); all str. ``--set NAME`` in ``needs`` is the command's ``recipe(name, NAME=…)``.
 
     Examples
     --------
@@ -27,6 +31,14 @@ def recipes() -> pd.DataFrame:
     rows = []
     for name in library.names():
         one = Definition.load(name)
-        shown = (f"{key}={value.get('default')!r}" for key, value in one.parameters.items())
+        shown = (_shown(key, value) for key, value in one.parameters.items())
         rows.append((name, one.title, one.paper, needs_text(one), ", ".join(shown)))
     return pd.DataFrame(rows, columns=["name", "title", "paper", "needs", "parameters"])
+
+
+def _shown(name: str, declared: Mapping[str, Any]) -> str:
+    """A parameter with its default; without one, whether it must be set."""
+    if "default" not in declared:
+        return f"{name} (required)"
+    default = declared["default"]
+    return f"{name} (optional)" if default is None else f"{name}={default!r}"

@@ -146,6 +146,9 @@ def test_the_table_of_recipes_says_what_each_needs():
     assert needs["dfn"] == "image embeddings, text embeddings, --set network"
     assert needs["laion-400m"] == "text, url, similarity (or image embeddings and text embeddings)"
     assert needs["metaclip"] == "text, --set entries"
+    parameters = ld.recipes().set_index("name")["parameters"]
+    assert parameters["datacomp-image"] == "centroids (required), targets (required)"
+    assert parameters["datacomp-clip-score"].endswith("fraction=0.3, threshold (optional)")
     assert needs["coyo-700m"] == "height, width, text"  # image_phash and bytes only if present
 
 
@@ -175,3 +178,15 @@ def test_a_mapping_as_the_main_argument_is_a_value():
         assert step.steps == [{"decontaminate": {"against": {"uid": "u.npy"}}}]
         assert ld.Recipe.parse(step.to_yaml()) == step
     assert ld.Recipe("x").mix(weights={"a": 1.0}).steps == [{"mix": {"weights": {"a": 1.0}}}]
+
+
+def test_a_recipe_in_a_notebook_is_escaped():
+    recipe = ld.Recipe("<b>x</b>", title="a & b", paper="<i>P</i>").where(
+        "width < 9 and url != '<s>'"
+    )
+    page = recipe._repr_html_()
+    assert page.startswith(
+        "<p><b>&lt;b&gt;x&lt;/b&gt;</b><br>a &amp; b<br>&lt;i&gt;P&lt;/i&gt;</p>"
+    )
+    assert "<pre>steps:\n- where: width &lt; 9 and url != &#x27;&lt;s&gt;&#x27;" in page
+    assert "threshold: 0.2" in ld.recipe("datacomp-clip-score", threshold=0.2)._repr_html_()
