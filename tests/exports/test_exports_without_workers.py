@@ -1,5 +1,6 @@
 """Workers that end during an export: the same bytes, or the shard that ends them is named."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -33,12 +34,15 @@ def client():
 
     settings = {"distributed.scheduler.allowed-failures": 1, "distributed.worker.daemon": False}
     options = {"processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
-    with (
-        dask.config.set(settings),
-        LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    others = set(multiprocessing.active_children())
+    with dask.config.set(settings):
+        cluster = LocalCluster(n_workers=2, threads_per_worker=1, **options)
+        with Client(cluster) as client:
+            yield client
+        with suppress(TimeoutError):  # a nanny may wait for a worker that has just ended
+            cluster.close(timeout=30)
+    for process in set(multiprocessing.active_children()) - others:
+        process.kill()
 
 
 def carve(source):
@@ -53,6 +57,7 @@ def poison(name: str) -> None:
 
     def ending(self, partition, *args, **options):
         if partition.pieces[0].shard.path.endswith(name):
+            time.sleep(1.0)  # Dask gives up workers that end while they start
             os._exit(1)
         return read(self, partition, *args, **options)
 

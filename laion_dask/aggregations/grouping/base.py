@@ -77,19 +77,21 @@ class Members:
 class Grouping(ABC):
     """A way to group rows. Frozen, hashable, picklable."""
 
-    if TYPE_CHECKING:  # a property here would be the default of a subclass's field `axis`
+    if TYPE_CHECKING:  # properties here would be the defaults of a subclass's fields
 
         @property
         def axis(self) -> str:
             """Name of the attribute that the groups describe, such as ``language``."""
 
+        @property
+        def labels(self) -> tuple[str, ...]:
+            """The groups that exist even if no row is in them; empty if they are values found."""
+
+    else:
+        labels = ()
+
     #: The label of rows in no group.
     no_group: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The groups that exist even if no row is in them; empty if they are the values found."""
-        return ()
 
     @property
     def cost(self) -> Cost:
