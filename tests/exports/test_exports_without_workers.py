@@ -120,7 +120,10 @@ def test_workers_that_are_killed_at_random_change_no_byte(tmp_path):
     frame = ld.read_shards(str(tmp_path / "in"), max_rows_per_partition=100)
     clean = frame.laion.export(tmp_path / "clean", rows_per_part=100)
     assert len(clean.manifest["parts"]) == 200
-    settings = {"distributed.scheduler.allowed-failures": 1_000}
+    settings = {
+        "distributed.scheduler.allowed-failures": 1_000,
+        "distributed.deploy.lost-worker-timeout": "1s",
+    }
     options = {"processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
     kills, round_ = 0, 0
     with (
@@ -129,6 +132,7 @@ def test_workers_that_are_killed_at_random_change_no_byte(tmp_path):
         Client(cluster) as client,
     ):
         while kills < 20:
+            cluster.scale(3)  # Dask gives up workers that are killed while they start
             done, killed = threading.Event(), []
             killer = threading.Thread(target=kill_workers, args=(cluster, client, done, killed))
             killer.start()
