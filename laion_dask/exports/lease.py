@@ -141,7 +141,7 @@ def is_abandoned(fs: fsspec.AbstractFileSystem, staging: str, first: Owner | Non
 
 
 def _last(fs: fsspec.AbstractFileSystem, staging: str) -> str:
-    """The content of the last record; empty if there is none."""
+    """The content of the last record, or an empty string if there is no record."""
     for number in reversed(_numbers(fs, staging)):
         with suppress(failures(fs)):
             return str(fs.cat_file(f"{staging}/{CLAIM}{number:06d}").decode(errors="replace"))

@@ -68,7 +68,7 @@ def running(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
 
 
 def _stagings(fs: fsspec.AbstractFileSystem, folder: str) -> list[str]:
-    """The staging folders in a folder; a link to elsewhere is none."""
+    """The staging folders in a folder. Symbolic links are ignored."""
     paths = [f"{folder}/{name}" for name in names_in(fs, folder) if name.startswith(STAGING)]
     return [p for p in paths if not (isinstance(fs, LocalFileSystem) and os.path.islink(p))]
 

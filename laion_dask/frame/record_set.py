@@ -1,4 +1,4 @@
-"""A compact set of records: those of rows that may have several, told apart by a number."""
+"""A compact set of (shard, row, number) triples, for rows that have several records."""
 
 from __future__ import annotations
 

@@ -97,11 +97,11 @@ def look(where: str, clean: dict, source: str) -> None:
 def check(bucket: str, source: str, name: str, points: list[tuple[str, int]]) -> Counter[str]:
     clean = export(source, f"{bucket}/{name}-clean")
     folders = [f"{bucket}/{name}-{when}-{at}" for when, at in points]
-    told = kill(source, folders)
-    assert len(told) == len(folders)
+    made = kill(source, folders)
+    assert len(made) == len(folders)
     for where in folders:
         look(where, clean, source)
-    return Counter(changes[-1] for changes in told)
+    return Counter(changes[-1] for changes in made)
 
 
 def test_a_driver_that_is_killed_in_a_bucket_is_resumed(bucket, source):
@@ -121,7 +121,7 @@ def test_a_driver_that_is_killed_at_any_change_is_resumed(bucket, source):
     raise AssertionError("an export of so few rows makes fewer changes")
 
 
-#: What a client is told instead of an answer, and whether the request took effect.
+#: The error that a client gets instead of an answer, and whether the request took effect.
 FAULTS = {
     "no answer": (TimeoutError("no answer"), True),
     "reset": (ConnectionError("reset"), True),
@@ -180,8 +180,8 @@ def one_fault(monkeypatch, where: str, source: str, clean: dict, fault: str, at:
         try:
             manifest = export(source, where)
             assert manifest["counts"] == clean["counts"]
-        except ExportError as told:
-            assert "\n" not in str(told), told
+        except ExportError as error:
+            assert "\n" not in str(error), error
     fs, inner = fsspec.core.url_to_fs(where)
     fs.invalidate_cache()
     if fs.exists(f"{inner}/_recipe.json"):  # then its parts are whole, and there for a reader

@@ -14,7 +14,7 @@ from functools import partial
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-#: Requests to a store at a time, and files that are asked for before the first problem is told.
+#: Concurrent requests to a store, and files per batch; a problem is reported after its batch.
 _THREADS = 16
 _BATCH = 4096
 _MISSING = "does not exist"
