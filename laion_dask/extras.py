@@ -11,13 +11,14 @@ from laion_dask.errors import MissingExtraError
 MODULES = {
     "clip": ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn"),
     "dedup": ("datasketch", "imagehash"),
-    "explore": ("holoviews", "bokeh", "panel"),
+    "explore": ("holoviews", "bokeh", "panel", "datashader", "shapely"),
     "index": ("faiss",),
     "lance": ("lance",),
     "multilingual": ("transformers",),
     "notebook": ("holoviews", "bokeh"),
     "s3": ("s3fs",),
     "toxicity": ("profanity_check",),
+    "umap": ("umap",),
     "wordnet": ("nltk",),
 }
 
