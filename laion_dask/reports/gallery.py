@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +13,14 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import to_pandas
-from laion_dask.errors import ColumnError, ImageError, OptionError, did_you_mean
-from laion_dask.io.images.decoding import decode
+from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.io.images.images import Images
 from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
 from laion_dask.reports.environment import render
 
 #: Maximum width and height of an image on the page, in pixels.
 SIDE = 144
-#: An image is shown unblurred only if its score is known and below this value (LAION's threshold).
-UNSAFE = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ def gallery(
 
     Nothing is downloaded: images come from archives, Parquet files or folders. An image whose
     safety score is missing, invalid or at least 0.5 is blurred before it is embedded, so that the
-    page does not contain the original; its card gives the reason. A card without an image shows
+    page does not contain the original; its card gives the reason. Images are decoded, and encoded
+    again without their metadata, in a process with limits. A card without an image shows
     the ``url`` of the row. An image whose name matches a row, but whose digest or url differs, is
     not shown (`Images.read_rows`). Captions and addresses are escaped.
 
@@ -108,7 +106,7 @@ def gallery(
         )
     pictures = [None] * len(rows) if images is None else images.read_rows(rows)
     figures = [
-        _figure(row, image, facts, None if reveal else _doubt(row, safety))
+        _figure(row, image, facts, None if reveal else _why_blurred(row, safety))
         for (_, row), image in zip(rows.iterrows(), pictures, strict=True)
     ]
     notes = _notes(rows, images, pictures, None if reveal else safety) if len(rows) else []
@@ -162,18 +160,12 @@ def _match_notes(matches: Counter, n_rows: int, images: Images) -> list[str]:
     return notes
 
 
-def _doubt(row: pd.Series, safety: str) -> str | None:
+def _why_blurred(row: pd.Series, safety: str) -> str | None:
     """The reason why a row is not known to be safe, or None."""
     if safety not in row.index:
         return f"no column {safety}"
-    score = row[safety]
-    if pd.isna(score):
-        return f"{safety} is missing"
-    try:
-        score = float(score)
-    except (TypeError, ValueError):
-        return f"{safety} is not a number"
-    return None if score < UNSAFE else f"{safety} is {score:.3g}"
+    reason = doubt(row[safety])
+    return reason and f"{safety} {reason}"
 
 
 class _Figure(NamedTuple):
@@ -212,18 +204,11 @@ def _fact(value: object) -> object:
     return f"{value:.3f}" if is_finite else value
 
 
-def _picture(image: RowImage, doubt: str | None) -> tuple[str, str]:
-    """An image as base64 JPEG, blurred if its row is in doubt; or the reason why there is none."""
+def _picture(image: RowImage, reason: str | None) -> tuple[str, str]:
+    """A thumbnail as base64, blurred if its row is in doubt; or the reason why there is none."""
     if image.data is None:
         return "", image.match.value
-    try:
-        picture = decode(image.data)
-    except ImageError:
-        return "", "not readable"
-    picture.thumbnail((SIDE, SIDE))
-    if doubt is not None:
-        small = picture.resize((max(1, picture.width // 24), max(1, picture.height // 24)))
-        picture = small.resize(picture.size)
-    sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=85)
-    return base64.b64encode(sink.getvalue()).decode(), ""
+    thumbnail = shared_thumbnails().make(image.data, blurred=reason is not None, side=SIDE)
+    if thumbnail.reason:
+        return "", f"not readable: {thumbnail.reason}"
+    return base64.b64encode(thumbnail.jpeg).decode(), ""

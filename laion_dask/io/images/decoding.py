@@ -51,7 +51,7 @@ def decode(data: bytes) -> Image.Image:
     return as_rgb(read_picture(data))
 
 
-def read_picture(data: bytes) -> Image.Image:
+def read_picture(data: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image file in the file's own mode. Eager.
 
     Reads the first frame of an animation. EXIF rotation is not applied, as in the published CLIP
@@ -64,6 +64,8 @@ def read_picture(data: bytes) -> Image.Image:
     ----------
     data : bytes
         A JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file; AVIF only if Pillow supports it.
+    draft : (int, int), optional
+        A width and height at which the image may be decoded, or larger; much faster for JPEG.
 
     Returns
     -------
@@ -85,6 +87,8 @@ def read_picture(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             _check_size(*picture.size)
+            if draft is not None:
+                picture.draft(None, draft)
             picture.load()
             return with_range(picture)
     except ImageError:
