@@ -50,6 +50,7 @@ _OTHERS = {
     "intersections": "laion_dask.aggregations.intersections",
     "language_class": "laion_dask.aggregations.grouping.languages",
     "load_filter": "laion_dask.models.heads.filter_network",
+    "notebook": "laion_dask.explorer.extension",
     "open_embeddings": "laion_dask.frame.embeddings",
     "open_images": "laion_dask.io.images.images",
     "open_index": "laion_dask.retrieval.index.index",

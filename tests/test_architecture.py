@@ -95,6 +95,7 @@ ARROWS = {
         "aggregations exports frame inference io/parquet io/storage models "
         "models/heads reports scoring"
     ),
+    "explorer": "plots",
     "doors": "models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "

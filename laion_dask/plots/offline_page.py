@@ -79,6 +79,20 @@ def holoviews():
     return module
 
 
+def display_live_plots() -> None:
+    """Make the notebook display what `show` cannot, such as a DynamicMap, with Panel.
+
+    HoloViews' own display of these loads style sheets from a CDN.
+    """
+    hv = holoviews()
+    from panel.pane import HoloViews
+
+    def displayed(plot) -> tuple[dict, dict] | None:
+        return _displayed(plot) or HoloViews(plot)._repr_mimebundle_()
+
+    hv.Store.set_display_hook("html+js", hv.core.dimension.LabelledData, displayed)
+
+
 def _displayed(plot) -> tuple[dict, dict] | None:
     """The display data of a plot; None if the plot needs more than BokehJS."""
     from holoviews import Store

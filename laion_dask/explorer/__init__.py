@@ -1,0 +1,1 @@
+"""The explorer: linked views of a frame in a notebook or a browser."""
