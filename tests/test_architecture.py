@@ -34,9 +34,10 @@ ARROWS = {
     "stats": "plots stats/sketches",
     "io/storage": "",
     "runtime": "io/storage",
-    "predicate": "io/storage runtime",
     "cluster": "runtime",
     "numerics": "runtime",
+    "text": "numerics runtime",
+    "predicate": "io/storage runtime text",
     "numerics/gpu": "numerics runtime",
     "io/parquet": "io/storage numerics/gpu predicate runtime",
     "io/images": "io/parquet io/storage",
@@ -47,7 +48,6 @@ ARROWS = {
         "io/images io/storage models models/tf_saved_model models/weights numerics "
         "numerics/gpu runtime"
     ),
-    "text": "numerics runtime",
     "io/embeddings": "io/parquet io/storage models numerics runtime",
     "frame": "io/embeddings io/parquet io/storage models numerics predicate runtime",
     "scoring": (

@@ -8,6 +8,7 @@ Grammar (a subset of Python's, parsed with `ast`; nothing is evaluated as code):
     text.contains('bird')                     also startswith, endswith
     text.words() > 2                          words, as str.split() counts; text.lower(), text.len()
     text.distinct_words() > 2                 words, each counted once; case counts
+    url.domain() == 'bbc.co.uk'               the registered domain of a URL's host; url.tld()
     text.matches(r'\\bbirds?\\b')             a regular expression (RE2), found anywhere
     width / height < 2                        + - * / on numbers (in float64; x / 0 is unknown)
     min(width, height) >= 200                 min and max of two or more numbers, abs of one
@@ -23,7 +24,8 @@ float64. ``min``, ``max`` and ``abs`` select a value. They are integers if all t
 compare like a column of floats if all their parts are such columns, and are float64 otherwise. They
 are unknown if any part is null or NaN. An expression has at most a thousand tests; an ``in`` list
 counts as one test and may have a hundred thousand values. ``lower`` is Python's, with its version
-of Unicode; ``len`` counts code points.
+of Unicode; ``len`` counts code points. ``domain`` and ``tld`` are the groups of
+`laion_dask.domains` and `laion_dask.tlds`; they are null where the URL has no host.
 
 To make all engines agree, an expression is never evaluated in three-valued logic. It is evaluated
 twice in two-valued logic: where it is certainly true, and where it is possibly true (true or

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import Column, Frame, column_like, is_cudf
-from laion_dask.predicate import extremes, list_file, regular_expressions, white_space
+from laion_dask.predicate import extremes, list_file, regular_expressions, sites, white_space
 from laion_dask.predicate.lower_case import lowered, without_lower
 from laion_dask.predicate.nodes import (
+    SITE_VALUES,
     Absolute,
     And,
     Arithmetic,
@@ -142,6 +143,8 @@ class _Masks:
             text = self.value(node.of)
             if node.op == "distinct_words":
                 return white_space.distinct_words(text)
+            if node.op in SITE_VALUES:
+                return sites.site_values(text, node.op)
             return lowered(text) if node.op == "lower" else text.str.len()
         if isinstance(node, Absolute):
             return extremes.absolute(self.value(node.of), node.kind)

@@ -13,6 +13,8 @@ from laion_dask.cost import Cost
 
 #: Maximum characters of an expression in the label of its cost.
 _LABEL = 40
+#: The values of a URL that are parts of its host.
+SITE_VALUES = ("domain", "tld")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Arithmetic(Node):
 
 @dataclass(frozen=True)
 class TextValue(Node):
-    """``lower`` of a string, its ``len``, or the number of its ``words`` or ``distinct_words``."""
+    """``lower`` of a string, its ``len``, or the number of its ``words`` or ``distinct_words``.
+
+    Of a URL: the registered ``domain`` or the ``tld`` of its host, which is null for none.
+    """
 
     op: str
     of: Operand
@@ -173,14 +178,14 @@ Test: TypeAlias = Compare | In | InFile | TextTest | Truth
 Condition: TypeAlias = Test | IsNone | Not | And | Or
 
 
-def _nodes(node: Node) -> Iterator[Node]:
+def nodes_of(node: Node) -> Iterator[Node]:
     """A node and all nodes within it."""
     yield node
     for field in fields(node):
         value = getattr(node, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Node) and not isinstance(part, Constant):
-                yield from _nodes(part)
+                yield from nodes_of(part)
 
 
 def operands_of(test: Test) -> tuple[Operand, ...]:
@@ -209,7 +214,7 @@ class Predicate:
     @property
     def lists(self) -> tuple[ValueList, ...]:
         """The lists in files that the expression names."""
-        within = (node.values for node in _nodes(self.root) if isinstance(node, InFile))
+        within = (node.values for node in nodes_of(self.root) if isinstance(node, InFile))
         return tuple(dict.fromkeys(within))
 
     @property
@@ -220,9 +225,10 @@ class Predicate:
         """
         text = " ".join(self.text.split())
         shown = text if len(text) <= _LABEL else f"{text[: _LABEL - 1]}…"
-        slow = ("words", "distinct_words", "matches")
-        n = 1 + sum(getattr(node, "op", None) in slow for node in _nodes(self.root))
-        return Cost(("where",) * n, columns=self.columns, label=f"where {shown}")
+        operations = [getattr(node, "op", None) for node in nodes_of(self.root)]
+        n = 1 + sum(op in ("words", "distinct_words", "matches") for op in operations)
+        sites = ("hosts",) * sum(op in SITE_VALUES for op in operations)
+        return Cost(("where",) * n + sites, columns=self.columns, label=f"where {shown}")
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return ("laion_dask.Predicate", repr(self.root))

@@ -41,6 +41,7 @@ TEXT_TESTS = ("contains", "startswith", "endswith", "matches")
 TEXT_VALUES = {
     **{"lower": "string", "len": "integer"},
     **{"words": "integer", "distinct_words": "integer"},
+    **{"domain": "string", "tld": "string"},
 }
 FUNCTIONS = ("min", "max", "abs")
 

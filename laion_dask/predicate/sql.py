@@ -84,6 +84,7 @@ def to_sql(predicate: Predicate, columns: Mapping[str, str | None]) -> Sql:
     Parameters
     ----------
     predicate : Predicate
+        Without values that DuckDB cannot compute, see `laion_dask.predicate.sites.split`.
     columns : mapping of str to str or None
         SQL of each column, typed as the predicate expects; None for a column that the shard does
         not have (all its values are unknown).
@@ -256,6 +257,7 @@ class _Writer:
             return words_sql(self.value(without_lower(operand)))
         if node.op == "distinct_words":
             return distinct_words_sql(self.value(operand))
+        assert node.op == "lower", node  # the rest is not SQL's, see `laion_dask.predicate.sites`
         return lower_sql(self.value(without_lower(operand)))
 
     def extreme(self, node: Extreme) -> str:

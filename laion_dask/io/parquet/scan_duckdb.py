@@ -6,7 +6,7 @@ A query reads one piece, or several whole shards with consecutive numbers and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import duckdb
@@ -57,6 +57,24 @@ def kept_in_batches(
     NotInBatches
         When a row cannot be read.
     """
+    tables, n_unscored = [], 0
+    try:
+        for batch in may_pass_in_batches(scan, pieces, names, lengths):
+            rows, unscored = _certain(batch)
+            n_unscored += unscored
+            tables.append(copied(keep(rows)))
+    except (duckdb.Error, pa.ArrowException, OSError, SchemaError) as error:
+        raise NotInBatches(*error.args) from error
+    return Read(pa.concat_tables(tables), n_unscored, 0)
+
+
+def may_pass_in_batches(
+    scan: ScanSpec,
+    pieces: Sequence[Piece],
+    names: list[str],
+    lengths: frozenset[str] = frozenset(),
+) -> Iterator[pa.Table]:
+    """Batches of the rows that may pass, at least one; with a filter, `CERTAIN` is a column."""
     sql = _conditions(scan, pieces)
     select = _select(scan, pieces, names, lengths)
     if sql is not None:
@@ -65,16 +83,9 @@ def kept_in_batches(
     parameters = sql.parameters if sql else {}
     functions = sql.functions if sql else ()
     batches = duckdb_connection.query_in_batches(text, paths, parameters, BATCH_ROWS, functions)
-    tables, n_unscored = [], 0
-    try:
-        for batch in batches:
-            cancellation.check()
-            rows, unscored = (batch, 0) if sql is None else _certain(batch)
-            n_unscored += unscored
-            tables.append(copied(keep(rows)))
-    except (duckdb.Error, pa.ArrowException, OSError, SchemaError) as error:
-        raise NotInBatches(*error.args) from error
-    return Read(pa.concat_tables(tables), n_unscored, 0)
+    for batch in batches:
+        cancellation.check()
+        yield batch
 
 
 def kept_and_unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str]) -> Read:
@@ -88,6 +99,8 @@ def kept_and_unscored(scan: ScanSpec, pieces: Sequence[Piece], names: list[str])
 
 def _certain(table: pa.Table) -> tuple[pa.Table, int]:
     """The rows that pass, of those that may pass, and the number of the others."""
+    if CERTAIN not in table.column_names:
+        return table, 0
     certain = table[CERTAIN]
     unscored = len(table) - (pc.sum(certain, memory_pool=POOL).as_py() or 0)
     table = table.drop_columns(CERTAIN)

@@ -11,14 +11,21 @@ import pyarrow as pa
 
 from laion_dask.backend import Frame
 from laion_dask.cuda_errors import is_out_of_memory
-from laion_dask.errors import BackendWarning, DeviceMemoryError, LaionDaskError, parameter
+from laion_dask.errors import (
+    BackendWarning,
+    DeviceMemoryError,
+    LaionDaskError,
+    SchemaError,
+    parameter,
+)
 from laion_dask.io.parquet import page_checksums, scan_cudf, scan_duckdb, scan_pyarrow
 from laion_dask.io.parquet.checksum_search import may_have_checksums
 from laion_dask.io.parquet.common_types import family, holds_durations
 from laion_dask.io.parquet.cudf_decoder import CudfDecoder
 from laion_dask.io.parquet.exact_cast import cast_exactly
 from laion_dask.io.parquet.footer import ARROW_ERRORS, chunks_of, damaged
-from laion_dask.io.parquet.scan_batches import Each
+from laion_dask.io.parquet.scan_batches import Each, NotInBatches
+from laion_dask.io.parquet.scan_sites import SiteScan
 from laion_dask.io.parquet.scan_spec import ScanSpec
 from laion_dask.io.parquet.shard import Piece, Read, Shard
 from laion_dask.io.storage.remote_file import unreadable
@@ -69,6 +76,9 @@ def query_typed(
     each: Each | None,
 ) -> Read:
     """The result of a query with the types of the frame, or what ``each`` keeps of it."""
+    sites = SiteScan.of(scan)
+    if sites is not None:
+        return _query_by_site(sites, scan, pieces, names, each)
     if each is None:
         result = query(scan, pieces, names)
         return replace(result, table=typed(scan, result.table, pieces[0], names))
@@ -80,6 +90,32 @@ def query_typed(
         lambda batch: each.keep(typed(scan, batch, pieces[0], names, lengths), lengths),
         lengths,
     )
+
+
+def _query_by_site(
+    sites: SiteScan, scan: ScanSpec, pieces: Sequence[Piece], names: list[str], each: Each | None
+) -> Read:
+    """The same for a filter that DuckDB cannot evaluate completely."""
+
+    def as_typed(
+        batch: pa.Table, columns: list[str], as_read: frozenset[str] = frozenset()
+    ) -> pa.Table:
+        return typed(scan, batch, pieces[0], columns, as_read)
+
+    if each is None:
+        return sites.read(pieces, names, lambda rows: as_typed(rows, names), as_typed, frozenset())
+    lengths = each.lengths & set(names) & scan_duckdb.texts_as_stored(scan, pieces)
+    lengths -= set(sites.where.columns)
+    try:
+        return sites.read(
+            pieces,
+            names,
+            lambda rows: each.keep(as_typed(rows, names, lengths), lengths),
+            as_typed,
+            lengths,
+        )
+    except (duckdb.Error, pa.ArrowException, OSError, SchemaError) as error:
+        raise NotInBatches(*error.args) from error
 
 
 def read_on_cpu(
