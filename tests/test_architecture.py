@@ -95,7 +95,10 @@ ARROWS = {
         "aggregations exports frame inference io/parquet io/storage models "
         "models/heads reports scoring"
     ),
-    "explorer": "plots",
+    "explorer": (
+        "curation frame io/embeddings io/images io/parquet io/storage plots predicate runtime "
+        "stats text"
+    ),
     "doors": "models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "
@@ -130,6 +133,7 @@ NOT_DASK = {
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/records.py", "pool.map"): 3,
     ("exports/verify.py", "pool.map"): 1,
+    ("explorer/sample_pass.py", "graph.compute"): 2,
     ("frame/funnel.py", "graph.compute"): 1,
     ("frame/map_with_accounting.py", "graph.compute"): 1,
     ("frame/repeated_rows.py", "graph.compute"): 1,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import dask.dataframe as dd
 import numpy as np
+from dask.delayed import Delayed
 
 from laion_dask.backend import Frame
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.curation.draws import SAMPLE, draws
 from laion_dask.curation.key import Key
 from laion_dask.curation.ranking import Ranking
-from laion_dask.curation.smallest import KEEP, Ranked, decided, decisions
+from laion_dask.curation.smallest import KEEP, Ranked, decided, decisions, thresholds_of
 from laion_dask.errors import OptionError
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
@@ -95,6 +96,14 @@ def sample(
     shown = [f"{fraction}" if n is None else f"n={n}"]
     shown += [f"{name}={value!r}" for name, value in (("by", by), ("weights", weights)) if value]
     return select_rows(frame, keep, f"sample({', '.join([*shown, f'seed={seed}'])})")
+
+
+def sample_thresholds(frame: dd.DataFrame, n: int, seed: int) -> Delayed:
+    """The `Thresholds` of ``sample(frame, n=n, seed=seed)``: the hash up to which it draws. Lazy.
+
+    The hash is `row_hash` of a row for the draw `SAMPLE`. Rows without an identity are not drawn.
+    """
+    return thresholds_of(frame, PROVENANCE, _ranked, Size(None, n), seed, None, None)
 
 
 def sample_cost(frame: PlannedFrame) -> Cost:

@@ -13,6 +13,7 @@ from typing import Protocol
 import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
+from dask.delayed import Delayed
 
 from laion_dask.backend import Frame, frame_from_arrow, is_cudf
 from laion_dask.errors import OptionError
@@ -105,16 +106,26 @@ def decisions(
     pool : dask DataFrame, optional
         The rows that the thresholds are computed from, with the same columns; by default the frame.
     """
-    folder = spill_folder()
     columns = list(dict.fromkeys(columns))
-    pool = frame if pool is None else pool
-    written = graph.map_to_values(pool[columns], _write, folder, ranked_of, *args)
-    thresholds = graph.gathered(graph.parts(written), _thresholds, folder, quota)
+    thresholds = thresholds_of(frame if pool is None else pool, columns, ranked_of, quota, *args)
     meta = decided(frame._meta, np.empty(0, bool), np.empty(0, bool))
     decisions = graph.map_columns(
         frame, _decide, thresholds, ranked_of, *args, reads=columns, meta=meta
     )
     return decisions[KEEP]
+
+
+def thresholds_of(
+    pool: dd.DataFrame,
+    columns: Sequence[str],
+    ranked_of: Callable[..., Ranked],
+    quota: Quota,
+    *args: object,
+) -> Delayed:
+    """The `Thresholds` of the rows of a frame; arguments as for `decisions`. Lazy."""
+    folder = spill_folder()
+    written = graph.map_to_values(pool[list(columns)], _write, folder, ranked_of, *args)
+    return graph.gathered(graph.parts(written), _thresholds, folder, quota)
 
 
 def decided(part: Frame, keep: np.ndarray, missing: np.ndarray) -> Frame:

@@ -1,0 +1,144 @@
+"""Bins of a histogram: round edges, and the bin of each value."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+#: The largest number of bins; the code after the last is for rows without a value.
+MAX_BINS = 254
+#: About how many bins a histogram has.
+_ABOUT = 80
+#: Columns of sizes, whose bins are equally wide in the logarithm.
+SIZES = ("width", "height", "original_width", "original_height", "bytes", "original_bytes")
+#: Values that are encoded at a time.
+_BLOCK = 1 << 20
+
+
+def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Round edges for the values of a column, and whether they are logarithmic.
+
+    The edges are (n_bins + 1,) float64, in ascending order. The first and the last bin also have
+    the values beyond them.
+
+    Parameters
+    ----------
+    name : str
+    values : (n,) array of numbers
+        NaN and infinite values are ignored.
+    """
+    low, high = _ends(values)
+    if low is None or high is None:
+        return np.array([0.0, 1.0]), False
+    if low == high:
+        return _around(low), False
+    is_float = values.dtype.kind == "f"
+    if is_float and 0 <= low < 0.1 and 0.5 < high <= 1:
+        return np.arange(101) / 100, False  # a probability
+    positive = low >= 0 and high > 0
+    if positive and high > 16 and (name in SIZES or high > 1000 * max(float(_middle(values)), 1)):
+        return _logarithmic(max(low, 1.0), high), True
+    return _linear(low, high, is_float), False
+
+
+def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The smallest and the largest finite value, as floats; None if there is none."""
+    lows, highs = [], []
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
+        if len(finite):
+            lows.append(float(finite.min()))
+            highs.append(float(finite.max()))
+    return (min(lows), max(highs)) if lows else (None, None)
+
+
+def _middle(values: np.ndarray) -> float:
+    """About the median of a column; of a fixed choice of values."""
+    chosen = np.asarray(values[:: max(1, len(values) // 65_536)], np.float64)
+    chosen = chosen[np.isfinite(chosen)]
+    return float(np.median(chosen)) if len(chosen) else 0.0
+
+
+def _around(value: float) -> np.ndarray:
+    """Two bins for a column of one value: it is in the second, whose lower edge it is."""
+    width = max(1.0, abs(value) / 2)
+    return np.array([value - width, value, value + width])
+
+
+def round_step(width: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not below a width."""
+    power = 10.0 ** math.floor(math.log10(width))
+    for factor in (1, 2, 5, 10):
+        if factor * power >= width * (1 - 1e-12):
+            return factor * power
+    return 10 * power
+
+
+def _linear(low: float, high: float, is_float: bool) -> np.ndarray:
+    width = high - low
+    if not math.isfinite(width) or width <= 0 or width < 1e-12 * max(abs(low), abs(high)):
+        return np.linspace(low, np.nextafter(high, np.inf), 3) if width > 0 else _around(low)
+    step = round_step(width / _ABOUT)
+    if not is_float:
+        step = max(step, 1.0)
+    first, last = math.floor(low / step), math.floor(high / step) + 1
+    numbers = np.arange(first, last + 1)
+    # A quotient of two integers is the float nearest to the decimal that a person would write.
+    edges = numbers * step if step >= 1 else numbers / round(1 / step)
+    edges = edges[: MAX_BINS + 1]
+    return edges if (np.diff(edges) > 0).all() else np.linspace(low, high, 3)
+
+
+def _logarithmic(low: float, high: float) -> np.ndarray:
+    """Whole edges, about equally wide in the logarithm; powers of two are among them."""
+    first, last = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
+    per_octave = max(1, min(8, MAX_BINS // max(last - first, 1)))
+    exponents = np.arange(first * per_octave, last * per_octave + 1) / per_octave
+    edges: np.ndarray = np.unique(np.round(np.exp2(exponents[-(MAX_BINS + 1) :])))
+    return edges
+
+
+def codes_of(
+    values: np.ndarray, edges: np.ndarray, missing: np.ndarray | None, *, half: bool = False
+) -> np.ndarray:
+    """The bin of each value, (n,) uint8; ``n_bins`` for NaN and where ``missing``.
+
+    A value at an edge is in the bin above it. What equals an edge is what the ``where`` language
+    says: a column of float32 is compared with the edge rounded to float32; and a value of a column
+    of float64, or with ``half``, that is the edge rounded to float32, or float16, equals it.
+    """
+    n_bins = len(edges) - 1
+    inner = edges[1:-1].astype(np.float32) if values.dtype == np.float32 else edges[1:-1]
+    rounded, bins = _rounded_down(edges[1:-1], inner, values.dtype, half)
+    codes = np.empty(len(values), np.uint8)
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        found = np.searchsorted(inner, block, side="right")
+        if len(rounded):
+            at = np.minimum(np.searchsorted(rounded, block), len(rounded) - 1)
+            found = np.where(rounded[at] == block, np.maximum(bins[at], found), found)
+        if block.dtype.kind == "f":
+            found[np.isnan(block)] = n_bins
+        if missing is not None:
+            found[missing[start : start + _BLOCK]] = n_bins
+        codes[start : start + _BLOCK] = found
+    return codes
+
+
+def _rounded_down(
+    edges: np.ndarray, inner: np.ndarray, dtype: np.dtype, half: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values below an edge that count as equal to it, in ascending order, and the bin above it."""
+    widths: list[type[np.floating]] = [np.float32] if dtype == np.float64 else []
+    widths += [np.float16] if half else []
+    found: dict[float, int] = {}
+    for number, (edge, compared) in enumerate(zip(edges.tolist(), inner.tolist(), strict=True), 1):
+        for width in widths:
+            with np.errstate(over="ignore", under="ignore"):
+                near = float(width(edge))
+            if np.isfinite(near) and near not in (0, edge) and near < compared:
+                found[near] = number
+    ordered = sorted(found)
+    return np.array(ordered, dtype), np.array([found[one] for one in ordered], np.int64)

@@ -1,0 +1,46 @@
+"""What all views of an explorer share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask.dataframe as dd
+import numpy as np
+
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.selection import Selection
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.images.images import Images
+
+
+@dataclass(eq=False)
+class Exploration:
+    """A frame, a sample of its rows, and the selection that views share.
+
+    Attributes
+    ----------
+    sample : Sample
+    embeddings : Embeddings or None
+    images : Images or None
+    projection : Projection or None
+        Set when it has been computed.
+    points : (n, 2) float32 array or None
+        The sample's rows in the plane of the projection; NaN for rows without an embedding.
+    selection : Selection
+    """
+
+    sample: Sample
+    embeddings: Embeddings | None = None
+    images: Images | None = None
+    projection: Any = None
+    points: np.ndarray | None = None
+    selection: Selection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.selection = Selection(self.sample)
+
+    @property
+    def frame(self) -> dd.DataFrame:
+        """The frame that is explored, with all its rows. Lazy."""
+        return self.sample.frame

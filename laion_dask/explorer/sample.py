@@ -1,0 +1,307 @@
+"""A sample of a frame's rows, drawn by hash and memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laion_dask.backend import frame_from_arrow, frame_to_arrow
+from laion_dask.dtypes import ColumnTypes, column_type
+from laion_dask.errors import OptionError, no_column
+from laion_dask.explorer import sample_cache
+from laion_dask.explorer.columns import SITES, CategoryColumn, NumberColumn
+from laion_dask.explorer.frame_digest import frame_digest
+from laion_dask.explorer.sample_order import order_of, stored
+from laion_dask.explorer.sample_pass import write_parts
+from laion_dask.explorer.sample_reader import Batches, category_column, mapped, number_column
+from laion_dask.explorer.sample_writer import CONTENT, write_sample
+from laion_dask.frame.exploded import refuse_exploded
+from laion_dask.frame.provenance import Provenance
+from laion_dask.schema import PROVENANCE
+from laion_dask.stats.checks import check_integer
+
+#: The layout of the files; a change makes samples of earlier versions unused.
+_VERSION = 1
+#: The largest number of rows of a page.
+MAX_PAGE = 1_000
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows of a frame, in the order of ``shard`` and ``row``. Immutable; shared by all views.
+
+    Attributes
+    ----------
+    frame : dask DataFrame
+        The frame that is explored.
+    seed : int
+    folder : Path
+        Has the memory-mapped files.
+    digest : str
+        Identifies the rows and their values, among all samples of this machine.
+    n_rows : int
+        Rows of the frame.
+    shard : (n,) int32 array
+    row : (n,) int64 array
+    columns : mapping of str to NumberColumn or CategoryColumn
+        The columns to filter by, in the order of interest.
+    names : tuple of str
+        The columns that a table can show, ``shard`` and ``row`` last.
+    types : ColumnTypes
+        The types of the columns in a ``where`` expression.
+    """
+
+    frame: dd.DataFrame
+    seed: int
+    folder: Path
+    digest: str
+    n_rows: int
+    shard: np.ndarray
+    row: np.ndarray
+    columns: Mapping[str, NumberColumn | CategoryColumn]
+    names: tuple[str, ...]
+    types: ColumnTypes
+    _batches: Batches = field(repr=False)
+    _orders: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def n(self) -> int:
+        """The number of rows of the sample."""
+        return len(self.row)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sample has every row of the frame."""
+        return self.n == self.n_rows
+
+    @cached_property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of text."""
+        return tuple(name for name in self.names if self.types[name] == "string")
+
+    def page(self, positions: np.ndarray, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows as a frame, in the given order. Eager.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            At most 1,000 positions in the sample.
+        names : sequence of str, optional
+            Columns among `names`; by default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the values of the data and the positions as index. ``hash``, and other integers
+            that a browser could not hold exactly (above 2**53), are text.
+
+        Raises
+        ------
+        ColumnError, OptionError
+        """
+        positions = np.asarray(positions, np.int64)
+        if len(positions) > MAX_PAGE:
+            raise OptionError(
+                f"{len(positions):,} rows were requested. Expected at most {MAX_PAGE:,} a page."
+            )
+        chosen = self.names if names is None else tuple(names)
+        columns = {name: self._values(name, positions) for name in chosen}
+        page = frame_from_arrow(pa.table(columns), "pandas")
+        page.index = pd.Index(positions)
+        return page
+
+    def texts(self, name: str, positions: np.ndarray) -> list[str | None]:
+        """The values of a column as text, in the given order. Eager."""
+        found = self._values(name, np.asarray(positions, np.int64))
+        return [None if value is None else str(value) for value in found.to_pylist()]
+
+    def values(self, name: str, rows: slice) -> pd.Series:
+        """Consecutive rows of a column, in the dtype that a frame of this package has. Eager."""
+        if name in PROVENANCE:
+            return pd.Series((self.shard if name == "shard" else self.row)[rows], copy=False)
+        if (column := self._numbers.get(name)) is not None:
+            values = column.values[rows]
+            if not column.is_integer:
+                return pd.Series(values, copy=False)
+            missing = column.codes[rows] == column.n_bins
+            return pd.Series(pd.arrays.IntegerArray(values, missing), copy=False)
+        if name not in self.names:
+            raise no_column(name, self.names)
+        start, stop, _ = rows.indices(self.n)
+        taken = self._batches.slice(name, start, stop)
+        return frame_from_arrow(pa.table({name: taken}), "pandas")[name]
+
+    def order(self, name: str, descending: bool = False) -> np.ndarray:
+        """The positions of all rows by a column, (n,) integers. Eager; kept with the sample.
+
+        Rows without a value come last, rows of equal values in the order of the sample; texts are
+        ordered by their code points. The first call takes a second for 2 million texts.
+
+        Raises
+        ------
+        ColumnError
+        """
+        if name not in self.names:
+            raise no_column(name, self.names)
+
+        def ordered() -> np.ndarray:
+            return order_of(self._column(name), descending)
+
+        number = self.names.index(name)
+        direction = "down" if descending else "up"
+        key = (name, descending)
+        if key not in self._orders:
+            path = self.folder / f"order-{number}-{direction}.npy"
+            self._orders[key] = stored(path, ordered)
+        return self._orders[key]
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        """A whole column; numbers without a copy."""
+        if name in PROVENANCE:
+            return pa.chunked_array([self.shard if name == "shard" else self.row])
+        if (column := self._numbers.get(name)) is not None:
+            mask = column.missing() if column.is_integer and column.n_missing else None
+            return pa.chunked_array([pa.array(column.values, mask=mask)])
+        return self._batches.slice(name, 0, self.n)
+
+    def _values(self, name: str, positions: np.ndarray) -> pa.Array:
+        if name in PROVENANCE:
+            return pa.array((self.shard if name == "shard" else self.row)[positions])
+        if name not in self.names:
+            raise no_column(name, self.names)
+        if (column := self._numbers.get(name)) is not None:
+            missing = column.codes[positions] == column.n_bins
+            values = pa.array(column.values[positions], mask=missing)
+        else:
+            values = self._batches.take(name, positions)
+        is_wide = values.type in (pa.int64(), pa.uint64()) and name == "hash"
+        if is_wide or (values.type in (pa.int64(), pa.uint64()) and _exceeds_double(values)):
+            values = values.cast(pa.large_string())
+        return values
+
+    @cached_property
+    def _numbers(self) -> dict[str, NumberColumn]:
+        return {k: one for k, one in self.columns.items() if isinstance(one, NumberColumn)}
+
+
+def _exceeds_double(values: pa.Array) -> bool:
+    numbers = values.drop_null().to_numpy()
+    return bool(len(numbers)) and bool(numbers.max() > 2**53 or numbers.min() < -(2**53))
+
+
+def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> Sample:
+    """Rows of a frame, drawn as ``frame.laion.sample(n=sample, seed=seed)`` draws them. Eager.
+
+    All rows, if there are no more. The columns are read in one pass and kept in the user's cache
+    folder (``XDG_CACHE_HOME``), up to 8 GB, so that the same frame opens immediately the next time.
+    What the graph does not identify, such as a function of your own, is kept in a temporary folder
+    until the process ends.
+
+    Parameters
+    ----------
+    frame : dask DataFrame
+        With ``shard`` and ``row``.
+    sample : int
+        The number of rows.
+    seed : int
+
+    Raises
+    ------
+    OptionError, ProvenanceError
+        Immediately, before any data is read.
+    SpillError
+        When the disk is full.
+    """
+    provenance = Provenance.of(frame)
+    provenance.check_row_identity()
+    refuse_exploded(frame, "explore")
+    check_integer("sample", sample, 1)
+    check_integer("seed", seed, 0)
+    types = _types(provenance)
+    sites = _sites(types)
+    digest, is_identified = _digest(frame, sample, seed)
+    folder = sample_cache.kept(digest) if is_identified else None
+    if folder is None:
+        parts = write_parts(provenance, types, sites, sample, seed)
+
+        def write(path: Path) -> None:
+            write_sample(parts, path, types, sites)
+
+        keep = sample_cache.store if is_identified else _unidentified
+        folder = keep(digest, write)
+    return open_sample(frame, folder, digest, seed, types)
+
+
+def _unidentified(digest: str, write) -> Path:
+    return sample_cache.private(write)
+
+
+def open_sample(
+    frame: dd.DataFrame, folder: Path, digest: str, seed: int, types: ColumnTypes
+) -> Sample:
+    """A sample whose files exist. Eager; maps the files into memory, and reads none."""
+    content = json.loads((folder / CONTENT).read_text())
+    columns: dict[str, NumberColumn | CategoryColumn] = {}
+    for one in content["numbers"]:
+        columns[one["name"]] = number_column(folder, one)
+    for one in content["categories"]:
+        columns[one["name"]] = category_column(folder, one)
+    shard, row = (mapped(folder / f"{name}.arrow") for name in PROVENANCE)
+    return Sample(
+        frame=frame,
+        seed=seed,
+        folder=folder,
+        digest=digest,
+        n_rows=content["n_rows"],
+        shard=shard,
+        row=row,
+        columns=columns,
+        names=(*content["names"], *PROVENANCE),
+        types=types,
+        _batches=Batches(folder / "values.arrow"),
+    )
+
+
+def _types(provenance: Provenance) -> ColumnTypes:
+    """The types of the columns that are kept: no images, embeddings or other nested values."""
+    as_read = provenance.as_read
+    if as_read is not None:
+        of_scan = as_read[0].column_types
+        types = ColumnTypes.of(
+            {name: of_scan[name] for name in provenance.frame.columns}, as_read[0].half
+        )
+    else:
+        types = provenance.column_types(column_type)
+    meta = provenance.frame._meta
+    schema = frame_to_arrow(meta.reset_index(drop=True)).schema
+    kept = {name: types[name] for name in types if _can_be_shown(schema.field(name).type)}
+    return ColumnTypes.of(kept, types.half)
+
+
+def _can_be_shown(type_: pa.DataType) -> bool:
+    t = pa.types
+    is_binary = t.is_binary(type_) or t.is_large_binary(type_) or t.is_fixed_size_binary(type_)
+    return not (is_binary or t.is_nested(type_))
+
+
+def _sites(types: ColumnTypes) -> dict[str, str]:
+    return dict.fromkeys(SITES, "url") if types.get("url") == "string" else {}
+
+
+def _digest(frame: dd.DataFrame, sample: int, seed: int) -> tuple[str, bool]:
+    """The digest of a sample, and whether another process would find the same rows by it."""
+    of_frame = frame_digest(frame)
+    text = f"{_VERSION} {of_frame or frame._name} {sample} {seed}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32], of_frame is not None

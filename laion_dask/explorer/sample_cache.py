@@ -1,0 +1,144 @@
+"""Where samples are kept: in the user's cache folder, by digest, the last few of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from laion_dask.errors import SpillError
+from laion_dask.explorer.sample_writer import CONTENT
+
+#: The largest number of bytes of all samples together; the newest is kept in any case.
+MAX_BYTES = 8 << 30
+#: Seconds after which a folder that is being written is taken for a killed process's.
+_ABANDONED_S = 24 * 3600
+_PARTIAL = ".partial-"
+
+
+def cache_folder() -> Path:
+    """The folder of samples: ``laion_dask/explorer`` in ``XDG_CACHE_HOME``, or in ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "laion_dask" / "explorer"
+
+
+def kept(digest: str) -> Path | None:
+    """The folder of a sample that is complete; None if there is none."""
+    folder = cache_folder() / digest
+    if not is_complete(folder):
+        return None
+    with suppress(OSError):
+        os.utime(folder / CONTENT)  # the time of its last use
+    return folder
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has all files of a sample, of the right size, and is the user's own."""
+    try:
+        content = json.loads((folder / CONTENT).read_text())
+        files = content["files"].items()
+        own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        return own and all((folder / name).stat().st_size == size for name, size in files)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def store(digest: str, write: Callable[[Path], None]) -> Path:
+    """Write a sample to the cache; a folder that appears is complete. Eager.
+
+    Raises
+    ------
+    SpillError
+        When the disk is full.
+    """
+    target = cache_folder() / digest
+    try:
+        os.makedirs(target.parent, mode=0o700, exist_ok=True)
+        staging = target.parent / f"{_PARTIAL}{secrets.token_hex(8)}"
+        staging.mkdir(mode=0o700)
+    except OSError:  # no home that can be written
+        return private(write)
+    try:
+        _written(staging, write)
+        if target.exists() and not is_complete(target):
+            shutil.rmtree(target, ignore_errors=True)
+        with suppress(OSError):  # another process was faster
+            staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    remove_old(target)
+    return target
+
+
+def private(write: Callable[[Path], None]) -> Path:
+    """Write a sample to a folder that is removed when the process exits. Eager."""
+    folder = Path(tempfile.mkdtemp(prefix="laion_dask-explorer-"))
+    weakref.finalize(_PRIVATE, _remove, str(folder), os.getpid())
+    _written(folder, write)
+    return folder
+
+
+class _Owner:
+    """What private folders belong to; it lives as long as the process."""
+
+
+_PRIVATE = _Owner()
+
+
+def _remove(path: str, process: int) -> None:
+    if os.getpid() == process:  # not in a forked process
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _written(folder: Path, write: Callable[[Path], None]) -> None:
+    try:
+        write(folder)
+    except OSError as error:
+        if isinstance(error, SpillError):
+            raise
+        free = shutil.disk_usage(folder.parent).free
+        raise SpillError(
+            f"Writing the sample to {folder} failed: {error.strerror or error} ({free:,} bytes are "
+            "free). Expected room for the sampled rows. Explore fewer rows (sample=100_000), or "
+            "name a folder on a larger disk with the environment variable XDG_CACHE_HOME."
+        ) from error
+
+
+def remove_old(newest: Path) -> None:
+    """Remove the samples that were used longest ago, until the rest fits in `MAX_BYTES`."""
+    folders = []
+    with suppress(OSError):
+        for folder in newest.parent.iterdir():
+            if folder.name.startswith(_PARTIAL):
+                with suppress(OSError):
+                    if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                        shutil.rmtree(folder, ignore_errors=True)
+            elif folder != newest:
+                folders.append((_last_use(folder), folder))
+    total = _bytes(newest)
+    for _, folder in sorted(folders, reverse=True):
+        total += _bytes(folder)
+        if total > MAX_BYTES:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return (folder / CONTENT).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    with suppress(OSError):
+        for file in folder.iterdir():
+            total += file.stat().st_size
+    return total

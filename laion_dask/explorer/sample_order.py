@@ -1,0 +1,42 @@
+"""The order of a sample's rows by a column, computed once and kept with the sample."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def order_of(column: pa.ChunkedArray, descending: bool) -> np.ndarray:
+    """Positions by value, (n,) uint32; null and NaN last, equal values in their order.
+
+    Texts are ordered by their code points.
+    """
+    how = "descending" if descending else "ascending"
+    table = pa.table({"value": column})
+    found = pc.sort_indices(table, [("value", how)])  # a stable sort, nulls last
+    return np.asarray(found.to_numpy().astype(np.uint32))
+
+
+def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array in a file, memory-mapped; computed and written if there is none. Eager.
+
+    In memory, if the file cannot be written.
+    """
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        pass
+    found = make()
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npy")
+    try:
+        np.save(partial, found)
+        partial.replace(path)
+        return np.load(path, mmap_mode="r")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        return found

@@ -1,0 +1,285 @@
+"""The pass over a frame that writes the rows of a sample, a file of Arrow a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.backend import Frame, frame_to_arrow
+from laion_dask.curation.draws import SAMPLE
+from laion_dask.curation.row_hash import row_hash
+from laion_dask.curation.sample import sample_thresholds
+from laion_dask.dtypes import decoded
+from laion_dask.errors import ProvenanceError
+from laion_dask.explorer.columns import MAX_CATEGORIES
+from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import ScanPartition
+from laion_dask.io.storage.spill import SpillFolder
+from laion_dask.runtime import cancellation, graph
+from laion_dask.runtime.disk_shuffle import spill_folder
+from laion_dask.schema import PROVENANCE
+from laion_dask.text.domains import Coded, hosts_of, labels_of
+from laion_dask.text.hosts import Authorities
+
+#: Prefix of the columns of a part that hold the labels of URLs; no name of the frame starts so.
+SITE = "\0site:"
+#: Prefix of a copy of a column of text as a dictionary.
+CODED = "\0coded:"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of the pass.
+
+    Attributes
+    ----------
+    number : int
+        Of the partition, and of the file.
+    n_rows : int
+        Rows of the partition.
+    n : int
+        Rows drawn.
+    first, last : tuple of int
+        The shard and row of the first and the last row drawn.
+    is_ordered : bool
+        Whether the rows drawn ascend by shard and row.
+    """
+
+    number: int
+    n_rows: int
+    n: int
+    first: tuple[int, int] = (0, 0)
+    last: tuple[int, int] = (0, 0)
+    is_ordered: bool = True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All files of the pass, in the order of their partitions."""
+
+    folder: SpillFolder
+    parts: tuple[Part, ...]
+
+    @property
+    def n_rows(self) -> int:
+        return sum(part.n_rows for part in self.parts)
+
+    @property
+    def n(self) -> int:
+        return sum(part.n for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The rows to draw: those whose hash does not exceed a threshold.
+
+    Attributes
+    ----------
+    seed : int
+    threshold : int or None
+        None: all rows.
+    """
+
+    seed: int
+    threshold: int | None
+
+    def mask(self, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Mask of the rows to draw, (n,) bool."""
+        if self.threshold is None:
+            return np.ones(len(shard), bool)
+        if self.threshold < 0:
+            return np.zeros(len(shard), bool)
+        drawn: np.ndarray = row_hash(shard, row, self.seed, SAMPLE) <= np.uint64(self.threshold)
+        return drawn
+
+
+def write_parts(
+    provenance: Provenance, types: Mapping[str, str], sites: Mapping[str, str], n: int, seed: int
+) -> Parts:
+    """Draw rows of a frame and write some of its columns to files. Eager.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        The provenance of the frame.
+    types : mapping of str to str
+        The columns, with ``shard`` and ``row``, and their types.
+    sites : mapping of str to str
+        Columns of URLs by the level whose labels are written: ``domain`` or ``tld``.
+    n, seed : int
+        As for `sample`.
+
+    Raises
+    ------
+    SpillError
+        When the temporary folder is full or not writable.
+    """
+    folder, draw = spill_folder(), _draw(provenance, n, seed)
+    texts = [name for name, type_ in types.items() if type_ in ("string", "other")]
+    selected = provenance.select(list(types)) if provenance.can_drop_columns else provenance
+    task = _Write(folder, draw, tuple(types), frozenset(texts), tuple(sites.items()))
+    if selected.optimized_scan is not None:
+        scan, partitions, columns = selected.optimized_scan
+        kernel = _OnScan(scan, tuple(columns), task)
+        values = graph.scan_to_values(kernel, partitions)
+    else:
+        values = graph.map_to_values(selected.frame, _on_part, task)
+    found = graph.reduce_values(values, _joined, fan_in=32)
+    (parts,) = graph.compute(found, label="sampling rows")
+    return Parts(folder, tuple(sorted(parts.parts, key=lambda part: part.number)))
+
+
+def _draw(provenance: Provenance, n: int, seed: int) -> Draw:
+    """The threshold of the draw; a pass over ``shard`` and ``row`` if there may be more rows."""
+    at_most = _most_rows(provenance)
+    if at_most is not None and at_most <= n:
+        return Draw(seed, None)
+    (found,) = graph.compute(sample_thresholds(provenance.frame, n, seed), label="drawing rows")
+    if not len(found.ranks) or found.is_empty[0]:
+        return Draw(seed, -1)
+    return Draw(seed, int(found.ranks[0]))
+
+
+def _most_rows(provenance: Provenance) -> int | None:
+    """The largest number of rows that a frame may have; None if footers do not tell."""
+    if provenance.repeating_step is not None:
+        return None
+    try:
+        return sum(partition.n_rows for partition in provenance.partitions)
+    except ProvenanceError:  # not read from shards, or persisted
+        return None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    parts: tuple[Part, ...]
+
+
+def _joined(several: Any) -> _Parts:
+    return _Parts(tuple(part for one in several for part in one.parts))
+
+
+@dataclass(frozen=True)
+class _Write:
+    """Draws rows of a table and writes them."""
+
+    folder: SpillFolder
+    draw: Draw
+    names: tuple[str, ...]
+    texts: frozenset[str]
+    sites: tuple[tuple[str, str], ...]
+
+    def __call__(self, table: pa.Table, number: int) -> _Parts:
+        table = _with_texts(decoded(table.select(list(self.names))), self.texts)
+        shard, row, valid = _identity(table)
+        drawn = valid & self.draw.mask(shard, row)
+        part = Part(number, len(table), int(drawn.sum()))
+        if not drawn.all():
+            table = table.filter(pa.array(drawn))
+            shard, row = shard[drawn], row[drawn]
+        table = _with_identity(table, shard, row)
+        cancellation.check()
+        for level, column in self.sites:
+            table = table.append_column(SITE + level, _site(table[column], level))
+        for name in self.names:
+            if (coded := _coded(table[name])) is not None:
+                table = table.append_column(CODED + name, coded)
+        cancellation.check()
+        batches = table.combine_chunks().to_batches() or [_empty(table.schema)]
+        with self.folder.file(number, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_batch(batches[0])
+        return _Parts((_ordered(part, shard, row),))
+
+
+@dataclass(frozen=True)
+class _OnScan:
+    """Applies the task to a partition of a scan, read directly to Arrow."""
+
+    scan: Scan
+    columns: tuple[str, ...]
+    task: _Write
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return ("laion_dask.sample_pass", self.scan.__dask_tokenize__(), self.task.folder.path)
+
+    def __call__(self, partition: ScanPartition, number: int) -> _Parts:
+        return self.task(self.scan.read(partition, list(self.columns)).table, number)
+
+
+def _on_part(part: Frame, task: _Write, partition_info: dict | None = None) -> _Parts:
+    number: int = (partition_info or {}).get("number", 0)
+    return task(frame_to_arrow(part[list(task.names)].reset_index(drop=True)), number)
+
+
+def _with_texts(table: pa.Table, names: frozenset[str]) -> pa.Table:
+    """The table with some columns as text: those of text, dates and other single values."""
+    for at, name in enumerate(table.column_names):
+        if name in names and not pa.types.is_large_string(table[name].type):
+            table = table.set_column(at, name, _as_text(table[name]))
+    return table
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.large_string())
+    except pa.ArrowException:  # objects of pandas, such as lists
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.large_string())])
+
+
+def _identity(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shard and row, int64, and a mask of the rows that have both."""
+    columns = [table[name].cast(pa.int64()) for name in PROVENANCE]
+    shard, row = (pc.fill_null(column, -1).to_numpy() for column in columns)
+    return shard, row, (shard >= 0) & (row >= 0)
+
+
+def _with_identity(table: pa.Table, shard: np.ndarray, row: np.ndarray) -> pa.Table:
+    for name, values in zip(PROVENANCE, (shard, row), strict=True):
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return table
+
+
+def _ordered(part: Part, shard: np.ndarray, row: np.ndarray) -> Part:
+    if not len(shard):
+        return part
+    steps = np.diff(shard)
+    ascending = (steps > 0) | ((steps == 0) & (np.diff(row) >= 0))
+    first, last = ((int(shard[at]), int(row[at])) for at in (0, -1))
+    return replace(part, first=first, last=last, is_ordered=bool(ascending.all()))
+
+
+def _site(urls: pa.ChunkedArray, level: str) -> pa.DictionaryArray:
+    """The domain or top-level domain of each URL, as `laion_dask.domains` groups them."""
+    found = Authorities()
+    found.add(urls)
+    sites: Coded = labels_of(hosts_of(found), level)
+    codes = sites.codes
+    indices = pa.array(codes.astype(np.int32), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, sites.labels)
+
+
+def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray | None:
+    """A column of few texts, or of booleans, as a dictionary; None for any other column."""
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.large_string())
+    elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
+    start = column.slice(0, 4 * MAX_CATEGORIES)
+    if pc.count_distinct(start).as_py() > MAX_CATEGORIES:
+        return None
+    texts = column.cast(pa.large_string()).combine_chunks()
+    if isinstance(texts, pa.ChunkedArray):  # of no chunks
+        texts = pa.array([], pa.large_string())
+    coded = texts.dictionary_encode()
+    return coded if len(coded.dictionary) <= MAX_CATEGORIES else None
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)

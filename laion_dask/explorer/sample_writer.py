@@ -1,0 +1,249 @@
+"""Write the rows of a sample in their order: an Arrow file a column of numbers, one for the rest.
+
+Numbers and codes are single uncompressed buffers, which views map into memory; texts are in batches
+of which only the rows that a table shows are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from laion_dask.dtypes import ColumnTypes
+from laion_dask.explorer import bins
+from laion_dask.explorer.columns import MAX_CATEGORIES, number_names
+from laion_dask.explorer.sample_pass import CODED, SITE, Parts
+from laion_dask.runtime import cancellation
+from laion_dask.schema import PROVENANCE
+
+#: Rows of a batch of texts.
+BATCH = 1 << 16
+#: The file that is written last, and says what the others hold.
+CONTENT = "content.json"
+
+
+def write_sample(parts: Parts, folder: Path, types: ColumnTypes, sites: dict[str, str]) -> None:
+    """Write the files of a sample to a folder, which exists. Eager.
+
+    Parameters
+    ----------
+    parts : Parts
+    folder : Path
+    types : ColumnTypes
+        Of the columns of the frame that the parts have.
+    sites : dict of str to str
+        Columns of URLs by level.
+    """
+    source = _Source.of(parts)
+    content: dict[str, Any] = {"n": parts.n, "n_rows": parts.n_rows, "files": {}}
+    names = [name for name in types if name not in PROVENANCE]
+    for name, dtype in zip(PROVENANCE, (np.int32, np.int64), strict=True):
+        _write_array(folder / f"{name}.arrow", source.numbers(name).astype(dtype))
+    content["numbers"] = [_number(source, folder, types, n) for n in _numbers_in(source, types)]
+    content["categories"] = list(_categories(source, folder, names, types, sites))
+    as_numbers = {one["name"] for one in content["numbers"]}
+    others = [name for name in names if name not in as_numbers]
+    _write_batches(source, folder / "values.arrow", others)
+    content |= {"names": names, "types": dict(types), "half": sorted(types.half)}
+    content["files"] = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    (folder / CONTENT).write_text(json.dumps(content))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The parts, and the order in which their rows become those of the sample.
+
+    Attributes
+    ----------
+    tables : list of Arrow tables
+        Memory-mapped, those of no rows left out.
+    order : (n,) int64 array or None
+        Positions in all parts, one after the other; None: in their order.
+    """
+
+    tables: list[pa.RecordBatch]
+    schema: pa.Schema
+    order: np.ndarray | None
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    @classmethod
+    def of(cls, parts: Parts) -> _Source:
+        filled = sorted((part for part in parts.parts if part.n), key=lambda part: part.first)
+        follows = all(a.last <= b.first for a, b in itertools.pairwise(filled))
+        chosen = filled or list(parts.parts[:1])
+        batches = [_mapped(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
+        starts = np.append(0, np.cumsum([len(batch) for batch in batches])).astype(np.int64)
+        found = cls(batches, batches[0].schema, None, starts)
+        if follows and all(part.is_ordered for part in filled):
+            return found
+        shard, row = (found.numbers(name) for name in PROVENANCE)
+        return cls(batches, found.schema, np.lexsort((row, shard)), starts)
+
+    def column(self, name: str) -> list[pa.Array]:
+        return [batch.column(name) for batch in self.tables]
+
+    def numbers(self, name: str) -> np.ndarray:
+        """The values of a column of numbers in the order of the sample; 0 or NaN for null."""
+        found = np.concatenate([_filled(one) for one in self.column(name)])
+        return found if self.order is None else found[self.order]
+
+    def missing(self, name: str) -> np.ndarray | None:
+        """Mask of the nulls of a column in the order of the sample; None if there are none."""
+        columns = self.column(name)
+        if not any(one.null_count for one in columns):
+            return None
+        found = np.concatenate([one.is_null().to_numpy(zero_copy_only=False) for one in columns])
+        return found if self.order is None else found[self.order]
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns in the order of the sample, in batches."""
+        if self.order is None:
+            for batch in self.tables:
+                for start in range(0, len(batch), BATCH):
+                    yield batch.select(names).slice(start, BATCH)
+            return
+        for start in range(0, len(self.order), BATCH):
+            cancellation.check()
+            yield self._taken(self.order[start : start + BATCH], names)
+
+    def _taken(self, positions: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
+        by_batch = np.argsort(positions, kind="stable")
+        ordered = positions[by_batch]
+        of_batch = np.searchsorted(self.starts, ordered, side="right") - 1
+        found = []
+        for number in np.unique(of_batch).tolist():
+            own = ordered[of_batch == number] - self.starts[number]
+            found.append(self.tables[number].select(names).take(pa.array(own)))
+        table = pa.Table.from_batches(found).take(pa.array(np.argsort(by_batch, kind="stable")))
+        return table.combine_chunks().to_batches()[0]
+
+
+def _mapped(path: Path) -> pa.RecordBatch:
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).get_batch(0)
+
+
+def _filled(column: pa.Array) -> np.ndarray:
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    if column.null_count:
+        missing = np.nan if pa.types.is_floating(column.type) else 0
+        column = pc.fill_null(column, pa.scalar(missing, column.type))
+    found: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _numbers_in(source: _Source, types: ColumnTypes) -> list[str]:
+    return [name for name in number_names(types) if name in source.schema.names]
+
+
+def _number(source: _Source, folder: Path, types: ColumnTypes, name: str) -> dict[str, Any]:
+    """Write a column of numbers and its codes; what `content.json` says of it."""
+    cancellation.check()
+    values, missing = source.numbers(name), source.missing(name)
+    seen = values if missing is None else values[~missing]
+    edges, is_logarithmic = bins.edges_of(name, seen)
+    codes = bins.codes_of(values, edges, missing, half=name in types.half)
+    number = types_index(types, name)
+    _write_array(folder / f"numbers-{number}.arrow", values)
+    _write_array(folder / f"bins-{number}.arrow", codes)
+    return {
+        "name": name,
+        "number": number,
+        "edges": edges.tolist(),
+        "n_missing": int((codes == len(edges) - 1).sum()),
+        "is_logarithmic": is_logarithmic,
+    }
+
+
+def types_index(types: ColumnTypes, name: str) -> int:
+    """The position of a column: column names are data, and never become names of files."""
+    return list(types).index(name)
+
+
+def _categories(
+    source: _Source,
+    folder: Path,
+    names: list[str],
+    types: ColumnTypes,
+    sites: dict[str, str],
+) -> Iterator[dict[str, Any]]:
+    """Write the categories; what `content.json` says of them, ``language`` and sites first."""
+    texts = [name for name in names if types[name] in ("string", "boolean")]
+    texts = [name for name in texts if _is_coded(source, CODED + name)]
+    first = [name for name in ("language",) if name in texts]
+    kinds = [(CODED + name, name, "") for name in first]
+    kinds += [(SITE + level, column, level) for level, column in sites.items()]
+    kinds += [(CODED + name, name, "") for name in texts if name not in first]
+    for number, (column, name, site) in enumerate(kinds):
+        cancellation.check()
+        labels, codes = _merged(source, column)
+        if not site and len(labels) > MAX_CATEGORIES:
+            continue
+        _write_array(folder / f"codes-{number}.arrow", codes)
+        _write(folder / f"labels-{number}.arrow", pa.table({"labels": labels}))
+        shown = site if site and site not in names else f"{name}.{site}()" if site else name
+        yield {
+            "name": shown,
+            "number": number,
+            "source": name,
+            "site": site,
+            "is_boolean": types[name] == "boolean",
+        }
+
+
+def _is_coded(source: _Source, column: str) -> bool:
+    """Whether every part has a column as a dictionary."""
+    return all(column in batch.schema.names for batch in source.tables)
+
+
+def _merged(source: _Source, column: str) -> tuple[pa.Array, np.ndarray]:
+    """The labels of all parts, the most frequent first, and the code of each row."""
+    parts = source.column(column)
+    labels = pa.concat_arrays([part.dictionary.cast(pa.large_string()) for part in parts])
+    merged = labels.dictionary_encode()
+    positions = np.append(merged.indices.to_numpy(), -1).astype(np.int32)
+    codes, start = [], 0
+    for part in parts:
+        own = pc.fill_null(part.indices.cast(pa.int32()), -1).to_numpy(zero_copy_only=False)
+        codes.append(positions[np.where(own >= 0, own + start, -1)])
+        start += len(part.dictionary)
+    found = np.concatenate(codes)
+    counts = np.bincount(found + 1, minlength=len(merged.dictionary) + 1)[1:]
+    table = pa.table({"label": merged.dictionary, "n": pa.array(counts)})
+    order = pc.sort_indices(table, [("n", "descending"), ("label", "ascending")]).to_numpy()
+    order = order[: np.count_nonzero(counts)]  # labels of rows that were not drawn
+    new = np.full(len(counts) + 1, -1, np.int32)
+    new[order] = np.arange(len(order), dtype=np.int32)
+    found = new[found]
+    return merged.dictionary.take(pa.array(order)), (
+        found if source.order is None else found[source.order]
+    )
+
+
+def _write_batches(source: _Source, path: Path, names: list[str]) -> None:
+    schema = pa.schema([source.schema.field(name) for name in names])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        if names:
+            for batch in source.batches(names):
+                writer.write_batch(batch.cast(schema))
+
+
+def _write_array(path: Path, values: np.ndarray) -> None:
+    _write(path, pa.table({"values": pa.array(np.ascontiguousarray(values))}))
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    """A table as an Arrow file of a single batch."""
+    batches = table.combine_chunks().to_batches(max_chunksize=None)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)

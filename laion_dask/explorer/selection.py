@@ -1,0 +1,229 @@
+"""The selection that all views share: filters by key, with undo and redo."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from laion_dask.errors import OptionError, no_column
+from laion_dask.explorer import crossfilter
+from laion_dask.explorer.filters import Filter
+from laion_dask.explorer.sample import Sample
+
+#: The largest number of states that can be undone.
+MAX_UNDO = 200
+#: Filters whose rows are remembered, a bit a row, for undo and redo.
+_MAX_KNOWN = 32
+
+
+class Selection:
+    """The rows of a sample that pass every filter. Mutable; all views of an explorer share it.
+
+    Parameters
+    ----------
+    sample : Sample
+    """
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self._filters: dict[str, Filter] = {}
+        self._bit_of: dict[str, int] = {}
+        self._bits = crossfilter.empty_bits(sample.n)
+        self._undo: list[dict[str, Filter]] = []
+        self._redo: list[dict[str, Filter]] = []
+        self._callbacks: list[Callable[[Selection], None]] = []
+        self._known: OrderedDict[Filter, np.ndarray] = OrderedDict()
+        self._state: dict[Any, Any] = {}  # what has been computed of the current filters
+
+    # -- filters ---------------------------------------------------------------------------------
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters, in the order in which they were first set."""
+        return tuple(self._filters.values())
+
+    @property
+    def by_key(self) -> Mapping[str, Filter]:
+        """The filters by key, in that order."""
+        return dict(self._filters)
+
+    def get(self, key: str) -> Filter | None:
+        """The filter of a key; None if there is none."""
+        return self._filters.get(key)
+
+    def set(self, key: str, filter: Filter | None) -> None:
+        """Set the filter of a key, or remove it with None; then call the subscribers.
+
+        Raises
+        ------
+        ColumnError, OptionError
+            When the filter does not fit the sample; nothing has changed then.
+        """
+        if filter is None:
+            if key in self._filters:
+                self._change({k: one for k, one in self._filters.items() if k != key})
+        elif self._filters.get(key) != filter:
+            self._change({**self._filters, key: filter})
+
+    def clear(self) -> None:
+        """Remove all filters."""
+        if self._filters:
+            self._change({})
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._undo)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._redo)
+
+    def undo(self) -> None:
+        """Return to the filters before the last change; nothing if there was none."""
+        if self._undo:
+            before = self._filters
+            self._apply(self._undo[-1])
+            self._undo.pop()
+            self._redo.append(before)
+            self._notify()
+
+    def redo(self) -> None:
+        """Make the change again that was undone last; nothing if there is none."""
+        if self._redo:
+            before = self._filters
+            self._apply(self._redo[-1])
+            self._redo.pop()
+            self._undo.append(before)
+            self._notify()
+
+    def subscribe(self, callback: Callable[[Selection], None]) -> None:
+        """Call a function with the selection after each change."""
+        self._callbacks.append(callback)
+
+    def _change(self, filters: dict[str, Filter]) -> None:
+        before = self._filters
+        self._apply(filters)
+        self._undo = [*self._undo, before][-MAX_UNDO:]
+        self._redo = []
+        self._notify()
+
+    def _notify(self) -> None:
+        for callback in list(self._callbacks):
+            callback(self)
+
+    def _apply(self, filters: dict[str, Filter]) -> None:
+        """Make other filters current; if one raises, the current ones stay."""
+        if len(filters) > crossfilter.MAX_FILTERS:
+            raise OptionError(
+                f"There are {len(filters)} filters. Expected at most {crossfilter.MAX_FILTERS}; "
+                "remove one first."
+            )
+        changed = {k: one for k, one in filters.items() if self._filters.get(k) != one}
+        passing = {k: self._passes(one) for k, one in changed.items()}
+        for key in [key for key in self._bit_of if key not in filters]:
+            crossfilter.clear_bit(self._bits, self._bit_of.pop(key))
+        if len(filters) > np.iinfo(self._bits.dtype).bits:
+            wider = crossfilter.empty_bits(self.sample.n, len(filters)).dtype
+            self._bits = self._bits.astype(wider)
+        for key, passes in passing.items():
+            if key not in self._bit_of:
+                used = set(self._bit_of.values())
+                self._bit_of[key] = next(bit for bit in range(64) if bit not in used)
+            crossfilter.set_bit(self._bits, self._bit_of[key], passes)
+        self._filters, self._state = dict(filters), {}
+
+    def _passes(self, filter: Filter) -> np.ndarray:
+        """Mask of the rows that pass a filter; remembered, so that undo does not compute it."""
+        if filter in self._known:
+            self._known.move_to_end(filter)
+            return np.unpackbits(self._known[filter], count=self.sample.n).view(bool)
+        passes = filter.passes(self.sample)
+        self._known[filter] = np.packbits(passes)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return passes
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    @property
+    def n(self) -> int:
+        """The number of rows selected."""
+        return int(self._once("n", lambda: crossfilter.count_selected(self._bits)))
+
+    def mask(self, without: str | None = None) -> np.ndarray:
+        """Mask of the selected rows, (n,) bool; without the filter of a key, if one is named."""
+        own = None if without is None else self._bit_of.get(without)
+        found: np.ndarray = self._once(("mask", own), lambda: crossfilter.selected(self._bits, own))
+        return found
+
+    def counts(self, column: str) -> np.ndarray:
+        """The number of selected rows of each bin or label of a column, without its own filter.
+
+        Parameters
+        ----------
+        column : str
+            A name among ``sample.columns``; the key of its own filter is the same.
+
+        Returns
+        -------
+        (column.size,) int64 array
+            The rows without a value last.
+
+        Raises
+        ------
+        ColumnError
+        """
+        if column not in self.sample.columns:
+            raise no_column(column, self.sample.columns)
+        found: dict[str, np.ndarray] = self._once("counts", self._counts)
+        return found[column]
+
+    def _counts(self) -> dict[str, np.ndarray]:
+        columns = self.sample.columns
+        own = [self._bit_of.get(name) for name in columns]
+        found = crossfilter.counts(self._bits, list(columns.values()), own)
+        return dict(zip(columns, found, strict=True))
+
+    def positions(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        order_by: str | None = None,
+        descending: bool = False,
+    ) -> np.ndarray:
+        """Positions in the sample of the selected rows, int64, from ``start`` to ``stop``.
+
+        Parameters
+        ----------
+        start, stop : int
+            Of the selected rows in their order; None: to the end.
+        order_by : str, optional
+            A column of the frame; by default, rows are in the order of ``shard`` and ``row``. Rows
+            without a value come last, rows of equal values in the order of the sample.
+        descending : bool
+
+        Raises
+        ------
+        ColumnError
+        """
+        if order_by is None:
+            found: np.ndarray = self._once("positions", lambda: np.flatnonzero(self._bits == 0))
+            return found[start:stop]
+        key = ("ordered", order_by, descending)
+        ordered: np.ndarray = self._once(key, lambda: self._ordered(order_by, descending))
+        return ordered[start:stop]
+
+    def _ordered(self, order_by: str, descending: bool) -> np.ndarray:
+        order = self.sample.order(order_by, descending)
+        found: np.ndarray = order[(self._bits == 0)[order]].astype(np.int64)
+        return found
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What a function returns for the current filters, computed once."""
+        if key not in self._state:
+            self._state[key] = make()
+        return self._state[key]
