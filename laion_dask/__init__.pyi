@@ -46,6 +46,7 @@ from laion_dask.curation.duplicates.groups import duplicates as duplicates
 from laion_dask.curation.duplicates.members import against_relaion as against_relaion
 from laion_dask.curation.exclude import exclude as exclude
 from laion_dask.curation.explode_captions import explode_captions as explode_captions
+from laion_dask.curation.in_region import in_region as in_region
 from laion_dask.curation.mentions_synset import mentions_synset as mentions_synset
 from laion_dask.curation.neg_clip_loss import neg_clip_loss as neg_clip_loss
 from laion_dask.curation.phash import phash as phash
@@ -89,6 +90,9 @@ from laion_dask.plots.histogram import histogram as histogram
 from laion_dask.plots.histogram import show as show
 from laion_dask.plots.thresholds import score_plot as score_plot
 from laion_dask.plots.thresholds import threshold_plot as threshold_plot
+from laion_dask.projections.fit import fit_projection as fit_projection
+from laion_dask.projections.projection import Projection as Projection
+from laion_dask.projections.projection import open_projection as open_projection
 from laion_dask.reports.datasheet import datasheet as datasheet
 from laion_dask.reports.gallery import gallery as gallery
 from laion_dask.reports.report import write_report as write_report

@@ -141,6 +141,10 @@ class IndexFileError(LaionDaskError, OSError):
     """A file of an approximate index is missing, truncated or altered."""
 
 
+class ProjectionError(LaionDaskError, ValueError):
+    """A projection is missing, damaged, or not the one that is expected."""
+
+
 class OptionError(LaionDaskError, ValueError):
     """An argument or option has an invalid value."""
 

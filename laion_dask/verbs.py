@@ -89,6 +89,7 @@ _VERBS = (
     _lazy("drop_frequent", "curation.duplicates.drop_frequent"),
     _lazy("near_targets", "curation.clusters.near_targets"),
     _lazy("nearest_centroid", "curation.clusters.nearest_centroid"),
+    _lazy("in_region", "curation.in_region"),
     _lazy("top", "curation.top"),
     _lazy("sample", "curation.sample"),
     _lazy("exclude", "curation.exclude"),

@@ -50,6 +50,7 @@ ARROWS = {
     ),
     "io/embeddings": "io/parquet io/storage models numerics runtime",
     "frame": "io/embeddings io/parquet io/storage models numerics predicate runtime",
+    "projections": "frame io/embeddings io/storage models runtime stats",
     "scoring": (
         "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
     ),
@@ -68,8 +69,8 @@ ARROWS = {
     ),
     "joins": "frame io/parquet runtime",
     "curation": (
-        "frame io/embeddings io/images io/parquet io/storage models numerics runtime scoring stats "
-        "text"
+        "frame io/embeddings io/images io/parquet io/storage models numerics projections runtime "
+        "scoring stats text"
     ),
     "curation/clusters": "curation frame io/embeddings io/storage numerics runtime stats",
     "curation/duplicates": (

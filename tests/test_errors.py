@@ -34,6 +34,7 @@ BUILTIN = {
     "ExportError": OSError,
     "RecipeError": ValueError,
     "IndexFileError": OSError,
+    "ProjectionError": ValueError,
     "OptionError": ValueError,
     "MissingExtraError": ImportError,
     "DeviceMemoryError": MemoryError,

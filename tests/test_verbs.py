@@ -36,6 +36,9 @@ CALLS = {
     ),
     "language": lambda frame, emb, folder: frame.laion.language(to="detected"),
     "dedup": lambda frame, emb, folder: frame.laion.dedup(keep={"max": "similarity"}),
+    "in_region": lambda frame, emb, folder: frame.laion.in_region(
+        emb, [[0, 0], [1, 0], [0, 1]], ld.fit_projection(emb)
+    ),
     "top": lambda frame, emb, folder: frame.laion.top("similarity", 0.3),
     "duplicates": lambda frame, emb, folder: frame.laion.duplicates(by="text"),
     "balance": lambda frame, emb, folder: frame.laion.balance(["a", "the"], t=1),

@@ -27,6 +27,8 @@ from laion_dask.predicate.clauses import clause_texts, named_columns
 from laion_dask.schema import PROVENANCE
 from laion_dask.verbs import VERBS
 
+#: The characters of an argument that is shown.
+_LONGEST = 200
 #: Applies a step to a frame: ``call(kind, frame, arguments)``.
 Call: TypeAlias = Callable[[StepKind, dd.DataFrame, Mapping[str, Any]], dd.DataFrame]
 
@@ -53,7 +55,7 @@ class Taken:
         """The step in one line."""
         if set(self.arguments) == {self.kind.main}:
             return f"{self.kind.name}: {self.arguments[self.kind.main]}"
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        shown = ", ".join(f"{name}={_short(value)}" for name, value in self.arguments.items())
         return f"{self.kind.name}: {shown}"
 
 
@@ -180,6 +182,12 @@ class Application:
             f"has {', '.join(there)}. If a column has another name there, rename it while reading "
             f"(--rename ITS_NAME={lacking[0]})."
         )
+
+
+def _short(value: object) -> str:
+    """The repr of a value, cut if it is long: a lasso has a thousand points."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST or isinstance(value, str) else f"{text[: _LONGEST - 1]}…"
 
 
 def call_verb(kind: StepKind, frame: dd.DataFrame, arguments: Mapping[str, Any]) -> dd.DataFrame:

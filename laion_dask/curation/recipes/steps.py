@@ -138,6 +138,13 @@ _KINDS = (
         is_stored=True,
         needs_embeddings=True,
     ),
+    StepKind(
+        "in_region",
+        embeddings=("embeddings",),
+        files=("projection",),
+        is_stored=True,
+        needs_embeddings=True,
+    ),
     StepKind("mentions_synset", main="synsets", files=("synsets", "wordnet"), is_stored=True),
     StepKind("mix", main="weights", adds_columns=True),
     StepKind(

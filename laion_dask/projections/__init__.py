@@ -1,0 +1,1 @@
+"""Projections of embeddings to two dimensions, and polygons in them."""
