@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import sys
 
-from laion_dask.verbs import VERBS, Verb
+from laion_dask.notebook_traceback import running_shell
+from laion_dask.verbs import TASKS, VERBS, Verb
 
 _DATAFRAMES = "dask.dataframe"
 
@@ -50,6 +51,25 @@ class Laion:
 
     def __init__(self, frame):
         self._frame = frame
+
+    def __repr__(self) -> str:
+        return self._card().text()
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+    def _card(self):
+        from laion_dask.display.card import Card
+        from laion_dask.display.grid import Grid
+        from laion_dask.frame.frame_card import origin
+
+        grids = []
+        for task, verbs in TASKS.items():
+            lines = tuple((f".{v.name}", v.does) for v in verbs if v.is_method)
+            names = ", ".join(name.lstrip(".") for name, _ in lines)
+            grids.append(Grid((), lines, len(lines), heading=f"{task}: {names}", is_folded=True))
+        facts = origin(self._frame) or {"frame": "does not come from read_shards"}
+        return Card("The verbs of a frame: frame.laion.<verb>(...)", facts, grids=grids)
 
     def __getattr__(self, name: str):
         from laion_dask.errors import did_you_mean
@@ -96,6 +116,37 @@ def _register() -> None:
 
     if getattr(DataFrame, "laion", None) is not Laion:
         register_dataframe_accessor("laion")(Laion)
+        _register_with_ipython(DataFrame)
+
+
+def _register_with_ipython(frames: type) -> None:
+    """Let a running IPython show frames from shards as cards, unless the user chose otherwise.
+
+    A frame is a plain Dask DataFrame, so what it shows is Dask's; IPython asks formatters first.
+    """
+    shell = running_shell()
+    if shell is None:
+        return
+    formatters = shell.display_formatter.formatters
+    html, text = formatters["text/html"], formatters["text/plain"]
+    if frames not in html.type_printers:
+        html.for_type(frames, _html)
+    if frames not in text.type_printers:
+        text.for_type(frames, _print)
+
+
+def _html(frame) -> str:
+    from laion_dask.frame.frame_card import frame_card
+
+    card = frame_card(frame)
+    return frame._repr_html_() if card is None else card.html()
+
+
+def _print(frame, printer, cycle: bool) -> None:
+    from laion_dask.frame.frame_card import frame_card
+
+    card = frame_card(frame)
+    printer.text(repr(frame) if card is None else card.text())
 
 
 def register_with_dask() -> None:

@@ -29,12 +29,13 @@ import laion_dask as ld
 #: The allowed arrows: each room may import its own files, the foundation (the files directly in
 #: ``laion_dask/``) and these rooms, all listed above it. Imports for type checkers count as well.
 ARROWS = {
+    "display": "",
     "stats/sketches": "",
     "plots": "",
-    "stats": "plots stats/sketches",
+    "stats": "display plots stats/sketches",
     "io/storage": "",
     "runtime": "io/storage",
-    "cluster": "runtime",
+    "cluster": "display runtime",
     "numerics": "runtime",
     "text": "numerics runtime",
     "predicate": "io/storage runtime text",
@@ -49,7 +50,7 @@ ARROWS = {
         "numerics/gpu runtime"
     ),
     "io/embeddings": "io/parquet io/storage models numerics runtime",
-    "frame": "io/embeddings io/parquet io/storage models numerics predicate runtime",
+    "frame": "display io/embeddings io/parquet io/storage models numerics predicate runtime",
     "projections": "frame io/embeddings io/storage models runtime stats",
     "scoring": (
         "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
@@ -64,7 +65,7 @@ ARROWS = {
     "aggregations/engine": "frame predicate runtime stats",
     "aggregations/grouping": "aggregations/engine text",
     "aggregations": (
-        "aggregations/engine aggregations/grouping frame io/embeddings models "
+        "aggregations/engine aggregations/grouping display frame io/embeddings models "
         "models/heads numerics predicate stats stats/sketches text"
     ),
     "joins": "frame io/parquet runtime",
@@ -80,13 +81,13 @@ ARROWS = {
     "curation/balancing": "curation frame predicate runtime stats text",
     "exports/formats": "io/embeddings io/images io/storage runtime",
     "exports": (
-        "aggregations aggregations/grouping exports/formats frame io/embeddings io/parquet "
+        "aggregations aggregations/grouping display exports/formats frame io/embeddings io/parquet "
         "io/storage joins runtime stats"
     ),
-    "planning": "frame io/embeddings io/parquet plots runtime stats",
+    "planning": "display frame io/embeddings io/parquet plots runtime",
     "curation/recipes": (
-        "aggregations aggregations/grouping curation exports exports/formats frame io/embeddings "
-        "io/parquet io/storage models models/heads planning predicate runtime stats"
+        "aggregations aggregations/grouping curation display exports exports/formats frame "
+        "io/embeddings io/parquet io/storage models models/heads planning predicate runtime stats"
     ),
     "reports": (
         "aggregations aggregations/engine aggregations/grouping exports frame io/images "
@@ -100,7 +101,7 @@ ARROWS = {
         "curation frame io/embeddings io/images io/parquet io/storage plots predicate runtime "
         "stats text"
     ),
-    "doors": "models/heads training",
+    "doors": "display frame models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "
         "curation/recipes exports exports/formats frame inference io/parquet joins "

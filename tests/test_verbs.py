@@ -158,3 +158,8 @@ def test_the_stub_is_what_its_script_writes():
     spec.loader.exec_module(script)
     stub = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
     assert stub == script.stub(), "run python .ci/write_stub.py"
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_the_line_of_a_verb_is_that_of_its_docstring(verb):
+    assert verb.does == (verb.load().__doc__ or "").splitlines()[0]

@@ -18,19 +18,20 @@ from laion_dask.aggregations.describe import (
 )
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.display.card import Card, Displayed
+from laion_dask.display.grid import Grid
 from laion_dask.formatting import printable
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats import wilson
 from laion_dask.stats.sketches.heavy_hitters import HeavyHitters
-from laion_dask.stats.table_cells import in_scroll
 
 _MAX_LABELS = 20
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayed):
     """Tables that describe a frame; each is a tidy pandas DataFrame.
 
     Attributes
@@ -95,12 +96,12 @@ class Summary:
         """The number of rows, or the account of the rows read."""
         return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
 
-    def _repr_html_(self) -> str:
-        shown = {heading: readable(table) for heading, table in self.tables().items()}
-        parts = [
-            f"<h4>{h}</h4>{in_scroll(table.to_html(escape=True))}" for h, table in shown.items()
+    def _card(self) -> Card:
+        grids = [
+            Grid.of(table, shown=readable(table), heading=heading)
+            for heading, table in self.tables().items()
         ]
-        return f"<p>{self.headline()}</p>{''.join(parts)}"
+        return Card(self.headline(), grids=grids)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -13,6 +12,7 @@ from dask.utils import format_bytes
 
 from laion_dask.cluster import dask_config as held
 from laion_dask.cluster.worker_recovery import NAME, ReplaceLostGpuWorker
+from laion_dask.display.card import Card
 from laion_dask.errors import MissingExtraError
 from laion_dask.runtime.worker_backends import is_import_error
 
@@ -128,9 +128,7 @@ class Client(distributed.Client):
         return "\n".join([f"<Client: {headline} ({self.status})", *lines]) + ">"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self.settings.items()
-        )
-        return f"<table>{rows}</table>{super()._repr_html_()}"
+        (_, headline), *settings = self.settings.items()
+        facts = {"status": self.status, **dict(settings)}
+        links = {"dashboard": self.settings.get("dashboard", "")}
+        return Card(f"Client: {headline}", facts, links=links).html()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask.dataframe as dd
 import pandas as pd
 
+from laion_dask.display.card import Card, Displayed
 from laion_dask.formatting import counted, in_bytes
 from laion_dask.frame import filter_text
 from laion_dask.frame.accounting import Rows
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Displayed):
     """A finished export.
 
     Attributes
@@ -68,6 +69,11 @@ class Export:
         return "\n".join([*lines, f"{written}, and _recipe.json in {self.path}"])
 
     __repr__ = __str__
+
+    def _card(self) -> Card:
+        first, *others, last = str(self).split("\n")
+        facts = {"rows": first, "also": "; ".join(others) or None, "written": last}
+        return Card("Export", facts)
 
     def funnel(self) -> pd.DataFrame:
         """The number of rows that each clause excluded; see `laion_dask.funnel`. Eager.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,8 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.cost import Spec
+from laion_dask.display.card import Card, Displayed
+from laion_dask.display.grid import Grid
 from laion_dask.errors import OptionError, parameter
 from laion_dask.formatting import counted, in_bytes, in_time
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -21,7 +22,6 @@ from laion_dask.planning.measured_rates import Rates, open_rates
 from laion_dask.planning.passes import steps
 from laion_dask.planning.resources import Workers, find_workers, with_limit
 from laion_dask.planning.step import Step
-from laion_dask.stats.table_cells import in_scroll
 from laion_dask.validation import number, whole_number
 
 #: Notes that are printed below a plan.
@@ -29,7 +29,7 @@ SHOWN_NOTES = 5
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Displayed):
     """An estimate of a job before it runs. Prints as a table, with its assumptions.
 
     Attributes
@@ -178,15 +178,13 @@ class Plan:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
+    def _card(self) -> Card:
         head, table, notes = self._shown()
-        items, others = (
-            "".join(f"<li>{html.escape(note)}</li>" for note in some)
-            for some in (notes[:SHOWN_NOTES], notes[SHOWN_NOTES:])
-        )
-        more = f"<details><summary>More notes</summary><ul>{others}</ul></details>" * bool(others)
-        shown = table.to_html(index=False).replace("<table", "<table style='white-space:nowrap'", 1)
-        return f"<p>{html.escape(head)}</p>{in_scroll(shown)}<ul>{items}</ul>{more}"
+        rows = tuple(table.astype(str).itertuples(index=False, name=None))
+        right = tuple(range(1, table.shape[1]))
+        grid = Grid(tuple(table.columns), rows, len(rows), right=right)
+        shown, others = notes[:SHOWN_NOTES], notes[SHOWN_NOTES:]
+        return Card(head, grids=[grid], notes=shown, more=others)
 
 
 def plan(

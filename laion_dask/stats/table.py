@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.caveats import caveats_of
+from laion_dask.display.card import Card
+from laion_dask.display.cells import markdown, text_of
+from laion_dask.display.grid import STATIC_ROWS, Grid, with_index
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.divergence import between_tables
-from laion_dask.stats.table_cells import html_cell, in_scroll, markdown, text_of
 from laion_dask.stats.table_text import in_blocks
 
 #: Columns shared by all tables, in order; statistics may append others.
@@ -22,8 +23,6 @@ COLUMNS = (
 )  # fmt: skip
 #: Columns that always exist, even if empty; empty columns are not displayed.
 ALWAYS = ("term", "axis", "group", "threshold", "n", "k", "rate", "lo", "hi", "method")
-#: Maximum number of rows displayed.
-_MAX_ROWS = 100
 #: Integer columns, in addition to those that start with ``n_`` or ``k_``.
 WHOLE = ("n", "k", "undecided")
 
@@ -191,36 +190,36 @@ class Table(pd.DataFrame):
         return "\n".join([*lines, *(f"\n{markdown(line)}" for line in self._foot())])
 
     def __repr__(self) -> str:
-        head, cells, _ = self._shown(_MAX_ROWS)
+        head, cells, _ = self._shown(STATIC_ROWS)
         shown = in_blocks(head, cells) if len(self) else "no results"
         return "\n".join([shown, *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
-        head, cells, _ = self._shown(_MAX_ROWS)
-        heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-        body = "".join("<tr>" + "".join(html_cell(text) for text in row) + "</tr>" for row in cells)
-        foot = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._more(), *self._foot()))
-        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{in_scroll(table)}{foot}"
+        return self._card().html()
+
+    def _card(self) -> Card:
+        return Card(grids=[Grid.of(self._filled())], notes=self._foot())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What IPython shows: as `_repr_html_`, but sorted and paged where scripts run."""
+        return {"text/html": self._card().html(is_sortable=True), "text/plain": repr(self)}
+
+    def _filled(self) -> pd.DataFrame:
+        """The non-empty columns. An index other than a plain range comes first."""
+        frame = with_index(self)
+        filled = frame.notna().any().to_numpy(bool)
+        return frame.loc[:, filled] if filled.any() else frame
 
     def _shown(self, limit: int) -> tuple[list[str], list[list[str]], list[bool]]:
-        """Header and first rows of the non-empty columns, as text without control characters.
-
-        Also returns which columns are numeric. An index other than a plain range comes first.
-        """
-        frame = pd.DataFrame(self)
-        counted = pd.api.types.is_integer_dtype(frame.index) and frame.index.nlevels == 1
-        if not counted or frame.index.name is not None:
-            frame = frame.reset_index(allow_duplicates=True)
-        filled = frame.notna().any().to_numpy(bool)
-        frame = frame.loc[:, filled] if filled.any() else frame
+        """Header and first rows as text, and which columns are numeric."""
+        frame = self._filled()
         rows = frame.head(limit).itertuples(index=False, name=None)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
         head = [text_of(name) for name in frame]
         return head, [[text_of(value) for value in row] for row in rows], numeric
 
     def _more(self) -> list[str]:
-        return [f"{len(self) - _MAX_ROWS:,} rows more"] if len(self) > _MAX_ROWS else []
+        return [f"{len(self) - STATIC_ROWS:,} rows more"] if len(self) > STATIC_ROWS else []
 
     def _foot(self) -> list[str]:
         n, notes = self.n_suppressed, list(self.caveats)

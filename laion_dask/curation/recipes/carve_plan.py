@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import Parameter, signature
@@ -20,13 +19,14 @@ from laion_dask.curation.recipes.needs import roles_of
 from laion_dask.curation.recipes.steps import StepKind
 from laion_dask.curation.row_table import RowTable
 from laion_dask.curation.stored_decisions import not_stored
+from laion_dask.display.card import Card, Displayed
+from laion_dask.display.grid import Grid
 from laion_dask.errors import ColumnError, RecipeError
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.passes import IN_FRAME
 from laion_dask.planning.plan import Plan, plan
 from laion_dask.planning.step import Step
 from laion_dask.schema import PROVENANCE
-from laion_dask.stats.table import Table
 from laion_dask.verbs import VERBS
 
 #: The line of the filters of the source and of earlier steps, and the numbers that add up.
@@ -36,7 +36,7 @@ _SUMMED = ("rows", "metadata_bytes", "embedding_bytes")
 
 
 @dataclass(frozen=True)
-class CarvePlan:
+class CarvePlan(Displayed):
     """An estimate of a run. Prints as two tables: the steps, and their costs.
 
     Attributes
@@ -104,9 +104,9 @@ class CarvePlan:
             notes.append(f"Not counted, because embeddings were not given: {steps}.")
         return notes
 
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self._not_counted())
-        return f"{Table(self.steps)._repr_html_()}{notes}{self.cost._repr_html_()}"
+    def _card(self) -> Card:
+        steps = Grid.of(self.steps, heading="Steps")
+        return self.cost._card().below(steps, self._not_counted())
 
 
 class _Planned(Application):

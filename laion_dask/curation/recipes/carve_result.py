@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 
 import pandas as pd
 
 from laion_dask.curation.recipes.apply_steps import Application
 from laion_dask.curation.recipes.definition import Definition
+from laion_dask.display.card import Card, Displayed
+from laion_dask.display.grid import Grid
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.about_recipe import recipe_notes
 from laion_dask.exports.result import Export
-from laion_dask.formatting import counted, printable, printable_lines
+from laion_dask.formatting import counted, printable
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
@@ -33,7 +34,7 @@ _VERDICT = (
 
 
 @dataclass(frozen=True)
-class Carve:
+class Carve(Displayed):
     """A finished run of a recipe.
 
     Attributes
@@ -91,19 +92,17 @@ class Carve:
         """What a reader of the rows should know."""
         return list(recipe_notes(self.recipe.tree))
 
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{html.escape(printable(note))}</li>" for note in self._notes())
-        lines = "<br>".join(map(html.escape, printable_lines(str(self.export)).split("\n")))
-        page = f"<ul>{notes}</ul>" if notes else ""
-        page += Table(self.funnel)._repr_html_()
-        page += "".join(f"<p>{html.escape(printable(one))}</p>" for one in self.left_out)
-        page += f"<p>{lines}</p>"
-        if self.audit is None:
-            return page
-        head, groups, below = _shown_audit(self.audit, self.rows, self.path)
-        page += f"<p>{html.escape(head)}</p>"
-        page += "" if groups is None else Table(groups)._repr_html_()
-        return page + "".join(f"<p>{html.escape(note)}</p>" for note in below)
+    def _card(self) -> Card:
+        grids = [Grid.of(self.funnel, heading="Rows after each step")]
+        notes = [*self._notes(), *self.left_out]
+        if self.audit is not None:
+            head, groups, below = _shown_audit(self.audit, self.rows, self.path)
+            notes += [head] if groups is None else []
+            grids += [] if groups is None else [Grid.of(groups, heading=head)]
+            notes += below
+        return Card(
+            f"Carve by {self.recipe.name}", self.export._card().facts, grids=grids, notes=notes
+        )
 
 
 def funnel_by_step(provenance: Provenance, rows: Rows, application: Application) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,11 @@ from laion_dask.curation.recipes.carve_result import Carve
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.document import to_yaml
 from laion_dask.curation.recipes.inputs import EmbeddingsArgument, Source
-from laion_dask.formatting import printable, printable_lines
+from laion_dask.display.card import Card, Displayed
 
 
 @dataclass(frozen=True)
-class Recipe(Definition):
+class Recipe(Displayed, Definition):
     """How a subset is carved: removal lists, steps in order, export and seed. Immutable.
 
     The same tree is written as YAML (`load`, `to_yaml`) or built in Python: each step is a method,
@@ -167,14 +166,12 @@ class Recipe(Definition):
 
         return carve(prepared(self, source, embeddings, model, export, by), out)
 
-    def _repr_html_(self) -> str:
-        """The name, the source and the steps, for notebooks; all of it escaped."""
-        about = [text for text in (self.title, self.paper, self.url) if text]
-        head = "".join(f"<br>{html.escape(printable(text))}" for text in about)
+    def _card(self) -> Card:
+        """The name, the source and the steps."""
+        about = {"title": self.title, "paper": self.paper, "url": self.url}
         shown = {"parameters": self.parameters, "values": self.values, "steps": self.steps}
         steps = to_yaml({key: self.tree[key] for key, one in shown.items() if one})
-        name = html.escape(printable(self.name))
-        return f"<p><b>{name}</b>{head}</p><pre>{html.escape(printable_lines(steps))}</pre>"
+        return Card(self.name, {key: text or None for key, text in about.items()}, code=steps)
 
 
 def recipe(name: str, /, **parameters: Any) -> Recipe:

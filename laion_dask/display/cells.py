@@ -1,8 +1,7 @@
-"""Cells of a table as text, HTML and Markdown, with text from the data escaped."""
+"""Cells of a table as text and Markdown, with text from the data escaped."""
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Any
 
@@ -10,9 +9,6 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.formatting import printable
-
-#: Maximum number of characters of a cell in HTML.
-MAX_LENGTH = 120
 
 
 def text_of(value: Any) -> str:
@@ -27,17 +23,6 @@ def text_of(value: Any) -> str:
         number = float(value)
         return f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
     return printable(str(value))
-
-
-def html_cell(text: str) -> str:
-    """An HTML cell on one line; long text is truncated."""
-    shown = text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "…"
-    return f"<td><bdi style='white-space:nowrap'>{html.escape(shown)}</bdi></td>"
-
-
-def in_scroll(table: str) -> str:
-    """Wrap an HTML table so that it scrolls if it is wider than the page."""
-    return f"<div style='overflow-x:auto;max-width:100%'>{table}</div>"
 
 
 _MARKUP = str.maketrans(
