@@ -175,6 +175,10 @@ class BackendWarning(_Message, UserWarning):
     """A GPU is not used, or not at full speed; the message gives the reason."""
 
 
+class FetchWarning(UserWarning):
+    """Images are requested from the web, as this call asked."""
+
+
 class ClusterWarning(UserWarning):
     """Tasks wait, because the cluster has no workers."""
 

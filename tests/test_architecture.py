@@ -142,6 +142,7 @@ NOT_DASK = {
     ("io/embeddings/export_sources.py", "pool.map"): 2,
     ("io/embeddings/fingerprint.py", "pool.map"): 1,
     ("io/embeddings/open_files.py", "pool.map"): 1,
+    ("io/images/fetch_images.py", "pool.submit"): 1,
     ("io/parquet/column_sizes.py", "pool.map"): 1,
     ("io/parquet/column_statistics.py", "pool.map"): 1,
     ("io/parquet/footer_tails.py", "asyncio.gather"): 1,

@@ -14,10 +14,12 @@ import pandas as pd
 
 from laion_dask.backend import to_pandas
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
+from laion_dask.io.images.fetch_images import FetchedImage
 from laion_dask.io.images.images import Images
 from laion_dask.io.images.row_match import Match, RowImage
 from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
 from laion_dask.reports.environment import render
+from laion_dask.reports.gallery_fetch import fetch_missing, fetch_notes
 
 #: Maximum width and height of an image on the page, in pixels.
 SIDE = 144
@@ -44,15 +46,16 @@ def gallery(
     facts: Sequence[str] = (),
     safety: str = "punsafe",
     reveal: bool = False,
+    fetch: bool = False,
 ) -> Gallery:
     """A page of the first rows of a computed frame: images, or cards of text. Eager.
 
-    Nothing is downloaded: images come from archives, Parquet files or folders. An image whose
-    safety score is missing, invalid or at least 0.5 is blurred before it is embedded, so that the
-    page does not contain the original; its card gives the reason. Images are decoded, and encoded
-    again without their metadata, in a process with limits. A card without an image shows
-    the ``url`` of the row. An image whose name matches a row, but whose digest or url differs, is
-    not shown (`Images.read_rows`). Captions and addresses are escaped.
+    Nothing is downloaded unless this call says so: images come from archives, Parquet files or
+    folders. An image whose safety score is missing, invalid or at least 0.5 is blurred before it is
+    embedded, so that the page does not contain the original; its card gives the reason. Images are
+    decoded, and encoded again without their metadata, in a process with limits. A card without an
+    image shows the ``url`` of the row. An image whose name matches a row, but whose digest or url
+    differs, is not shown (`Images.read_rows`). Captions and addresses are escaped.
 
     Parameters
     ----------
@@ -69,6 +72,12 @@ def gallery(
         The column with the probability that an image is unsafe.
     reveal : bool
         Show every image unblurred. It has to be passed in every call.
+    fetch : bool
+        Fetch the images that ``images`` does not have from their urls, with a `FetchWarning`; it
+        has to be passed in every call. Only rows that are known to be safe are requested (or all,
+        with ``reveal=True``), over http or https, from hosts on the public web, with limits on
+        bytes, pixels, time and redirects. Images whose owner refuses (``X-Robots-Tag: noai``), or
+        whose digest is not that of the row, are not shown; the card says why.
 
     Raises
     ------
@@ -105,21 +114,32 @@ def gallery(
             f"{did_you_mean(missing, rows.columns)}"
         )
     pictures = [None] * len(rows) if images is None else images.read_rows(rows)
+    doubts = [None if reveal else _why_blurred(row, safety) for _, row in rows.iterrows()]
+    fetched = fetch_missing(rows, pictures, doubts) if fetch else [None] * len(rows)
     figures = [
-        _figure(row, image, facts, None if reveal else _why_blurred(row, safety))
-        for (_, row), image in zip(rows.iterrows(), pictures, strict=True)
+        _figure(row, image if new is None else new, facts, why)
+        for (_, row), image, new, why in zip(
+            rows.iterrows(), pictures, fetched, doubts, strict=True
+        )
     ]
-    notes = _notes(rows, images, pictures, None if reveal else safety) if len(rows) else []
+    notes = [] if fetch and images is None else _notes(rows, images, pictures, safety, reveal)
+    if fetch:
+        n_unsafe = sum(
+            new is not None and why is not None for new, why in zip(fetched, doubts, strict=True)
+        )
+        notes += fetch_notes(fetched, n_unsafe)
     return Gallery(str(render("gallery", notes=notes, figures=figures)))
 
 
-def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> list[str]:
+def _notes(rows: pd.DataFrame, images, pictures: list, safety: str, reveal: bool) -> list[str]:
     """Notes on what is missing from the page, and how to get it."""
+    if not len(rows):
+        return []
     if images is None:
         return [
             "No images were given. If you have them: ld.gallery(rows, "
             "ld.open_images('folder')). If not, download the urls of these rows with img2dataset "
-            "and open its output."
+            "and open its output, or look at a few with fetch=True."
         ]
     shown = sum(image.data is not None for image in pictures)
     notes = _match_notes(Counter(image.match for image in pictures), len(rows), images)
@@ -127,7 +147,7 @@ def _notes(rows: pd.DataFrame, images, pictures: list, safety: str | None) -> li
         notes.append(
             f"None of these rows has an image in {images!r}. Open the source of these rows."
         )
-    if shown and safety is not None and safety not in rows.columns:
+    if shown and not reveal and safety not in rows.columns:
         notes.append(
             f"Every image is blurred, since the rows have no column {safety!r}. Score them with "
             "the head ld.heads.nsfw, name another column with safety=, or show all with "
@@ -184,7 +204,10 @@ class _Figure(NamedTuple):
 
 
 def _figure(
-    row: pd.Series, image: RowImage | None, facts: Sequence[str], doubt: str | None
+    row: pd.Series,
+    image: RowImage | FetchedImage | None,
+    facts: Sequence[str],
+    doubt: str | None,
 ) -> _Figure:
     jpeg, instead = ("", "") if image is None else _picture(image, doubt)
     url = row.get("url", row.get("URL"))
@@ -204,10 +227,10 @@ def _fact(value: object) -> object:
     return f"{value:.3f}" if is_finite else value
 
 
-def _picture(image: RowImage, reason: str | None) -> tuple[str, str]:
+def _picture(image: RowImage | FetchedImage, reason: str | None) -> tuple[str, str]:
     """A thumbnail as base64, blurred if its row is in doubt; or the reason why there is none."""
     if image.data is None:
-        return "", image.match.value
+        return "", image.match.value if isinstance(image, RowImage) else image.reason
     thumbnail = shared_thumbnails().make(image.data, blurred=reason is not None, side=SIDE)
     if thumbnail.reason:
         return "", f"not readable: {thumbnail.reason}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 
@@ -13,8 +14,10 @@ from PIL import Image
 from support.small_clip import write_tar
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, ImageError
+from laion_dask.errors import ColumnError, FetchWarning, ImageError
+from laion_dask.io.images.fetch_images import FetchedImage
 from laion_dask.io.images.row_match import Match, RowImage
+from laion_dask.reports import gallery_fetch
 from laion_dask.reports.environment import environment
 
 
@@ -161,3 +164,60 @@ def test_a_fact_that_is_missing_is_no_number():
     rows = pd.DataFrame({"text": ["a"], "language": [np.nan], "score": np.array([0.25], "float32")})
     shown = ld.gallery(rows, facts=["language", "score"]).html
     assert "language <i>none</i>" in shown and "score 0.250" in shown
+
+
+def _fetching(monkeypatch, **answers):
+    """Replace the web by images and reasons of urls; returns the urls that were requested."""
+    asked = []
+
+    def fetch_images(urls):
+        asked.extend(urls)
+        return [FetchedImage(*answers[url[-1]]) for url in urls]
+
+    monkeypatch.setattr(gallery_fetch, "fetch_images", fetch_images)
+    return asked
+
+
+def test_nothing_is_fetched_unless_the_call_says_so(monkeypatch):
+    asked = _fetching(monkeypatch)
+    ld.gallery(_rows(url="https://a.example/a", punsafe=[0.0]))
+    assert asked == []
+
+
+def test_only_safe_rows_without_an_image_are_fetched_with_a_warning(monkeypatch):
+    asked = _fetching(monkeypatch, a=(_checkerboard(),), c=(None, "<b>no</b>"), d=(b"GIF89a?",))
+    rows = pd.DataFrame(
+        {
+            "key": ["none"] * 6 + ["here"],
+            "text": "x",
+            "url": [
+                *(f"https://x.example/{name}" for name in "abcd"),
+                None,
+                3,
+                "https://x.example/e",
+            ],
+            "punsafe": [0.1, 0.6, 0.1, 0.1, 0.1, 0.1, 0.9],
+        }
+    )
+    with pytest.warns(FetchWarning, match="requests 3 images from the web"):
+        page = ld.gallery(rows, Pictures(), fetch=True).html
+    assert asked == [f"https://x.example/{name}" for name in "acd"]
+    contrasts = _contrast(page)
+    assert contrasts[0] > 90 and contrasts[1] < 40 and len(contrasts) == 2
+    assert "not fetched: punsafe is 0.6" in page and page.count("not fetched: no url") == 2
+    assert "not fetched: &lt;b&gt;no&lt;/b&gt;" in page and "not readable" in page
+    assert "2 images fetched" in page and "1 image not fetched" in page
+    with pytest.warns(FetchWarning, match="1 image "):
+        page = ld.gallery(rows[1:2].assign(url="//a"), fetch=True, reveal=True).html
+    assert _contrast(page)[0] > 90
+
+
+def test_a_fetched_image_must_have_the_digest_of_its_row(monkeypatch):
+    _fetching(monkeypatch, a=(_checkerboard(),))
+    digest = hashlib.sha256(_checkerboard()).hexdigest()
+    for name in ("image_sha256", "sha256"):
+        rows = _rows(url="//a", punsafe=0.0, **{name: digest.upper()})
+        with pytest.warns(FetchWarning):
+            assert len(_contrast(ld.gallery(rows, fetch=True).html)) == 1
+            page = ld.gallery(rows.assign(**{name: "0" * 64}), fetch=True).html
+        assert not _contrast(page) and "its url now has another image" in page
