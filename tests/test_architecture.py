@@ -98,8 +98,8 @@ ARROWS = {
         "models/heads reports scoring"
     ),
     "explorer": (
-        "curation frame io/embeddings io/images io/parquet io/storage plots predicate runtime "
-        "stats text"
+        "curation frame io/embeddings io/images io/parquet io/storage plots predicate "
+        "projections runtime stats text"
     ),
     "doors": "display frame models/heads training",
     "cli": (
@@ -136,6 +136,7 @@ NOT_DASK = {
     ("exports/records.py", "pool.map"): 3,
     ("exports/verify.py", "pool.map"): 1,
     ("explorer/sample_pass.py", "graph.compute"): 2,
+    ("explorer/sample_points.py", "graph.compute"): 1,
     ("frame/funnel.py", "graph.compute"): 1,
     ("frame/map_with_accounting.py", "graph.compute"): 1,
     ("frame/repeated_rows.py", "graph.compute"): 1,
