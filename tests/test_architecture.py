@@ -135,6 +135,7 @@ NOT_DASK = {
     ("demo/training_data.py", "workers.map"): 1,
     ("exports/records.py", "pool.map"): 3,
     ("exports/verify.py", "pool.map"): 1,
+    ("explorer/jobs.py", "context.run"): 1,  # context variables, in a thread
     ("explorer/sample_pass.py", "graph.compute"): 2,
     ("explorer/sample_points.py", "graph.compute"): 1,
     ("frame/funnel.py", "graph.compute"): 1,

@@ -124,6 +124,19 @@ def cancelled_on_error() -> Iterator[None]:
         _current.set(before)
 
 
+@contextmanager
+def within(computation: Computation) -> Iterator[None]:
+    """A context in which this thread's computations, and `check`, stop if another one is canceled.
+
+    The other one may be canceled by any thread.
+    """
+    token = _current.set(computation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def check() -> None:
     """Raise `Cancelled` if the result of this thread's task is no longer needed; a cheap call."""
     task = _current_task()

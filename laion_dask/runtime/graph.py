@@ -32,6 +32,7 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 from laion_dask.runtime.disk_shuffle import AlignedPartitions, Exchange, ReadAfter
+from laion_dask.runtime.observation import callbacks_of, completed, current_observer
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.read_expression import ReadPartitions
 from laion_dask.runtime.workers import (
@@ -231,8 +232,9 @@ def over_partitions(
 def compute(*collections, label: str):
     """Compute collections together, sharing what they read. Eager; Ctrl-C cancels.
 
-    Shows progress. Runs on the current distributed client, else on Dask's threads. An interrupt or
-    an error in one task stops running tasks at their next `cancellation.check`.
+    Shows progress, or reports it to an observer of this thread. Runs on the current distributed
+    client, else on Dask's threads. An interrupt or an error in one task stops running tasks at
+    their next `cancellation.check`.
 
     Raises
     ------
@@ -253,8 +255,12 @@ def compute(*collections, label: str):
         if client is not None:
             with missing_workers_reported(client):
                 return _compute_on(client, collections, label)
+        observer = current_observer()
         with cancellation.cancelled_on_error(), _shown(label):
-            return compute_without_client(*collections)
+            if observer is None:
+                return compute_without_client(*collections)
+            callbacks = callbacks_of(observer, label)
+            return compute_without_client(*collections, callbacks=callbacks)
 
 
 def _fused(collection):
@@ -276,15 +282,15 @@ def is_partitionwise(frame: dd.DataFrame) -> bool:
 
 
 def _shown(label: str):
-    if not is_watched():
+    if not is_watched() or current_observer() is not None:
         return nullcontext()
     return TqdmCallback(tqdm_class=ProgressBar, desc=label, unit="task", leave=False)
 
 
 def _compute_on(client, collections, label: str):
-    from distributed import as_completed, futures_of
+    from distributed import futures_of
 
-    if not is_watched():
+    if not is_watched() and current_observer() is None:
         return dask.compute(*collections)
     persisted = client.persist(list(collections))
     futures = futures_of(persisted)
@@ -293,7 +299,7 @@ def _compute_on(client, collections, label: str):
             slot_released(),
             ProgressBar(total=len(futures), desc=label, unit="task", leave=False) as bar,
         ):
-            for _ in as_completed(futures):
+            for _ in completed(futures):
                 bar.update()
             return tuple(client.gather(client.compute(persisted)))
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from laion_dask.formatting import printable
+from laion_dask.runtime.observation import current_observer
 
 #: Seconds between updates of the clock.
 _TICK = 0.5
@@ -21,7 +22,8 @@ class ProgressBar(tqdm):
     tqdm itself shows a bar only when the count changes: a search of one large shard would show
     nothing until it is done. A bar that an interrupt left open is closed when it is
     garbage-collected. In a notebook, a bar that is not left removes its output when it closes:
-    otherwise the saved notebook would keep the text that the bar had when it appeared.
+    otherwise the saved notebook would keep the text that the bar had when it appeared. In an
+    observed thread it shows nothing, and reports to the observer.
     """
 
     def __init__(
@@ -35,12 +37,28 @@ class ProgressBar(tqdm):
         self._closing = threading.Event()
         self._clock: threading.Thread | None = None
         self._output: Any = None  # an IPython display handle, in notebooks
+        self._observer, self._counted = current_observer(), 0
+        self._observed = desc or "", options.get("total")
+        if self._observer is not None:
+            options["disable"] = True
+        self._report()
         desc = None if desc is None else printable(desc)
         super().__init__(iterable, desc=desc, delay=delay, **options)
         if not self.disable:
             of_bar = weakref.ref(self), self._closing, delay
             self._clock = threading.Thread(target=_run_clock, args=of_bar, daemon=True)
             self._clock.start()
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count n items; in an observed thread, report them."""
+        self._counted += int(n or 0)
+        self._report()
+        return super().update(n)
+
+    def _report(self) -> None:
+        label, total = self._observed
+        if self._observer is not None:
+            self._observer.report(label, self._counted, int(total or 0))
 
     def display(self, *args: Any, **options: Any) -> Any:
         """Show the bar as tqdm does; in a notebook, as an output that `close` can remove."""

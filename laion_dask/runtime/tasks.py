@@ -14,6 +14,7 @@ import dask
 from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
+from laion_dask.runtime.observation import completed
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import (
     compute_without_client,
@@ -150,13 +151,11 @@ def run_each(
 
 
 def _on_client(client, task, items, sizes, bar, after) -> list:
-    from distributed import as_completed
-
     run = Run()
     futures = {client.submit(task, run, *item, pure=False): n for n, item in enumerate(items)}
     results = [None] * len(items)
     try:
-        for future in as_completed(list(futures)):
+        for future in completed(list(futures)):
             position = futures.pop(future)
             results[position] = future.result()
             future.release()  # if its worker is lost, the task does not run again

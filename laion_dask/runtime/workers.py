@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import dask
 from dask.base import named_schedulers
@@ -67,20 +68,22 @@ def waiting_client():
     return client
 
 
-def compute_without_client(*collections) -> tuple:
+def compute_without_client(*collections, **options) -> tuple:
     """``dask.compute`` where there is no client to use; does not import distributed.
+
+    Options, such as ``callbacks``, are passed to the scheduler.
 
     ``dask.compute`` imports distributed to look for a client, even with ``scheduler="threads"``,
     which takes 0.2 s and 20 MB. There can be none if nobody has imported it.
     """
     if "distributed" in sys.modules:
-        return dask.compute(*collections)
+        return dask.compute(*collections, **options)
     chosen = dask.config.get("scheduler", None) or "threads"
     # By name, Dask would look for a client; an executor or a function is passed on as it is.
     scheduler = named_schedulers.get(chosen.lower(), chosen) if isinstance(chosen, str) else chosen
     if scheduler in _IN_THREADS and all(map(plain_graph.is_plain, collections)):
-        return plain_graph.run(collections, scheduler)
-    return dask.compute(*collections, scheduler=scheduler)
+        return plain_graph.run(collections, partial(scheduler, **options))
+    return dask.compute(*collections, scheduler=scheduler, **options)
 
 
 @contextmanager
