@@ -1,0 +1,85 @@
+"""The words of captions, for labels of a map. Captions are untrusted text: words only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+#: Characters of a caption that are looked at, and of a word that can be a label.
+_CAPTION, _SHORTEST, _LONGEST = 400, 3, 20
+#: Captions that a word must be in, and the most words.
+_FEWEST, _MOST_WORDS = 3, 20_000
+#: Words that say nothing about a picture, in the languages that are most frequent in LAION-5B.
+_STOP_WORDS = """
+    the and for with from you your this that are was not all can our his her has have its but out
+    one new more into over how what who when will they their there been were than then them each
+    about after also any because before between both could down during few most other own same she
+    some such too under until very while would off only now here where why which
+    der die das und ein eine einen einem einer mit von für auf ist den dem des sie ich wir nicht im
+    les des une est pour dans sur par avec vous nous que qui pas aux ses son ces cette plus
+    los las una para por con del que como más sus este esta son
+    gli della delle del dei con che per una nel alla
+    dos das uma para com por que não mais seu sua
+    het een van voor met aan dat niet zijn naar
+"""
+
+
+def words_of(caption: str) -> set[str]:
+    """The words of a caption, in lower case, without stop words and numbers."""
+    text = unicodedata.normalize("NFC", caption[:_CAPTION]).lower()
+    return {
+        word
+        for word in _pattern().findall(text)
+        if len(word) + 2 * (word[0] > "\u2e7f") >= _SHORTEST and len(word) <= _LONGEST
+    } - _stop_words()
+
+
+def incidence(captions: Sequence[str | None]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Which captions have which words.
+
+    Parameters
+    ----------
+    captions : sequence of n str or None
+
+    Returns
+    -------
+    words : list of str
+        Those of at least 3 captions, sorted; the 20,000 most frequent.
+    caption, word : (m,) int32 arrays
+        Each pair of a caption and a word of it, once; captions in order.
+    """
+    found = [words_of(one) if one else frozenset() for one in captions]
+    counts = Counter(word for words in found for word in words)
+    frequent = sorted((-n, word) for word, n in counts.items() if n >= _FEWEST)[:_MOST_WORDS]
+    words = sorted(word for _, word in frequent)
+    number = {word: at for at, word in enumerate(words)}
+    pairs = [
+        (at, number[word]) for at, own in enumerate(found) for word in sorted(own) if word in number
+    ]
+    caption, word = np.array(pairs, np.int32).reshape(-1, 2).T
+    return words, caption, word
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    return frozenset(_STOP_WORDS.split())
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """A letter, then letters, digits and marks, such as the vowel signs of Hindi."""
+    marks = [code for code in range(0x300, 0x10000) if unicodedata.category(chr(code))[0] == "M"]
+    ranges = "".join(f"{chr(first)}-{chr(last)}" for first, last in _runs(marks))
+    return re.compile(rf"[^\W\d_](?:[^\W_]|[{ranges}])*")
+
+
+def _runs(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
+    starts = [numbers[0], *(b for a, b in pairwise(numbers) if b > a + 1)]
+    ends = [*(a for a, b in pairwise(numbers) if b > a + 1), numbers[-1]]
+    return zip(starts, ends, strict=True)
