@@ -30,40 +30,41 @@ import laion_dask as ld
 #: ``laion_dask/``) and these rooms, all listed above it. Imports for type checkers count as well.
 ARROWS = {
     "display": "",
-    "stats/sketches": "",
+    "stats/sketches": "display",
     "plots": "",
     "stats": "display plots stats/sketches",
     "io/storage": "",
     "runtime": "io/storage",
     "cluster": "display runtime",
     "numerics": "runtime",
-    "text": "numerics runtime",
+    "text": "display numerics runtime",
     "predicate": "io/storage runtime text",
     "numerics/gpu": "numerics runtime",
     "io/parquet": "io/storage numerics/gpu predicate runtime",
-    "io/images": "io/parquet io/storage",
+    "io/images": "display io/parquet io/storage",
     "models/weights": "io/storage runtime",
     "models/tf_saved_model": "",
-    "models": "io/images models/weights numerics numerics/gpu runtime",
+    "models": "display io/images models/weights numerics numerics/gpu runtime",
     "models/heads": (
-        "io/images io/storage models models/tf_saved_model models/weights numerics "
+        "display io/images io/storage models models/tf_saved_model models/weights numerics "
         "numerics/gpu runtime"
     ),
-    "io/embeddings": "io/parquet io/storage models numerics runtime",
+    "io/embeddings": "display io/parquet io/storage models numerics runtime",
     "frame": "display io/embeddings io/parquet io/storage models numerics predicate runtime",
-    "projections": "frame io/embeddings io/storage models runtime stats",
+    "projections": "display frame io/embeddings io/storage models runtime stats",
     "scoring": (
-        "frame io/embeddings io/images models models/heads numerics numerics/gpu runtime text"
+        "display frame io/embeddings io/images models models/heads numerics numerics/gpu runtime "
+        "text"
     ),
-    "inference": "io/images io/storage models models/heads numerics runtime",
+    "inference": "display io/images io/storage models models/heads numerics runtime",
     "training": (
         "frame io/embeddings models models/heads numerics predicate runtime scoring stats"
     ),
     "retrieval/exact": "io/embeddings numerics numerics/gpu runtime",
-    "retrieval/index": "io/embeddings io/storage models/weights numerics runtime",
-    "retrieval": "frame io/embeddings predicate retrieval/exact runtime scoring",
-    "aggregations/engine": "frame predicate runtime stats",
-    "aggregations/grouping": "aggregations/engine text",
+    "retrieval/index": "display io/embeddings io/storage models/weights numerics runtime",
+    "retrieval": "display frame io/embeddings predicate retrieval/exact runtime scoring",
+    "aggregations/engine": "display frame predicate runtime stats",
+    "aggregations/grouping": "display aggregations/engine text",
     "aggregations": (
         "aggregations/engine aggregations/grouping display frame io/embeddings models "
         "models/heads numerics predicate stats stats/sketches text"
@@ -73,9 +74,9 @@ ARROWS = {
         "frame io/embeddings io/images io/parquet io/storage models numerics projections runtime "
         "scoring stats text"
     ),
-    "curation/clusters": "curation frame io/embeddings io/storage numerics runtime stats",
+    "curation/clusters": "display curation frame io/embeddings io/storage numerics runtime stats",
     "curation/duplicates": (
-        "aggregations aggregations/engine curation curation/clusters frame io/embeddings "
+        "display aggregations aggregations/engine curation curation/clusters frame io/embeddings "
         "io/storage joins numerics runtime stats"
     ),
     "curation/balancing": "curation frame predicate runtime stats text",
@@ -94,7 +95,7 @@ ARROWS = {
         "io/storage plots stats text"
     ),
     "demo": (
-        "aggregations exports frame inference io/parquet io/storage models "
+        "display aggregations exports frame inference io/parquet io/storage models "
         "models/heads reports scoring"
     ),
     "explorer": (

@@ -15,6 +15,7 @@ from laion_dask.aggregations.binning import cuts_reached
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
+from laion_dask.display.card import Card, Displayed
 from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, no_column, one_of
 from laion_dask.frame.provenance import Provenance
@@ -25,7 +26,7 @@ EDGES = tuple(i / 100 for i in range(101))
 
 
 @dataclass(frozen=True, eq=False)
-class Distribution:
+class Distribution(Displayed):
     """Distribution of the values of one column. The counts add up to the rows of the frame.
 
     Attributes
@@ -96,6 +97,17 @@ class Distribution:
             "hi": intervals[:, 1],
         }
         return pd.DataFrame(table)
+
+    def _card(self) -> Card:
+        ends = f"{len(self.edges):,} from {self.edges[0]:g} to {self.edges[-1]:g}"
+        facts = {
+            "column": self.column,
+            "scored": f"{self.n_scored:,}",
+            "unscored": f"{self.n_unscored:,}",
+            "edges": ends,
+            "outside the edges": self.outside() or None,
+        }
+        return Card("Distribution", facts, notes=["Plot: ld.score_plot(distribution)."])
 
     def outside(self) -> str:
         """Text that counts the rows outside the edges; an empty string without such rows."""

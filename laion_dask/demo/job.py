@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ExportError
 from laion_dask.extras import require_extra
 from laion_dask.inference.output_folder import MANIFEST, EmbedResult
@@ -27,7 +28,7 @@ _CLAIM = ".laion_dask-demo"
 
 
 @dataclass(frozen=True)
-class DemoCorpus:
+class DemoCorpus(Displayed):
     """The paths of the demo corpus, laid out like a LAION release with embeddings.
 
     Attributes

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
-from laion_dask.display.grid import Grid
-from laion_dask.formatting import printable, printable_lines
+from laion_dask.formatting import counted, printable, printable_lines
+
+if TYPE_CHECKING:
+    from laion_dask.display.grid import Grid
 
 #: Characters of a value among the facts, and of code.
 _FACT, _CODE = 300, 4000
@@ -107,6 +111,15 @@ def _cut(text: str) -> str:
     return text if len(text) <= _FACT else text[:_FACT] + "…"
 
 
+def _value_text(value: object) -> str:
+    """A parameter as text, without the content of what may be large."""
+    if isinstance(value, bytes):
+        return counted(len(value), "byte")
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{' x '.join(f'{n:,}' for n in value.shape)} {value.dtype}"
+    return str(value) if isinstance(value, (str, PurePath)) else repr(value)
+
+
 class Displayed:
     """A base class of objects that show themselves as a card in notebooks."""
 
@@ -118,7 +131,7 @@ class Displayed:
             return Card(type(self).__name__)
         shown = {one.name: getattr(self, one.name, None) for one in fields(self) if one.repr}
         facts = {
-            name: value if isinstance(value, str) else repr(value)
+            name: _value_text(value)
             for name, value in shown.items()
             if value is not None and not (isinstance(value, (tuple, list, dict)) and not value)
         }

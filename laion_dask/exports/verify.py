@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ExportError, ShardError, must_be
 from laion_dask.formatting import counted
 from laion_dask.io.parquet.footer import read_footers
@@ -28,7 +29,7 @@ _THREADS = 8
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Displayed):
     """The size of a verified export.
 
     Attributes

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import Frame
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance, with_identity
 from laion_dask.frame.repeated_rows import counted_rows, repeated_rows
@@ -27,7 +28,7 @@ _META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in COUNTS})
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Displayed):
     """The number of rows per outcome; ``read`` is always the sum of the other four.
 
     Attributes
@@ -74,6 +75,10 @@ class Rows:
         if self.records not in (None, self.kept):
             parts[0] += f" ({self.records:,} records)"
         return f"{self.read:,} read = {' + '.join(parts)}"
+
+    def _card(self) -> Card:
+        facts = {name: f"{n:,}" for name, n in self.counts.items()}
+        return Card("Rows: read is the sum of kept, dropped, unscored and rejected", facts)
 
     @property
     def written(self) -> int:

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ExportError
 from laion_dask.inference.metadata_columns import RESCALED
 from laion_dask.io.storage.atomic_file import PARTIAL, committed, json_bytes, sweep, writing
@@ -48,7 +49,7 @@ _ABANDONED_S = 3600
 
 
 @dataclass(frozen=True)
-class EmbedResult:
+class EmbedResult(Displayed):
     """The result of ``embed``; printing it shows its counts.
 
     Attributes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.extras import require_extra
 from laion_dask.io.images import decoding
@@ -29,7 +30,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class ClipModel:
+class ClipModel(Displayed):
     """A CLIP model by name. Nothing is loaded before the first ``text`` or ``image``.
 
     The weights are loaded once per process and shared by its threads; only the names are sent to
@@ -84,6 +85,15 @@ class ClipModel:
         names = [self.arch, self.pretrained] if self.pretrained else [self.arch]
         device = f", device={self.device!r}" if self.device else ""
         return f"ClipModel({', '.join(map(repr, names))}{device})"
+
+    def _card(self) -> Card:
+        facts = {
+            "architecture": self.arch,
+            "weights": self.pretrained
+            or ("in this package" if self.arch == "demo" else "not named"),
+            "device": self.device or "a GPU if there is one, else the CPU",
+        }
+        return Card("CLIP model", facts, notes=["A spec: nothing is loaded before the first use."])
 
     @property
     def name(self) -> str:

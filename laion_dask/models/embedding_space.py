@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import OptionError, must_be
 
 
 @dataclass(frozen=True)
-class EmbeddingSpace:
+class EmbeddingSpace(Displayed):
     """The embedding space of a model outside open_clip: DINOv2, SigLIP, SSCD, your own.
 
     Embeddings in it can be searched by vector or by row, and scored by heads trained on it. They

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from laion_dask.display.card import Card
 from laion_dask.errors import ModelMismatchError
 
 #: Results of these are not vectors of the space, whatever their shape.
@@ -49,6 +50,15 @@ class Vectors(np.ndarray):
         self = np.asarray(array).view(cls)
         self.model, self.text = model, text
         return self
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "shape": " x ".join(f"{n:,}" for n in self.shape),
+            "dtype": self.dtype,
+            "model": getattr(self.model, "name", None),
+            "text": self.text,
+        }
+        return Card("Vectors", facts).html()
 
     def __array_finalize__(self, other) -> None:
         self.model, self.text = getattr(other, "model", None), None

@@ -6,7 +6,7 @@ import functools
 import html
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from laion_dask.errors import MissingExtraError, must_be
 from laion_dask.extras import installation
@@ -42,7 +42,7 @@ filter:invert(1) hue-rotate(180deg)}
 class Page:
     """A plot as a self-contained page, displayed in an iframe of the notebook."""
 
-    html: str
+    html: str = field(repr=False)
     height: int
 
     def _repr_html_(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, ProjectionError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
@@ -29,7 +30,7 @@ _LAYOUTS: Mapping[str, Mapping[str, tuple[str, tuple[int | str, ...]]]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(Displayed):
     """A projection of embeddings to points in two dimensions, from `fit_projection`. Picklable.
 
     A row's point depends on its embedding alone: it has the same bits in a block of any size, and
@@ -73,6 +74,15 @@ class Projection:
             f"Projection({self.method} of {self.dim} dimensions, fitted on {self.n_rows:,} rows, "
             f"{self.model}, {self.digest[:15]}…)"
         )
+
+    def _card(self) -> Card:
+        facts = {
+            "method": f"{self.method} of {self.dim:,} dimensions",
+            "fitted on": f"{self.n_rows:,} rows, drawn by seed {self.seed}",
+            "model": self.model,
+            "digest": self.digest,
+        }
+        return Card("Projection to two dimensions", facts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Projection) and self.digest == other.digest

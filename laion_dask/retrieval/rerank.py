@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import OptionError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -19,7 +20,7 @@ _PAIRS_PER_TASK = 1 << 15
 
 
 @dataclass(frozen=True)
-class Rerank:
+class Rerank(Displayed):
     """Rerank the results of a search with other embeddings of the same rows.
 
     This can identify an exact image: find the nearest images by content, then the nearest of these

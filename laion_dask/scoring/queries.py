@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import (
     EmbeddingsError,
     OptionError,
@@ -26,7 +27,7 @@ _LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
-class Mix:
+class Mix(Displayed):
     """A weighted sum of texts, images and rows, created by `mix`.
 
     Attributes

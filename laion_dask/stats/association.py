@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ModelMismatchError, OptionError, one_of
 from laion_dask.stats.checks import check_integer
 
@@ -22,7 +23,7 @@ _BLOCK = 1 << 21
 
 
 @dataclass(frozen=True)
-class Association:
+class Association(Displayed):
     """Result of `association`.
 
     Attributes

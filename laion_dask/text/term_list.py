@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.text.word_boundaries import folded, split
 
@@ -16,7 +17,7 @@ Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
-class TermList:
+class TermList(Displayed):
     """Terms by group, and their sources.
 
     Attributes

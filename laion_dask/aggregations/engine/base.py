@@ -15,6 +15,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.reduction import Accumulator, Factory, Reduction
 from laion_dask.backend import frame_from_arrow
 from laion_dask.cost import Cost
+from laion_dask.display.card import Displayed
 from laion_dask.dtypes import decoded
 from laion_dask.predicate import Predicate, certain_and_possible
 
@@ -127,7 +128,7 @@ class ReportOptions:
     min_n: int = 30
 
 
-class Statistic(ABC):
+class Statistic(Displayed, ABC):
     """A statistic of a frame that shares one pass with others. Frozen, hashable, picklable.
 
     A state holds integer counts, or sums that are kept exactly, so that `combine` gives the same

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.cost import Cost
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Members:
         return (self.matrix().T @ other.matrix()).toarray()
 
 
-class Grouping(ABC):
+class Grouping(Displayed, ABC):
     """A way to group rows. Frozen, hashable, picklable."""
 
     if TYPE_CHECKING:  # properties here would be the defaults of a subclass's fields

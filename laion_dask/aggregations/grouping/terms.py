@@ -16,6 +16,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members
 from laion_dask.cost import Cost
+from laion_dask.display.card import Card
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.matcher import mentions
 from laion_dask.text.packaged_lists import is_path, packaged, read
@@ -135,11 +136,27 @@ class Terms(Grouping):
         """First 12 hexadecimal digits of the SHA-256 of all terms and their sources."""
         return _digest(self.terms)
 
+    @property
+    def _first_labels(self) -> str:
+        return ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
+
+    def _card(self) -> Card:
+        facts = {
+            "list": self.axis,
+            "version": self.version or None,
+            "groups": f"{len(self.labels):,}: {self._first_labels}",
+            "column": self.column,
+            "digest": self.digest,
+            "source": self.source or None,
+        }
+        notes = ["A match is a word in a caption; it does not show who is in the image."]
+        return Card("Term list", facts, notes=notes)
+
     def __repr__(self) -> str:
         # Dask names tasks by this text, so different terms must have different texts.
         version = f", version {self.version}" if self.version else ""
-        labels = ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
-        return f"terms({self.axis!r}{version}, {self.digest}, column={self.column!r}: {labels})"
+        named = f"{self.axis!r}{version}, {self.digest}, column={self.column!r}"
+        return f"terms({named}: {self._first_labels})"
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,7 @@ from laion_dask.curation.clusters.chunks import (
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
 from laion_dask.curation.clusters.stages import Workspace, check_folder
 from laion_dask.curation.clusters.work import cluster_cost, clustering_work
+from laion_dask.display.card import Card, Displayed
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
@@ -28,7 +29,7 @@ from laion_dask.validation import whole_number
 
 
 @dataclass(frozen=True, eq=False)
-class Clusters:
+class Clusters(Displayed):
     """Centroids, from `kmeans`.
 
     Attributes
@@ -63,6 +64,18 @@ class Clusters:
             f"Clusters({k:,} x {dim}, {int(self.sizes.sum()):,} rows, mean distance "
             f"{self.distance:.4f}, {self.model})"
         )
+
+    def _card(self) -> Card:
+        k, dim = self.centroids.shape
+        sizes = f"{int(self.sizes.min()):,} to {int(self.sizes.max()):,} rows" if k else None
+        facts = {
+            "centroids": f"{k:,} of {dim:,} dimensions",
+            "rows": f"{int(self.sizes.sum()):,}",
+            "sizes": sizes,
+            "mean distance": f"{self.distance:.4f}",
+            "model": self.model,
+        }
+        return Card("Clusters", facts)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the centroids as a ``.npy`` file. Eager."""

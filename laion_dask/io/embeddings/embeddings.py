@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.formatting import counted
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, stored_files
@@ -18,7 +19,7 @@ from laion_dask.models import ClipModel, EmbeddingSpace
 
 
 @dataclass(frozen=True)
-class Embeddings:
+class Embeddings(Displayed):
     """Vectors of one model in one or more files; opened, but not read. Picklable.
 
     Attributes
@@ -52,6 +53,17 @@ class Embeddings:
             f"{counted(len(self.files), 'shard')}, "
             f"{self.model.name})"
         )
+
+    def _card(self) -> Card:
+        facts = {
+            "rows": f"{len(self):,}",
+            "dimensions": f"{self.dim:,}",
+            "dtype": self.dtype,
+            "model": self.model.name,
+            "shards": f"{len(self.files):,}",
+            "first": getattr(self.files[0], "path", None) if self.files else None,
+        }
+        return Card("Embeddings", facts)
 
     @property
     def dim(self) -> int:

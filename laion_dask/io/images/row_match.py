@@ -13,6 +13,7 @@ from enum import Enum
 
 import pandas as pd
 
+from laion_dask.display.card import Displayed
 from laion_dask.errors import ImageError
 from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, SupportsGet, first_text
 from laion_dask.io.images.shards import Shard
@@ -46,7 +47,7 @@ class ImageLocation:
 
 
 @dataclass(frozen=True)
-class RowImage:
+class RowImage(Displayed):
     """The image file of one row.
 
     Attributes
@@ -56,7 +57,7 @@ class RowImage:
     location : ImageLocation or None
     """
 
-    data: bytes | None
+    data: bytes | None = field(repr=False)
     match: Match
     location: ImageLocation | None = field(default=None, repr=False)
 

@@ -13,11 +13,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from laion_dask.cost import Cost
+from laion_dask.display.card import Displayed
 from laion_dask.errors import OptionError
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Displayed):
     """A small classifier as a spec; it can be compared, hashed and pickled.
 
     Attributes

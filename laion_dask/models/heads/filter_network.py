@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import EmbeddingsError, OptionError, WeightsError
 from laion_dask.extras import require_extra
 from laion_dask.io.storage.atomic_file import committed, writing
@@ -34,7 +35,7 @@ _FORMAT = "laion_dask filter network 1"
 
 
 @dataclass(frozen=True)
-class FilterNetwork:
+class FilterNetwork(Displayed):
     """A data filtering network (Fang et al. 2024): the cosine of two trained towers, as a spec.
 
     Each tower maps the unit embedding x of an image or a caption to ``x + up @ relu(down @ x +
@@ -80,6 +81,10 @@ class FilterNetwork:
 
     def __repr__(self) -> str:
         return f"FilterNetwork({self.name!r}, {self.clip.name}, {self.report})"
+
+    def _card(self) -> Card:
+        facts = {"name": self.name, "clip": self.clip.name, "report": self.report}
+        return Card("FilterNetwork", facts)
 
     def to(self, name: str) -> Self:
         """The same network with a different output column, which its file also names."""

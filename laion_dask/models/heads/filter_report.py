@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from laion_dask.display.card import Displayed
+
 
 @dataclass(frozen=True)
-class FilterReport:
+class FilterReport(Displayed):
     """The training data of a filter network, and its held-out accuracy. Prints as one line.
 
     Attributes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from laion_dask.display.card import Displayed
+
 _CARD = """\
 # {name}
 
@@ -37,7 +39,7 @@ biases of its labels; inspect rows with high scores before you use it to select 
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Displayed):
     """The training data of a head and its held-out metrics. Prints as one line.
 
     Attributes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from laion_dask.cost import Cost
+from laion_dask.display.card import Card
 from laion_dask.errors import ModelMismatchError, WeightsError
 from laion_dask.extras import require_extra
 from laion_dask.io.storage.atomic_file import committed, writing
@@ -53,6 +54,10 @@ class TrainedHead(EmbeddingHead):
 
     def __repr__(self) -> str:
         return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
+
+    def _card(self) -> Card:
+        facts = {"name": self.name, "clip": self.clip.name, "report": self.report}
+        return Card("TrainedHead", facts)
 
     def to(self, name: str) -> Self:
         """The same head with a different output column, which its file also names."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from dask.system import CPU_COUNT
 
+from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import EmbeddingsError, IndexFileError, OptionError, must_be
 from laion_dask.io.embeddings import fingerprint
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -20,7 +21,7 @@ from laion_dask.runtime.process_cache import ProcessCache
 _opened = ProcessCache()
 
 
-class Index:
+class Index(Displayed):
     """An approximate index over embeddings, created by `build_index` or `open_index`.
 
     Printing it shows its counts and its recall. Picklable: only its path and the digest of its
@@ -70,6 +71,10 @@ class Index:
 
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, {len(self):,} x {self.dim}, nprobe={self.nprobe})"
+
+    def _card(self) -> Card:
+        facts = {"path": self.path, "nprobe": f"{self.nprobe:,}"}
+        return Card("Index of embeddings", facts, code=str(self))
 
     def __str__(self) -> str:
         ivf, counts = self.manifest["index"], self.manifest["counts"]

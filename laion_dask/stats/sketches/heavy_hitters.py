@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from laion_dask.display.card import Card, Displayed
+
 #: Maximum number of labels counted exactly: about 40 MB.
 CAPACITY = 1_000_000
 #: Dimensions of the sketch (15 MB): rows, and counters per row.
@@ -49,7 +51,7 @@ Entries = tuple[LabelTable, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class HeavyHitters:
+class HeavyHitters(Displayed):
     """Counts of many labels.
 
     With at most ``capacity`` labels, every count is exact. With more, counts are kept in a
@@ -91,6 +93,14 @@ class HeavyHitters:
     sketch: np.ndarray | None = None
     smallest: np.ndarray | None = None
     entries: Entries | None = None
+
+    def _card(self) -> Card:
+        facts = {
+            "rows": f"{self.n:,}",
+            "labels": f"{len(self.labels):,}",
+            "counts": "exact" if self.sketch is None else "estimated, with a bound",
+        }
+        return Card("Counts of labels", facts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "entries": None}

@@ -10,6 +10,8 @@ from math import ceil, exp, frexp, log
 import numpy as np
 import numpy.typing as npt
 
+from laion_dask.display.card import Card, Displayed
+
 #: Relative error of quantiles from the bins of a `Quantiles` sketch.
 ACCURACY = 0.0005
 #: Maximum number of distinct values kept exactly.
@@ -29,7 +31,7 @@ def _empty_array(dtype: npt.DTypeLike = np.int64) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Quantiles:
+class Quantiles(Displayed):
     """A mergeable sketch of a distribution, with exact counts and an exact mean.
 
     Up to ``capacity`` distinct values are kept, and quantiles are exact. With more, values are
@@ -57,6 +59,9 @@ class Quantiles:
     counts: np.ndarray = field(default_factory=_empty_array)
     total: Fraction = Fraction(0)
     capacity: int = EXACT
+
+    def _card(self) -> Card:
+        return Card("Quantiles", {"values": f"{self.n:,}", "mean": f"{self.mean:.6g}"})
 
     @property
     def n(self) -> int:
