@@ -102,6 +102,7 @@ ARROWS = {
         "curation frame io/embeddings io/images io/parquet io/storage plots predicate "
         "projections runtime stats text"
     ),
+    "explorer/views": "explorer plots projections runtime",
     "doors": "display frame models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "

@@ -1,0 +1,281 @@
+"""The map: all rows with an embedding in two dimensions, drawn by the server as one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from panel.layout import Column
+from panel.pane import Str
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.region_filter import Region
+from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.views import map_coloring as coloring
+from laion_dask.explorer.views.map_hover import card, row_at
+from laion_dask.explorer.views.map_pane import MapPane, map_figure
+from laion_dask.explorer.views.map_picture import Picture, View, draw
+from laion_dask.explorer.views.map_region import polygon_of
+from laion_dask.projections.polygon import Polygon
+
+#: The key of the map's filter in the selection.
+KEY = "map"
+#: The share of rows that may be outside the first view on each side, so that a few far rows do not
+#: make all others small; and the margin around the view.
+_FAR, _MARGIN = 0.0005, 0.06
+#: The most pixels of a picture; a larger map has larger ones.
+_MOST_PIXELS = 360_000
+_LARGEST_SIDE = 20_000
+_NO_EMBEDDINGS = (
+    "There is no map without embeddings: pass them as df.laion.explore(emb=ld.open_embeddings("
+    '"img_emb/", model="ViT-L-14:openai", like=df)).'
+)
+
+
+class MapView:
+    """A picture of the rows in two dimensions, with pan, zoom, box and lasso.
+
+    A box or lasso replaces the one before; Escape removes it.
+
+    Parameters
+    ----------
+    exploration : Exploration
+        With `points`, or without: then the view is a sentence that says what to pass.
+    labels : callable, optional
+        Takes (x0, x1, y0, y1) and returns texts with their places: an iterable of (x, y, text).
+
+    Attributes
+    ----------
+    panel : panel.layout.Column
+    reveal : bool
+        Whether hovering shows captions of rows that are unsafe or have no score.
+    """
+
+    def __init__(
+        self, exploration: Exploration, labels: Callable[..., Sequence[Any]] | None = None
+    ) -> None:
+        self._exploration = exploration
+        self._labels = labels
+        self._pane: MapPane | None = None
+        self._view: View | None = None
+        self._color: coloring.MeanColor | coloring.ClassColor | None = None
+        self._order = self._sequence = 0
+        self._n_nowhere = 0
+        self._dark = self.reveal = False
+        self._words = Str(_NO_EMBEDDINGS, sizing_mode="stretch_width")
+        self.panel = Column(self._words, sizing_mode="stretch_both", min_height=320)
+        self.refresh()
+
+    # -- what the app calls ------------------------------------------------------------------------
+    def refresh(self) -> None:
+        """Draw the selection as it is now."""
+        if self._exploration.points is None:
+            computing = self._exploration.embeddings is not None
+            self._words.object = "The map is being computed." if computing else _NO_EMBEDDINGS
+            return
+        if self._pane is None:
+            self._pane = self._build()
+            self.panel[:] = [self._pane]
+        self._pane.outline = self._outline()
+        self._draw()
+
+    def set_dark(self, dark: bool) -> None:
+        """Draw for a dark or a light page."""
+        self._dark = dark
+        if self._pane is not None:
+            self._pane.dark = dark
+            self._draw()
+
+    # -- the component -----------------------------------------------------------------------------
+    def _build(self) -> MapPane:
+        points = self._points
+        self._n_nowhere = int(np.isnan(points[:, 0]).sum())
+        x, y = _axis_labels(self._exploration.projection)
+        return MapPane(
+            self._receive,
+            figure=map_figure(x, y),
+            extent=_extent(points),
+            color_options=coloring.options(self._exploration.sample),
+            dark=self._dark,
+            sizing_mode="stretch_both",
+            min_height=320,
+        )
+
+    @property
+    def _points(self) -> np.ndarray:
+        points = self._exploration.points
+        assert points is not None
+        return points
+
+    @property
+    def _selection(self) -> Selection:
+        return self._exploration.selection
+
+    def _outline(self) -> list[list[float]]:
+        for each in self._selection.filters:
+            if isinstance(each, Region):
+                corners = np.array(each.polygon.corners)
+                return [corners[:, 0].tolist(), corners[:, 1].tolist()]
+        return [[], []]
+
+    # -- what the browser sends --------------------------------------------------------------------
+    def _receive(self, message: Any) -> None:
+        """Act on a message; one that is not as the browser should send it is ignored."""
+        actions = {
+            "view": self._on_view,
+            "region": self._on_region,
+            "hover": self._on_hover,
+            "color": self._on_color,
+            "clear": self._on_clear,
+        }
+        if isinstance(message, Mapping) and str(message.get("kind")) in actions:
+            actions[str(message["kind"])](message)
+
+    def _on_view(self, message: Mapping[str, Any]) -> None:
+        at = _numbers(message.get("view"), 4)
+        size = _numbers([message.get("width"), message.get("height")], 2)
+        if at is None or size is None or not (at[0] < at[1] and at[2] < at[3]):
+            return
+        if not 1 <= min(size) <= max(size) <= _LARGEST_SIDE:
+            return
+        scale = min(1.0, math.sqrt(_MOST_PIXELS / max(1.0, size[0] * size[1])))
+        width, height = (max(1, round(scale * each)) for each in size)
+        self._view = View(at[0], at[1], at[2], at[3], width, height)
+        self._sequence = _integer(message.get("sequence"))
+        self._draw()
+
+    def _on_region(self, message: Mapping[str, Any]) -> None:
+        pixel = _pixel(message)
+        x, y = message.get("x"), message.get("y")
+        n = len(x) if isinstance(x, Sequence) else 0
+        xs, ys = _numbers(x, n), _numbers(y, n)
+        if pixel is None or xs is None or ys is None:
+            return
+        if (polygon := polygon_of(xs, ys, pixel)) is not None:
+            region = Region(Polygon.of(polygon), self._exploration.projection, self._points)
+            self._selection.set(KEY, region)
+
+    def _on_clear(self, _: Mapping[str, Any]) -> None:
+        if any(isinstance(each, Region) for each in self._selection.filters):
+            self._selection.set(KEY, None)
+
+    def _on_color(self, message: Mapping[str, Any]) -> None:
+        key = str(message.get("value"))
+        if self._pane is not None and any(key == one for one, _ in self._pane.color_options):
+            self._color = coloring.color_of(self._exploration.sample, key)
+            self._pane.color = key
+            self._draw()
+
+    def _on_hover(self, message: Mapping[str, Any]) -> None:
+        pixel, at = _pixel(message), _numbers([message.get("x"), message.get("y")], 2)
+        if self._pane is None or pixel is None or at is None:
+            return
+        position = row_at(self._points, self._selection.mask(), at[0], at[1], pixel)
+        found = {}
+        if position is not None:
+            extra = self._color.name if self._color is not None else None
+            found = card(self._exploration.sample, position, extra, reveal=self.reveal)
+        self._pane.card = {"sequence": _integer(message.get("sequence")), **found}
+
+    # -- drawing -----------------------------------------------------------------------------------
+    def _draw(self) -> None:
+        if self._view is None or self._pane is None:
+            return
+        view, mask = self._view, self._selection.mask()
+        picture = draw(self._points, mask, view, self._color, dark=self._dark)
+        self._order += 1
+        sent = {
+            "png": np.frombuffer(picture.png(), np.uint8),  # sent in binary
+            "view": [view.x0, view.x1, view.y0, view.y1],
+            "sequence": self._sequence,
+            "order": self._order,
+        }
+        note = "gray: not selected" if self._selection.n < len(mask) else ""
+        status, description = _words(self._selection, view, picture, self._n_nowhere)
+        self._pane.param.update(
+            picture=sent,
+            key={**picture.key, "note": note},
+            labels=self._texts(view),
+            status=status,
+            description=description,
+        )
+
+    def _texts(self, view: View) -> dict[str, list[Any]]:
+        found = self._labels(view.x0, view.x1, view.y0, view.y1) if self._labels else []
+        texts = [(float(x), float(y), coloring.one_line(text)) for x, y, text in found]
+        return {
+            "x": [x for x, _, _ in texts],
+            "y": [y for _, y, _ in texts],
+            "text": [text for _, _, text in texts],
+        }
+
+
+def _words(selection: Selection, view: View, picture: Picture, n_nowhere: int) -> tuple[str, str]:
+    """A line below the map, and sentences for a screen reader."""
+    n, selected = selection.sample.n, selection.n
+    without = f" · {n_nowhere:,} without an embedding" if n_nowhere else ""
+    if selected == n:
+        status = f"{picture.n:,} of {n:,} rows in view{without}"
+    else:
+        status = f"{picture.n_selected:,} of {selected:,} selected rows in view{without}"
+    x0, x1, y0, y1 = (coloring.in_words(each) for each in (view.x0, view.x1, view.y0, view.y1))
+    description = (
+        f"Map of {n:,} rows; {selected:,} are selected, {picture.n_selected:,} of them in view, "
+        f"x from {x0} to {x1}, y from {y0} to {y1}. Colors: {picture.key['title']}."
+    )
+    return status, description
+
+
+def _extent(points: np.ndarray) -> dict[str, Any]:
+    """The first view, and the smallest and largest span that a view can have."""
+    sides: list[list[float]] = []
+    for values in points.T:
+        known = values[np.isfinite(values)]
+        if not len(known):
+            known = np.zeros(1, np.float32)
+        low, high = coloring.quantiles(known, _FAR)
+        margin = _MARGIN * (high - low)
+        low, high = max(low - margin, low), high
+        sides.append([low - margin, high + margin])
+    spans = [high - low for low, high in sides]
+    span = max(spans) or max(1.0, *(abs(side[0]) for side in sides))
+    sides = [
+        side if wide else [side[0] - span / 4, side[1] + span / 4]
+        for side, wide in zip(sides, spans, strict=True)
+    ]
+    return {"x": sides[0], "y": sides[1], "smallest": span * 1e-5, "largest": span * 20}
+
+
+def _axis_labels(projection: Any) -> tuple[str, str]:
+    """What the axes are; they say that distances are approximate."""
+    method = getattr(projection, "method", "")
+    if method != "pca":
+        name = {"umap": "UMAP"}.get(method, "projection")
+        about = f"{name} of {projection.n_rows:,} rows; " if projection is not None else ""
+        return f"first dimension ({about}distances are approximate)", "second dimension"
+    share = 100 * float(np.sum(projection.tensors["explained"]))
+    return (
+        f"first principal component (PCA of {projection.n_rows:,} rows, explains {share:.3g} % of "
+        "the variance; distances are approximate)",
+        "second principal component",
+    )
+
+
+def _numbers(value: Any, n: int) -> list[float] | None:
+    """n finite numbers, or None."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != n:
+        return None
+    if not all(isinstance(one, int | float) and math.isfinite(one) for one in value):
+        return None
+    return [float(one) for one in value]
+
+
+def _integer(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _pixel(message: Mapping[str, Any]) -> tuple[float, float] | None:
+    size = _numbers(message.get("pixel"), 2)
+    return (size[0], size[1]) if size is not None and min(size) > 0 else None

@@ -1,0 +1,130 @@
+"""What colors of the map mean: nothing but density, the mean of a column, or categories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.sample import Sample
+
+#: Categories with a color of their own.
+N_CLASSES = 7
+#: The share of rows at each end of a column that have the color of the end.
+_TAIL = 0.02
+#: Rows by which the ends are found.
+_ENOUGH = 1_000_000
+_LONGEST_LABEL = 40
+DENSITY = "density"
+
+
+@dataclass(frozen=True, eq=False)
+class MeanColor:
+    """Color by the mean of a column.
+
+    Attributes
+    ----------
+    name : str
+    values : (n,) float32 or float64 array
+        NaN and infinite numbers are no values.
+    low, high : float
+        The colors are those of `low` to `high`; a mean outside has the color of the nearer end.
+    ends : tuple of two str
+        The ends in words, such as ``"≤ 0.21"``.
+    """
+
+    name: str
+    values: np.ndarray
+    low: float
+    high: float
+    ends: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassColor:
+    """Color by the most frequent category among those with a color of their own.
+
+    Attributes
+    ----------
+    name : str
+    classes : (n,) uint8 array
+        An index into `labels`.
+    labels : tuple of str
+        The last two are of all other categories, and of rows without a value; empty if there is no
+        such row.
+    """
+
+    name: str
+    classes: np.ndarray
+    labels: tuple[str, ...]
+
+
+def options(sample: Sample) -> list[list[str]]:
+    """What the map can be colored by: a key for `color_of`, and the words for it."""
+    by_column = [[_key(column), _words(column)] for column in sample.columns.values()]
+    return [[DENSITY, "number of rows"], *by_column]
+
+
+def color_of(sample: Sample, key: str) -> MeanColor | ClassColor | None:
+    """The coloring of a key of `options`; None for density. Eager."""
+    for column in sample.columns.values():
+        if _key(column) == key:
+            return _mean(column) if isinstance(column, NumberColumn) else _class(column)
+    return None
+
+
+def quantiles(values: np.ndarray, tail: float) -> tuple[float, float]:
+    """The values that a share `tail` of the others is below, and above; both occur among them."""
+    found = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
+    return float(found[0]), float(found[1])
+
+
+def in_words(value: float) -> str:
+    """A number with three significant digits, or as an integer from 1,000 on."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def one_line(text: str, longest: int = _LONGEST_LABEL) -> str:
+    """A text of the data on one line, cut to `longest` characters."""
+    line = " ".join(text[: 4 * longest].split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _key(column: NumberColumn | CategoryColumn) -> str:
+    kind = "mean" if isinstance(column, NumberColumn) else "category"
+    return f"{kind}:{column.name}"
+
+
+def _words(column: NumberColumn | CategoryColumn) -> str:
+    kind = "mean" if isinstance(column, NumberColumn) else "most frequent"
+    return f"{kind} {one_line(column.name)}"
+
+
+def _mean(column: NumberColumn) -> MeanColor:
+    values = column.values
+    if values.dtype not in (np.float32, np.float64):
+        small = values.dtype.itemsize <= 2
+        values = values.astype(np.float32 if small else np.float64)
+        values[column.missing()] = np.nan
+    some = values[:: max(1, len(values) // _ENOUGH)]
+    some = some[np.isfinite(some)]
+    low, high = 0.0, 0.0
+    ends = ("no value", "")
+    if len(some):
+        low, high = quantiles(some, _TAIL)
+        lower, higher = bool(some.min() < low), bool(some.max() > high)
+        ends = (f"{'≤ ' * lower}{in_words(low)}", f"{'≥ ' * higher}{in_words(high)}")
+    return MeanColor(one_line(column.name), values, low, high, ends)
+
+
+def _class(column: CategoryColumn) -> ClassColor:
+    n = min(N_CLASSES, len(column.labels))
+    classes = np.minimum(column.codes, n).astype(np.uint8)  # -1 becomes 255
+    classes[classes == 255] = n + 1
+    counts = np.bincount(classes, minlength=n + 2)
+    labels = [one_line(column.labels[i]) or "(empty)" for i in range(n)]
+    rest = len(column.labels) - n
+    labels.append(f"only the {rest:,} other{'s' * (rest > 1)}" if counts[n] else "")
+    labels.append("no value" if counts[n + 1] else "")
+    return ClassColor(one_line(column.name), classes, tuple(labels))

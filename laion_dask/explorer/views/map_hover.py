@@ -1,0 +1,82 @@
+"""One real row under the pointer, in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.views.map_coloring import in_words, one_line
+from laion_dask.explorer.views.map_native import nearest
+
+#: How near in pixels a row has to be.
+REACH = 12.0
+#: Rows from this ``punsafe`` on are hidden.
+_UNSAFE = 0.5
+#: Columns shown besides the caption, as far as the sample has them.
+_SHOWN = ("similarity", "punsafe", "language", "domain")
+_LONGEST_CAPTION = 280
+
+
+def row_at(
+    points: np.ndarray, mask: np.ndarray, x: float, y: float, pixel: tuple[float, float]
+) -> int | None:
+    """Position of the selected row nearest to a place of the map, within `REACH` pixels.
+
+    Parameters
+    ----------
+    points : (n, 2) float32 array
+    mask : (n,) bool array
+    x, y : float
+    pixel : tuple of two floats
+        Width and height of a pixel in units of the map.
+    """
+    at = np.array([x, y, 1 / pixel[0], 1 / pixel[1], REACH])
+    return nearest(points, mask, at)
+
+
+def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> dict[str, Any]:
+    """A row in words: its caption, unless it is to be hidden, and a few columns. All of it is text.
+
+    Parameters
+    ----------
+    sample : Sample
+    position : int
+    extra : str, optional
+        One more column to show: that which the map is colored by.
+    reveal : bool
+        Whether rows that are unsafe, or have no score, show their captions too.
+    """
+    reason = None if reveal else _hidden(sample, position)
+    title = f"Caption hidden: {reason}." if reason else _caption(sample, position)
+    names = [name for name in (*_SHOWN, extra or "") if name in sample.columns]
+    lines = [[one_line(n), _value(sample.columns[n], position)] for n in dict.fromkeys(names)]
+    return {"title": title, "hidden": reason is not None, "lines": lines}
+
+
+def _hidden(sample: Sample, position: int) -> str | None:
+    """Why a row's caption is not shown; None if it is."""
+    column = sample.columns.get("punsafe")
+    if not isinstance(column, NumberColumn):
+        return "the rows have no punsafe score"
+    value = float(column.values[position])
+    if column.codes[position] == column.n_bins or math.isnan(value):
+        return "the row has no punsafe score"
+    return f"punsafe is {in_words(value)}" if value >= _UNSAFE else None
+
+
+def _caption(sample: Sample, position: int) -> str:
+    if "text" not in sample.names:
+        return f"shard {sample.shard[position]}, row {sample.row[position]:,}"
+    caption = sample.texts("text", np.array([position]))[0]
+    return one_line(caption or "", _LONGEST_CAPTION) or "(no caption)"
+
+
+def _value(column: NumberColumn | CategoryColumn, position: int) -> str:
+    code = int(column.codes[position])
+    if isinstance(column, CategoryColumn):
+        return "no value" if code < 0 else one_line(column.labels[code])
+    return "no value" if code == column.n_bins else in_words(float(column.values[position]))

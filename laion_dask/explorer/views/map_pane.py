@@ -1,0 +1,96 @@
+"""The map's component in the browser: a Bokeh figure in an accessible frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import param
+from bokeh.models import (
+    BoxSelectTool,
+    ColumnDataSource,
+    LassoSelectTool,
+    PanTool,
+    Plot,
+    WheelZoomTool,
+)
+from bokeh.models.glyphs import ImageRGBA, Patches, Text
+from bokeh.plotting import figure
+from panel.custom import Child, JSComponent
+
+_HERE = Path(__file__).parent
+
+
+class MapPane(JSComponent):
+    """What the browser shows of the map. Everything of the data in it is text."""
+
+    figure = Child()
+    picture = param.Dict({"png": None, "view": [0, 1, 0, 1], "sequence": 0, "order": 0})
+    extent = param.Dict({"x": [0, 1], "y": [0, 1], "smallest": 1e-6, "largest": 10})
+    outline = param.List([[], []])
+    labels = param.Dict({"x": [], "y": [], "text": []})
+    key = param.Dict({"kind": "ramp", "title": ""})
+    color = param.String("density")
+    color_options = param.List([])
+    card = param.Dict({"sequence": -1})
+    go = param.List([])
+    description = param.String("")
+    status = param.String("")
+    dark = param.Boolean(False)
+
+    _esm = (_HERE / "map.js").read_text()
+    _stylesheets = [(_HERE / "map.css").read_text()]  # noqa: RUF012
+
+    def __init__(self, receive: Callable[[Any], None], **params: Any) -> None:
+        super().__init__(**params)
+        self._receive = receive
+
+    def _handle_msg(self, data: Any) -> None:
+        self._receive(data)
+
+
+def map_figure(x_label: str, y_label: str) -> Plot:
+    """A figure with one picture, the outline of a region and texts; nothing in it is sent back."""
+    options: dict[str, Any] = {  # the stubs of Bokeh do not know them
+        "tools": [
+            LassoSelectTool(name="lasso", renderers=[]),
+            BoxSelectTool(name="box", renderers=[]),
+            PanTool(name="pan"),
+            WheelZoomTool(name="wheel", zoom_on_axis=False),
+        ],
+        "x_range": (0, 1),
+        "y_range": (0, 1),
+        "x_axis_label": x_label,
+        "y_axis_label": y_label,
+    }
+    plot = figure(
+        sizing_mode="stretch_both",
+        min_height=180,
+        toolbar_location=None,
+        output_backend="canvas",
+        lod_threshold=None,
+        **options,
+    )
+    picture = {"image": [np.zeros((1, 1), np.uint32)], "x": [0], "y": [0], "dw": [1], "dh": [1]}
+    glyph = ImageRGBA(image="image", x="x", y="y", dw="dw", dh="dh", origin="top_left")
+    plot.add_glyph(_source(picture), glyph, name="picture")
+    outline = Patches(xs="xs", ys="ys", fill_alpha=0.06, line_width=2, line_dash=[6, 3])
+    plot.add_glyph(_source({"xs": [], "ys": []}), outline, name="outline")
+    for name, halo in (("halos", 4), ("labels", 0)):
+        text = Text(x="x", y="y", text="text", text_align="center", text_baseline="middle")
+        text.update(text_font_size="12px", text_font_style="bold", text_outline_width=halo)
+        plot.add_glyph(_source({"x": [], "y": [], "text": []}), text, name=name)
+    for each in (plot.x_range, plot.y_range):
+        each.syncable = False
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"
+    return plot
+
+
+def _source(data: dict[str, Any]) -> ColumnDataSource:
+    source = ColumnDataSource(data=data)
+    source.syncable = False
+    return source
