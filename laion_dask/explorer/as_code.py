@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import dask.dataframe as dd
-import numpy as np
 
 from laion_dask.curation.recipes.parameters import escaped
 from laion_dask.curation.recipes.recipe import Recipe
 from laion_dask.errors import ExportError, LaionDaskError, ProvenanceError
-from laion_dask.explorer.chain import EMBEDDINGS, Call, applied, calls_of, required
+from laion_dask.explorer.chain import EMBEDDINGS, Call, applied, calls_of, required, unused
 from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.source_text import (
     SourceText,
     is_bits,
-    name_of,
     text_of_embeddings,
     text_of_frame,
     variables,
@@ -26,15 +23,13 @@ from laion_dask.explorer.source_text import (
 from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import is_scan
-from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import keep
 from laion_dask.runtime.dask_expressions import Projection as Columns
 
 #: The variable that the text assigns, and another if it is the explored frame's.
 _NAMES = ("selected", "selected_rows")
-#: Lines that are longer are not made by putting arguments one after another.
-_WIDTH = 100
+_IMPORT = "import laion_dask as ld"
 
 
 def selected_frame(exploration: Exploration) -> dd.DataFrame:
@@ -51,77 +46,97 @@ def as_python(exploration: Exploration) -> str:
     """Python text that assigns the selected rows, lazily, and prints how many there are.
 
     To run in a cell of the notebook in which the frame was explored. A variable of the notebook
-    that has the frame, or the embeddings, is used by its name.
+    that has the frame, or the embeddings, is used by its name. No other variable is overwritten
+    than those that an earlier text has assigned.
     """
-    frame, names = exploration.frame, variables()
-    calls = calls_of(exploration.selection.filters, list(frame.columns))
-    source = text_of_frame(frame, names)
-    sources, lines = [source], []
-    embeddings = None
-    if any(EMBEDDINGS in call.arguments.values() for call in calls):
-        needed = required(exploration.embeddings)
-        embeddings = text_of_embeddings(needed, frame, source.expression, names)
-        sources.append(embeddings)
-    text = _Text(exploration.embeddings, embeddings)
+    names = variables()
+    text = _Text(exploration, names)
+    calls = calls_of(exploration.selection.filters, list(exploration.frame.columns))
     chained = [text.call(call) for call in calls]
-    if any(one.is_call for one in sources) or text.uses_package:
-        package = _package(names)
-        if package is None:
-            lines.append("import laion_dask as ld")
-        elif package != "ld":
-            lines.append(f"ld = {package}")
-    lines += [f"# {one.comment}" for one in sources if one.comment]
-    target = _NAMES[0] if source.expression != _NAMES[0] else _NAMES[1]
+    target = _NAMES[0] if text.frame != _NAMES[0] else _NAMES[1]
     if chained:
-        lines += [f"{target} = (", f"    {source.expression}"]
-        lines += [f"    {call}" for call in chained]
-        lines.append(")")
+        lines = [f"{target} = (", f"    {text.frame}", *(f"    {one}" for one in chained), ")"]
     else:
-        lines.append(f"{target} = {source.expression}")
-    return "\n".join([*lines, f'print(f"{{len({target}):,}} rows")', target, ""])
-
-
-def _package(names: dict[str, Any]) -> str | None:
-    import laion_dask
-
-    return name_of(laion_dask, names)
+        lines = [f"{target} = {text.frame}"]
+    return "\n".join([*text.before, *lines, f'print(f"{{len({target}):,}} rows")', target, ""])
 
 
 class _Text:
-    """Writes calls as text."""
+    """Writes calls as text, and what has to come before them.
 
-    def __init__(self, embeddings: Embeddings | None, source: SourceText | None) -> None:
-        self._embeddings, self._source = embeddings, source
-        self.uses_package = False
+    Attributes
+    ----------
+    frame : str
+        The frame.
+    before : list of str
+        Lines before the chain of calls.
+    """
+
+    def __init__(self, exploration: Exploration, names: dict[str, Any]) -> None:
+        self._exploration, self._names = exploration, names
+        self._taken = set(names) | {*_NAMES}
+        self.before: list[str] = []
+        self.frame = self._assigned(text_of_frame(exploration.frame, names), "shards")
+        self._embeddings = ""
+
+    def _assigned(self, source: SourceText, name: str) -> str:
+        """The expression, or a variable that a line before assigns it to."""
+        if source.comment:
+            self.before.append(f"# {source.comment}")
+        if not source.is_call:
+            return source.expression
+        self._import()
+        return self._variable(name, source.expression)
+
+    def _variable(self, name: str, expression: str, comment: str = "") -> str:
+        name = unused(name, self._taken)
+        self._taken.add(name)
+        self.before.append(f"{name} = {expression}{f'  # {comment}' if comment else ''}")
+        return name
+
+    def _import(self) -> None:
+        import laion_dask
+
+        if self._names.get("ld") is not laion_dask and _IMPORT not in self.before:
+            self.before.insert(0, _IMPORT)
 
     def call(self, call: Call) -> str:
         """``.laion.where("…")``."""
         written = []
         for at, (name, value) in enumerate(call.arguments.items()):
-            text = self._argument(value, call)
+            text = self._argument(name, value, call)
             written.append(text if at < call.positional else f"{name}={text}")
         return f".laion.{call.verb}({', '.join(written)})"
 
-    def _argument(self, value: object, call: Call) -> str:
+    def _argument(self, name: str, value: Any, call: Call) -> str:
         if value is EMBEDDINGS:
-            assert self._source is not None  # the embeddings have been asked for
-            return self._source.expression
+            return self._text_of_embeddings()
         if isinstance(value, Projection):
             return repr(_file_of(value))
-        if isinstance(value, tuple) and isinstance(call.filter, Score):
+        if name == "polygon":
+            return self._variable("region", repr(value))
+        if isinstance(call.filter, Score) and isinstance(value, tuple):
             return self._query(call.filter)
         return repr(value)
 
+    def _text_of_embeddings(self) -> str:
+        if not self._embeddings:
+            embeddings = required(self._exploration.embeddings)
+            frame = self._exploration.frame
+            source = text_of_embeddings(embeddings, frame, self.frame, self._names)
+            self._embeddings = self._assigned(source, "images")
+        return self._embeddings
+
     def _query(self, score: Score) -> str:
-        """A row's embedding or a text, if that is the same vector; else its numbers."""
-        if self._embeddings is None or self._source is None:
-            return repr(list(score.vector))
-        with suppress(LaionDaskError, OSError):
-            if score.row is not None:
-                shard, row = score.row
-                if is_bits(score.vector, self._embeddings.read(shard, [row])[0]):
-                    return f"{self._source.expression}.read({shard}, [{row}])[0]"
-        return repr(list(score.vector))
+        """A row's embedding, if that is the same vector; else its numbers."""
+        if score.row is not None:
+            shard, row = score.row
+            with suppress(LaionDaskError, OSError):
+                found = required(self._exploration.embeddings).read(shard, [row])[0]
+                if is_bits(score.vector, found):
+                    return f"{self._text_of_embeddings()}.read({shard}, [{row}])[0]"
+        comment = f"the embedding of {score.text!r}" if score.text else ""
+        return self._variable("query", repr(list(score.vector)), comment)
 
 
 def _file_of(projection: Projection) -> str:
@@ -182,11 +197,9 @@ def _plain(call: Call) -> Any:
 
 
 def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
-    """The filters of the explored frame, and a warning if it has steps that a recipe cannot have.
-
-    """
+    """The filters of the explored frame; or none, and a warning, if it has other steps."""
     found = []
-    for step, selected in reversed(Provenance.of(frame).steps):
+    for step, selected in reversed(list(Provenance.of(frame).steps)):
         predicate = predicate_of(step) if is_filter(step) else None
         is_known = is_scan(step) or isinstance(step, Columns) or predicate is not None
         names = [] if predicate is None else predicate.columns

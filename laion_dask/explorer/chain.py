@@ -1,4 +1,4 @@
-"""A selection as the calls of verbs: applied to a frame, as Python text, or as steps of a recipe."""
+"""A selection as calls of verbs, which are applied to a frame, or written as text."""
 
 from __future__ import annotations
 
@@ -69,17 +69,18 @@ def _calls_of(one: Filter, taken: set[str]) -> list[Call]:
         }
         return [Call("in_region", arguments, 3, one)]
     if isinstance(one, Score):
-        column = _unused("query_similarity", taken)
+        column = unused("query_similarity", taken)
         taken.add(column)
         scored = {"embeddings": EMBEDDINGS, "query": one.vector, "to": column}
         return [
             Call("similarity", scored, 2, one),
             Call("where", {"expression": one.where_of(column)}, 1, one),
         ]
-    return [Call(*one.call())]
+    raise NotImplementedError(type(one))
 
 
-def _unused(name: str, taken: set[str]) -> str:
+def unused(name: str, taken: set[str]) -> str:
+    """A name that is not taken: this one, or with a number."""
     found, number = name, 2
     while found in taken:
         found, number = f"{name}_{number}", number + 1

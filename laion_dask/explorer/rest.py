@@ -8,6 +8,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.backend import Frame, to_pandas
+from laion_dask.curation.in_region import Region as RegionOfRows
 from laion_dask.curation.in_region import decisions, region_of
 from laion_dask.curation.smallest import KEEP, decided
 from laion_dask.explorer.chain import required
@@ -85,6 +86,7 @@ def _mask(part: Frame, test: object, embeddings: Embeddings | None) -> np.ndarra
         query, predicate = test
         scores = embedding_kernel.similarity(part, embeddings, query, _SCORE)
         return _as_mask(certain_and_possible(predicate, scores)[0])
+    assert isinstance(test, RegionOfRows)
     found = decisions(part, embeddings, test)
     return _as_mask(to_pandas(found)[KEEP].fillna(False))
 

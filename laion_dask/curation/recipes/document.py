@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
@@ -135,8 +135,20 @@ class _Dumper(yaml.SafeDumper):
         style = None if isinstance(scalar(data), str) else "'"
         return self.represent_scalar("tag:yaml.org,2002:str", data, style)
 
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
+        """A vector, or a polygon, as lines of numbers instead of a line for each."""
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, _is_numeric(list(data)))
+
 
 _Dumper.add_representer(str, _Dumper.represent_str)
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
+def _is_numeric(value: list[Any]) -> bool:
+    """Whether a list has numbers, or pairs of numbers, and nothing else."""
+    return bool(value) and all(
+        type(one) in (int, float) or (type(one) is list and _is_numeric(one)) for one in value
+    )
 
 
 class _Loader(yaml.BaseLoader):

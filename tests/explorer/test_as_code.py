@@ -1,0 +1,123 @@
+"""Copied Python and recipes select the rows of the whole data set that the sample shows."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+
+import laion_dask as ld
+from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
+from laion_dask.explorer.embedding_filters import Region, Score, sample_scores, threshold_of
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.filters import Categories, NumberRange
+from laion_dask.explorer.rest import rest_frame
+from laion_dask.explorer.sample import draw_sample
+from laion_dask.explorer.sample_points import sample_points
+
+
+def run_as_cell(text: str, **variables) -> tuple[list[tuple[int, int]], str]:
+    """The rows that a copied text selects, and what it prints."""
+    namespace, out = dict(variables), io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(text, "cell", "exec"), namespace)
+    return pairs(namespace["selected"]), out.getvalue()
+
+
+def pairs(frame) -> list[tuple[int, int]]:
+    data = frame[["shard", "row"]].compute().sort_values(["shard", "row"])
+    return list(zip(data["shard"].tolist(), data["row"].tolist(), strict=True))
+
+
+def selected_pairs(exploration: Exploration) -> list[tuple[int, int]]:
+    at = exploration.selection.positions()
+    sample = exploration.sample
+    return list(zip(sample.shard[at].tolist(), sample.row[at].tolist(), strict=True))
+
+
+@pytest.fixture
+def exploration(demo_folder) -> Exploration:
+    frame = ld.read_shards(demo_folder / "embedded" / "metadata")
+    images = ld.open_embeddings(demo_folder / "embedded" / "img_emb", model="demo", like=frame)
+    projection = ld.fit_projection(images)
+    sample = draw_sample(frame)
+    points = sample_points(sample, images, projection)
+    return Exploration(sample, images, projection=projection, points=points)
+
+
+def set_filters(exploration: Exploration, draw: np.random.Generator, kinds: str) -> None:
+    """Random filters of some kinds: a range, a category, a site, a region, a query."""
+    sample, selection = exploration.sample, exploration.selection
+    for kind in kinds:
+        if kind == "n":
+            name = draw.choice(["similarity", "punsafe", "width", "height"])
+            edges = sample.columns[name].edges
+            low, high = sorted(draw.choice(edges, 2, replace=False).tolist())
+            selection.set(name, NumberRange(name, low, high, with_high=bool(draw.integers(2))))
+        if kind in "ct":
+            name = {"c": "language", "t": "domain"}[kind]
+            labels = [*sample.columns[name].labels, None]
+            chosen = [labels[at] for at in draw.integers(0, len(labels), len(labels) // 2)]
+            selection.set(name, Categories.of(sample.columns[name], chosen))
+        if kind == "r":
+            center = exploration.points[draw.integers(0, sample.n)]
+            corners = center + draw.normal(0, 0.4, (7, 2))
+            polygon = tuple(map(tuple, corners.tolist()))
+            selection.set("map", Region(polygon, exploration.projection, exploration.points))
+        if kind == "s":
+            query = draw.normal(size=exploration.embeddings.dim)
+            scores = sample_scores(sample, exploration.embeddings, query)
+            at_least = threshold_of(scores, sample.n // 2)
+            selection.set("ask", Score(tuple(query.tolist()), at_least, scores))
+
+
+@pytest.mark.parametrize("kinds", ["", "n", "c", "t", "r", "s", "nctrs", "nnr", "tcs"])
+def test_every_way_selects_the_rows_of_the_sample(exploration, kinds, tmp_path, demo_folder):
+    set_filters(exploration, np.random.default_rng(len(kinds)), kinds)
+    expected = selected_pairs(exploration)
+    found, printed = run_as_cell(as_python(exploration))
+    assert found == expected
+    assert printed == f"{len(expected):,} rows\n"
+    assert pairs(selected_frame(exploration)) == expected
+    rest = pairs(rest_frame(exploration))
+    assert len(rest) + len(expected) == exploration.sample.n
+    assert not set(rest) & set(expected)
+    (tmp_path / "selection.yaml").write_text(as_recipe(exploration))
+    recipe = ld.recipe(tmp_path / "selection.yaml")
+    assert pairs(recipe.apply(exploration.frame, exploration.embeddings)) == expected
+    metadata = demo_folder / "embedded" / "metadata"
+    if kinds == "nctrs":
+        carved = recipe.run(metadata, tmp_path / "out", exploration.embeddings)
+        assert carved.rows.kept == len(expected)
+
+
+def test_a_sample_is_selected_as_the_whole_is(exploration):
+    frame, images = exploration.frame, exploration.embeddings
+    sample = draw_sample(frame, 200)
+    points = sample_points(sample, images, exploration.projection)
+    part = Exploration(sample, images, projection=exploration.projection, points=points)
+    part.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    set_filters(part, np.random.default_rng(1), "c")
+    drawn = set(zip(sample.shard.tolist(), sample.row.tolist(), strict=True))
+    found, _ = run_as_cell(as_python(part))
+    assert [pair for pair in found if pair in drawn] == selected_pairs(part)
+    assert len(found) > part.selection.n > 0
+
+
+def test_a_row_of_embeddings_is_read_again_as_the_query(exploration):
+    images = exploration.embeddings
+    query = images.read(0, [3])[0]
+    scores = sample_scores(exploration.sample, images, query)
+    chosen = Score(tuple(query.tolist()), threshold_of(scores, 5), scores, row=(0, 3))
+    exploration.selection.set("ask", chosen)
+    text = as_python(exploration)
+    assert "images.read(0, [3])[0]" in text
+    assert run_as_cell(text)[0] == selected_pairs(exploration)
+    assert exploration.selection.n >= 5
+
+
+def test_scores_are_those_of_the_verb(exploration):
+    query = np.random.default_rng(0).normal(size=exploration.embeddings.dim)
+    scores = sample_scores(exploration.sample, exploration.embeddings, query)
+    verb = exploration.frame.laion.similarity(exploration.embeddings, query, to="score")
+    np.testing.assert_array_equal(scores, verb["score"].compute().to_numpy())
