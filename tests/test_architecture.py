@@ -99,8 +99,8 @@ ARROWS = {
         "models/heads reports scoring"
     ),
     "explorer": (
-        "curation frame io/embeddings io/images io/parquet io/storage plots predicate "
-        "projections runtime stats text"
+        "curation curation/recipes frame io/embeddings io/images io/parquet io/storage plots "
+        "predicate projections runtime scoring stats text"
     ),
     "explorer/views": "explorer plots projections runtime",
     "doors": "display frame models/heads training",
@@ -138,6 +138,7 @@ NOT_DASK = {
     ("exports/records.py", "pool.map"): 3,
     ("exports/verify.py", "pool.map"): 1,
     ("explorer/jobs.py", "context.run"): 1,  # context variables, in a thread
+    ("explorer/embedding_filters.py", "graph.compute"): 1,
     ("explorer/sample_pass.py", "graph.compute"): 2,
     ("explorer/sample_points.py", "graph.compute"): 1,
     ("frame/funnel.py", "graph.compute"): 1,
