@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -95,9 +96,8 @@ class _Text:
         return name
 
     def _import(self) -> None:
-        import laion_dask
-
-        if self._names.get("ld") is not laion_dask and _IMPORT not in self.before:
+        package = sys.modules["laion_dask"]
+        if self._names.get("ld") is not package and _IMPORT not in self.before:
             self.before.insert(0, _IMPORT)
 
     def call(self, call: Call) -> str:
