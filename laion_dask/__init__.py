@@ -33,6 +33,7 @@ _OTHERS = {
     "Rerank": "laion_dask.retrieval.rerank",
     "Rows": "laion_dask.frame.accounting",
     "Summary": "laion_dask.aggregations.summary",
+    "Tags": "laion_dask.curation.tags",
     "Vectors": "laion_dask.models",
     "complexity_plot": "laion_dask.plots.complexity",
     "concentration": "laion_dask.aggregations.concentration",
@@ -61,6 +62,7 @@ _OTHERS = {
     "rates": "laion_dask.aggregations.rates",
     "read_shards": "laion_dask.io.parquet.read_shards",
     "scaling_plot": "laion_dask.planning.scaling_plot",
+    "read_tags": "laion_dask.curation.tags_file",
     "recipe": "laion_dask.curation.recipes.recipe",
     "replay": "laion_dask.curation.recipes.replay",
     "recipes": "laion_dask.curation.recipes.recipe_table",
@@ -73,6 +75,7 @@ _OTHERS = {
     "terms": "laion_dask.aggregations.grouping.terms",
     "threshold_plot": "laion_dask.plots.thresholds",
     "tlds": "laion_dask.aggregations.grouping.domains",
+    "write_tags": "laion_dask.curation.tags_file",
     "write_term_list": "laion_dask.text",
 }
 #: The module of every public name.

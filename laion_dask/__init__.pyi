@@ -56,6 +56,10 @@ from laion_dask.curation.recipes.recipe_table import recipes as recipes
 from laion_dask.curation.recipes.replay import replay as replay
 from laion_dask.curation.sample import sample as sample
 from laion_dask.curation.soft_cap import soft_cap as soft_cap
+from laion_dask.curation.tagged import tagged as tagged
+from laion_dask.curation.tags import Tags as Tags
+from laion_dask.curation.tags_file import read_tags as read_tags
+from laion_dask.curation.tags_file import write_tags as write_tags
 from laion_dask.curation.top import top as top
 from laion_dask.demo.job import DemoCorpus as DemoCorpus
 from laion_dask.demo.job import demo_corpus as demo_corpus

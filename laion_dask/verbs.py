@@ -102,6 +102,7 @@ TASKS: dict[str, tuple[Verb, ...]] = {
         _lazy("top", "curation.top"),
         _lazy("sample", "curation.sample"),
         _lazy("exclude", "curation.exclude"),
+        _lazy("tagged", "curation.tagged"),
         _lazy("decontaminate", "curation.duplicates.decontaminate"),
         _lazy("against_relaion", "curation.duplicates.members"),
     ),

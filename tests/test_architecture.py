@@ -71,8 +71,8 @@ ARROWS = {
     ),
     "joins": "frame io/parquet runtime",
     "curation": (
-        "frame io/embeddings io/images io/parquet io/storage models numerics projections runtime "
-        "scoring stats text"
+        "display frame io/embeddings io/images io/parquet io/storage models numerics projections "
+        "runtime scoring stats text"
     ),
     "curation/clusters": "display curation frame io/embeddings io/storage numerics runtime stats",
     "curation/duplicates": (

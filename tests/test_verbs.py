@@ -45,6 +45,7 @@ CALLS = {
     "concepts": lambda frame, emb, folder: frame.laion.concepts(["a", "the"]),
     "sample": lambda frame, emb, folder: frame.laion.sample(n=5, by="language"),
     "exclude": lambda frame, emb, folder: frame.laion.exclude(["http://a"]),
+    "tagged": lambda frame, emb, folder: frame.laion.tagged(ld.Tags.of(frame, [[0, 1]], "a")),
     "decontaminate": lambda frame, emb, folder: frame.laion.decontaminate(np.eye(1, emb.dim), emb),
     "against_relaion": lambda frame, emb, folder: frame.laion.against_relaion(frame),
     "excluded": lambda frame, emb, folder: frame.laion.where("width > 300").laion.excluded(),

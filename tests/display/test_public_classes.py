@@ -104,6 +104,7 @@ OBJECTS = {
     "curation.duplicates.diff.Diff": _diff,
     "curation.recipes.replay.Replay": lambda: ld.curation.recipes.replay.Replay(BAD, BAD, ROWS, 3),
     "curation.recipes.recipe.Recipe": lambda: ld.Recipe(BAD, title=BAD).where(f"text == {BAD!r}"),
+    "curation.tags.Tags": lambda: ld.Tags(BAD, (), BAD),
     "demo.job.DemoCorpus": lambda: ld.DemoCorpus(*[Path(BAD)] * 5, OBJECTS_EMBEDDED),
     "exports.result.Export": _export,
     "exports.verify.Verification": lambda: ld.exports.verify.Verification(BAD, 1, 2, 3),

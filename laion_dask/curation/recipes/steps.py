@@ -157,6 +157,7 @@ _KINDS = (
     ),
     StepKind("balance", main="entries", files=("entries",), depends_on_rows=True, is_stored=True),
     StepKind("exclude", main="list", files=("list",)),
+    StepKind("tagged", main="rows", files=("rows",)),
     StepKind(
         "decontaminate",
         main="against",
