@@ -22,6 +22,7 @@ _OTHERS = {
     "Distribution": "laion_dask.aggregations.distribution",
     "EmbeddingSpace": "laion_dask.models",
     "Embeddings": "laion_dask.io.embeddings.embeddings",
+    "Explorer": "laion_dask.explorer.app.explorer",
     "Export": "laion_dask.exports.result",
     "Images": "laion_dask.io.images.images",
     "Index": "laion_dask.retrieval.index.index",

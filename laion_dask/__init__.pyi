@@ -64,6 +64,8 @@ from laion_dask.curation.top import top as top
 from laion_dask.demo.job import DemoCorpus as DemoCorpus
 from laion_dask.demo.job import demo_corpus as demo_corpus
 from laion_dask.errors import LaionDaskError as LaionDaskError
+from laion_dask.explorer.app.explore import explore as explore
+from laion_dask.explorer.app.explorer import Explorer as Explorer
 from laion_dask.explorer.extension import notebook as notebook
 from laion_dask.exports.export import export as export
 from laion_dask.exports.result import Export as Export

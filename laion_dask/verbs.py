@@ -160,6 +160,12 @@ TASKS: dict[str, tuple[Verb, ...]] = {
         ),
         _eager("audit", "aggregations.audit"),
         _eager("perceived", "aggregations.perceived"),
+        Verb(
+            "explore",
+            "explorer.app.explore",
+            is_method=True,
+            instead="it draws a sample of the rows. Plan 'sample', which reads as much.",
+        ),
         _verb("representation", "aggregations.representation"),
         Verb(
             "association",

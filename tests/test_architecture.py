@@ -102,12 +102,13 @@ ARROWS = {
         "curation curation/recipes frame io/embeddings io/images io/parquet io/storage plots "
         "predicate projections runtime scoring stats text"
     ),
-    "explorer/views": "explorer plots projections runtime",
+    "explorer/views": "explorer plots projections runtime stats",
+    "explorer/app": "explorer explorer/views frame io/embeddings io/images projections stats",
     "doors": "display frame models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "
-        "curation/recipes exports exports/formats frame inference io/parquet joins "
-        "models/heads models/weights planning reports runtime text"
+        "curation/recipes explorer explorer/app exports exports/formats frame inference io/images "
+        "io/parquet joins models/heads models/weights planning reports runtime text"
     ),
 }
 #: Files of ``laion_dask/`` that are doors; the others are the foundation.

@@ -22,6 +22,7 @@ METHODS = sorted(name for name, verb in VERBS.items() if verb.is_method)
 
 #: A call of every method, given a frame, its embeddings and a folder.
 CALLS = {
+    "explore": lambda frame, emb, folder: frame.laion.explore(emb).wait(),
     "where": lambda frame, emb, folder: frame.laion.where("width > 300"),
     "join": lambda frame, emb, folder: frame.laion.join(str(folder / "scores.parquet"), on="hash"),
     "similarity": lambda frame, emb, folder: frame.laion.similarity(emb, emb, to="clip"),

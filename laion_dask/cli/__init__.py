@@ -4,7 +4,7 @@ Exit codes: 0 success, 1 invalid data or folder (the message explains), 2 invali
 canceled. Commands import their dependencies when they run.
 """
 
-from laion_dask.cli import analyze, carve, embeddings, export, models
+from laion_dask.cli import analyze, carve, embeddings, explore, export, models
 from laion_dask.cli.app import app, main
 
-__all__ = ["analyze", "app", "carve", "embeddings", "export", "main", "models"]
+__all__ = ["analyze", "app", "carve", "embeddings", "explore", "export", "main", "models"]

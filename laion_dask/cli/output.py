@@ -42,6 +42,14 @@ def status(activity: str) -> Iterator[None]:
             _status = None
 
 
+def end_status() -> None:
+    """End the status line before the command has ended: what follows shows progress itself."""
+    global _status
+    if _status is not None:
+        _status.close()
+        _status = None
+
+
 @contextmanager
 def status_hidden() -> Iterator[None]:
     """Hide the status line while something else is printed."""

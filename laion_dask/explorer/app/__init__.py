@@ -1,0 +1,1 @@
+"""The explorer itself: the verb, the object that holds the views, and its server."""

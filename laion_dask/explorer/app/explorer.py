@@ -1,0 +1,222 @@
+"""The explorer as an object: it draws the sample, then shows the views and keeps them in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Protocol, cast
+
+import dask.dataframe as dd
+from panel.io import hold, state
+from panel.viewable import Viewable, Viewer
+
+from laion_dask.errors import OptionError
+from laion_dask.explorer.app.map_job import make_map
+from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Jobs
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.views.bars import BarsView
+from laion_dask.explorer.views.chips import ChipsView
+from laion_dask.explorer.views.component import Component
+from laion_dask.explorer.views.head import HeadView
+from laion_dask.explorer.views.histograms import HistogramsView
+from laion_dask.explorer.views.page import PageComponent
+from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.images.images import Images
+
+
+class View(Protocol):
+    """A view: one part of the page. It may also have ``set_dark(bool)`` and ``close()``."""
+
+    @property
+    def panel(self) -> Viewable: ...
+
+    def refresh(self) -> None:
+        """Draw the selection as it is now."""
+
+
+#: The selection as code, by the kind that the head asks for.
+CODE: dict[str, Callable[[Exploration], str]] = {"python": as_python, "recipe": as_recipe}
+#: A view of an exploration, whose long work is done by jobs; None if it has nothing to show.
+MakeView = Callable[[Exploration, Jobs], View | None]
+
+#: The tabs at the right, in order.
+TABS: dict[str, MakeView] = {}
+#: The views that stand beside them, by their place on the page.
+PLACES: dict[str, MakeView] = {
+    "chips": lambda exploration, jobs: ChipsView(exploration),
+    "map": make_map,
+    "histograms": lambda exploration, jobs: HistogramsView(exploration),
+    "bars": lambda exploration, jobs: BarsView(exploration),
+}
+
+
+class Explorer(Viewer):
+    """Linked views over a sample of a frame's rows, whose selection is a filter of all rows.
+
+    `explore` returns it; a notebook displays it. Its sample is drawn in the background: `wait`
+    waits for it, as do the properties that need it.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> explorer = frame.laion.explore(sample=1_000)
+    >>> explorer.wait()
+    >>> explorer.selection.n
+    1000
+    >>> explorer.close()
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[], Sample],
+        embeddings: Embeddings | None = None,
+        images: Images | None = None,
+        *,
+        is_page: bool = False,
+    ) -> None:
+        super().__init__()
+        self._jobs = Jobs()
+        self._exploration: Exploration | None = None
+        self._views: list[View] = []
+        self._tabs: list[View] = []
+        self._stale: set[int] = set()
+        self._head = HeadView(self._jobs, CODE)
+        self._page = PageComponent(head=self._head.panel, is_page=is_page)
+        self._page.on_active(lambda at: self._held(self._refresh_tab))
+        self._page.on_dark(self._set_dark)
+        self._inputs = embeddings, images
+        self._drawing = self._jobs.start(
+            "draw the sample", lambda job: draw(), then=self._show, failed=self._head.fail
+        )
+
+    # -- from code -------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Explorer:
+        """Wait until the sample is drawn and the views are there; return the explorer.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default as long as it takes.
+
+        Raises
+        ------
+        LaionDaskError
+            When the sample could not be drawn, was canceled, or takes longer.
+        """
+        self._drawing.wait(timeout)
+        if self._exploration is None:
+            raise OptionError(
+                f"The explorer has no sample: {self._drawing.label} is {self._drawing.state}. "
+                "Call wait() again, or explore() if it was canceled or closed."
+            )
+        return self
+
+    @property
+    def exploration(self) -> Exploration:
+        """What the views share: sample, selection, embeddings, points. Waits for the sample."""
+        exploration = self.wait()._exploration
+        assert exploration is not None
+        return exploration
+
+    @property
+    def selection(self) -> Selection:
+        """The selected rows, and the filters that select them. Waits for the sample."""
+        return self.exploration.selection
+
+    @property
+    def selected(self) -> dd.DataFrame:
+        """The selected rows of the whole frame, not only of the sample. Lazy."""
+        return selected_frame(self.exploration)
+
+    @property
+    def python(self) -> str:
+        """Python code that returns the selected rows of the whole frame."""
+        return CODE["python"](self.exploration)
+
+    @property
+    def recipe(self) -> str:
+        """A recipe, as YAML, that keeps the selected rows of the whole frame."""
+        return CODE["recipe"](self.exploration)
+
+    def close(self) -> None:
+        """Cancel what runs and release the memory; the views show nothing any more."""
+        self._jobs.close()
+        for view in (*self._views, *self._tabs):
+            getattr(view, "close", lambda: None)()
+        self._views, self._tabs, self._exploration = [], [], None
+        self._head.close()
+
+    def __panel__(self) -> Viewable:
+        return self._page
+
+    def __repr__(self) -> str:
+        exploration = self._exploration
+        if exploration is None:
+            return f"Explorer({self._drawing.label}: {self._drawing.state})"
+        sample = exploration.sample
+        return f"Explorer({exploration.selection.n:,} selected of {sample.n:,} sampled rows)"
+
+    __str__ = __repr__
+
+    # -- the page --------------------------------------------------------------------------------
+
+    def _show(self, sample: Sample) -> None:
+        """Make the views, once: a change of the selection makes no new ones."""
+        exploration = Exploration(sample, *self._inputs)
+        places = {name: make(exploration, self._jobs) for name, make in PLACES.items()}
+        tabs = {title: make(exploration, self._jobs) for title, make in TABS.items()}
+        made = {title: view for title, view in tabs.items() if view is not None}
+        views = {name: view for name, view in places.items() if view is not None}
+        self._views, self._tabs = list(views.values()), list(made.values())
+        for view in (*self._views, *self._tabs):
+            for component in view.panel.select(Component):
+                cast(Component, component).on_error = self._head.fail
+        self._exploration = exploration
+        self._set_dark(self._page.dark)
+        exploration.selection.subscribe(lambda _: self._held(self._refresh))
+        with self._hold():
+            self._head.show(exploration)
+            self._page.set_titles(list(made))
+            self._page.param.update(
+                panels=[view.panel for view in self._tabs],
+                **{name: view.panel for name, view in views.items()},
+            )
+
+    def _refresh(self) -> None:
+        self._stale = set(range(len(self._tabs)))
+        self._head.refresh()
+        for view in self._views:
+            view.refresh()
+        self._refresh_tab()
+
+    def _refresh_tab(self) -> None:
+        """Refresh the tab that is shown, if the selection has changed since it was refreshed."""
+        at = self._page.active
+        if at in self._stale:
+            self._stale.discard(at)
+            self._tabs[at].refresh()
+
+    def _held(self, draw: Callable[[], None]) -> None:
+        """Draw, and send all changes to the browser together; show an error in the head."""
+        with self._hold():
+            try:
+                draw()
+            except Exception as error:
+                self._head.fail(error)
+
+    def _hold(self) -> ExitStack:
+        stack = ExitStack()
+        for ref in list(self._page._models):
+            _, _, document, comm = state._views.get(ref, (None, None, None, None))
+            if document is not None:
+                stack.enter_context(hold(document, "combine", comm))
+        return stack
+
+    def _set_dark(self, dark: bool) -> None:
+        for view in (*self._views, *self._tabs):
+            getattr(view, "set_dark", lambda dark: None)(dark)

@@ -1,0 +1,91 @@
+"""The explorer as a page of its own, served to this machine only."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import panel
+
+from laion_dask.errors import OptionError
+from laion_dask.explorer.app.explorer import Explorer
+
+#: The only address that is listened on: what the explorer shows is nobody else's.
+ADDRESS = "127.0.0.1"
+#: The port that is tried first if none is given.
+_USUAL_PORT = 5006
+
+
+def free_port(port: int | None) -> int:
+    """A port of the loopback address that is free: the one that is given, if any.
+
+    Raises
+    ------
+    OptionError
+        When another program listens on the given port.
+    """
+    for candidate in (port,) if port is not None else (_USUAL_PORT, 0):
+        with socket.socket() as trial, suppress(OSError):
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((ADDRESS, candidate))
+            return int(trial.getsockname()[1])
+    raise OptionError(
+        f"port is {port}, which another program uses or this user may not use. Give another, or "
+        "none to use one that is free."
+    )
+
+
+def serve(
+    make: Callable[[], Explorer],
+    *,
+    title: str,
+    port: int,
+    open_browser: bool = False,
+    ready: Callable[[str], object] = lambda address: None,
+) -> None:
+    """Serve an explorer for each page that is opened, until Ctrl-C. Eager.
+
+    The server listens on the loopback address; it accepts pages of its own address only, serves no
+    files but the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the explorer of a page.
+    title : str
+        The title of the page.
+    port : int
+    open_browser : bool
+        Whether to open the page in the browser.
+    ready : callable
+        Called with the address once the server listens.
+    """
+
+    def page() -> Explorer:
+        explorer = make()
+        panel.state.on_session_destroyed(lambda context: explorer.close())
+        return explorer
+
+    server = panel.serve(
+        page,
+        address=ADDRESS,
+        port=port,
+        title=title,
+        websocket_origin=[f"{ADDRESS}:{port}", f"localhost:{port}"],
+        show=False,
+        start=False,
+        verbose=False,
+        threaded=False,
+    )
+    address = f"http://{ADDRESS}:{port}/"
+    try:
+        server.start()
+        ready(address)
+        if open_browser:
+            server.io_loop.add_callback(server.show, "/")
+        server.io_loop.start()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop(wait=False)

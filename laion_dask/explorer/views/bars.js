@@ -1,0 +1,74 @@
+// The most frequent values of each category; a click selects one or several.
+
+function group(category, at, send) {
+  const list = element("ul", { class: "values" })
+  const rest = element("p", { class: "muted rest" })
+  let items = []
+  function make() {
+    const button = element("button", { class: "value" },
+      element("span", { class: "bar all" }), element("span", { class: "bar chosen" }),
+      element("span", { class: "text" }), element("span", { class: "n" }))
+    const item = element("li", {}, button)
+    const place = () => [...list.children].indexOf(item)
+    button.addEventListener("click", () => send({ kind: "toggle", column: at, code: items[place()].code }))
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+      if (!step) return
+      list.children[place() + step]?.firstElementChild.focus()
+      event.preventDefault()
+    })
+    return item
+  }
+  const clear = element("button", {
+    class: "clear", text: "×", "aria-label": `Remove the selection of ${category.label}`,
+    onclick: () => send({ kind: "clear", column: at }),
+  })
+  const search = element("input", {
+    type: "text", autocomplete: "off", spellcheck: "false",
+    "aria-label": `Select a value of ${category.label} by its name`, placeholder: "select by name…",
+  })
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !search.value) return
+    send({ kind: "add", column: at, label: search.value })
+    search.value = ""
+  })
+  const note = element("p", { class: "note", role: "status" })
+  const node = element("section", { class: "group", "aria-label": category.label },
+    element("div", { class: "title" }, element("h3", { text: category.label, title: category.label }), search, clear),
+    note, list, rest)
+  return {
+    node,
+    write(state) {
+      items = state.items
+      const top = Math.max(1, ...items.map((item) => item.n))
+      fill(list, items, make, (row, item) => {
+        const button = row.firstElementChild
+        const [all, chosen, text, n] = button.children
+        button.setAttribute("aria-pressed", String(item.selected))
+        button.title = item.label
+        all.style.width = "100%"
+        chosen.style.width = `${100 * item.n / top}%`
+        setText(text, item.label)
+        setText(n, compact(item.n))
+      })
+      const others = state.others === 1 ? "1 other" : `${compact(state.others)} others`
+      setText(rest, state.others ? `${others}: ${compact(state.other_rows)}` : "")
+      clear.disabled = !state.is_active
+      setText(note, state.note || "")
+      note.hidden = !state.note
+      node.classList.toggle("active", state.is_active)
+    },
+  }
+}
+
+export function render({ model }) {
+  const categories = JSON.parse(model.columns)
+  const send = (message) => model.send_msg(message)
+  const groups = categories.map((category, at) => group(category, at, send))
+  follow(model, (state) => groups.forEach((one, at) => one.write(state.columns[at])))
+  const nothing = element("p", { class: "muted", text: "There is no column of categories." })
+  return element("div", { class: "bars" },
+    element("div", { class: "heading" },
+      element("h2", { text: "Values" }), element("span", { class: "muted", text: "click to select" })),
+    categories.length ? element("div", { class: "groups" }, ...groups.map((one) => one.node)) : nothing)
+}

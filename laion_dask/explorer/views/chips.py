@@ -1,0 +1,39 @@
+"""The chips: one for each filter, which removes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.views.component import Component, module, styles
+from laion_dask.formatting import printable
+
+
+class ChipsComponent(Component):
+    _esm = module("chips")
+    _stylesheets = styles("chips")
+
+
+class ChipsView:
+    """The active filters, in the order in which they were set.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    """
+
+    def __init__(self, exploration: Exploration) -> None:
+        self._selection = exploration.selection
+        self.panel = ChipsComponent(self._receive, sizing_mode="stretch_width")
+        self.refresh()
+
+    def refresh(self) -> None:
+        filters = self._selection.by_key.items()
+        chips = [{"key": key, "label": printable(filter.label)} for key, filter in filters]
+        self.panel.draw({"chips": chips})
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        if message.get("kind") == "clear":
+            self._selection.clear()
+        elif message.get("kind") == "remove" and isinstance(message.get("key"), str):
+            self._selection.set(message["key"], None)

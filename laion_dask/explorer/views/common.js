@@ -1,0 +1,50 @@
+// Shared by the explorer's components: it is put in front of each one's own module.
+// Whatever comes from the data is set as textContent or as a value, never as HTML.
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag)
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value)
+    else if (name === "text") made.textContent = value
+    else if (value === true) made.setAttribute(name, "")
+    else if (value !== false && value != null) made.setAttribute(name, value)
+  }
+  made.append(...children)
+  return made
+}
+
+const SVG = "http://www.w3.org/2000/svg"
+function drawn(tag, attributes = {}) {
+  const made = document.createElementNS(SVG, tag)
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value)
+  return made
+}
+
+// Set text only if it differs: screen readers announce live regions that are written to.
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text
+}
+
+const integers = new Intl.NumberFormat("en-US")
+const short = new Intl.NumberFormat("en-US", {notation: "compact", maximumSignificantDigits: 3})
+const count = (n) => integers.format(n)
+const compact = (n) => (n < 10000 ? integers.format(n) : short.format(n))
+
+// Call `update` with the state now, and whenever Python has sent another.
+function follow(model, update) {
+  let last = null
+  const refresh = () => {
+    if (model.state === last) return
+    last = model.state
+    update(JSON.parse(model.state))
+  }
+  model.on("change:state", refresh)
+  refresh()
+}
+
+// Make the nodes of a list equal in number to its items, and fill each; nodes are used again.
+function fill(list, items, make, write) {
+  while (list.children.length > items.length) list.lastElementChild.remove()
+  while (list.children.length < items.length) list.append(make())
+  items.forEach((item, at) => write(list.children[at], item, at))
+}

@@ -1,0 +1,66 @@
+"""A part of the page: a small ES module with a state, which Python sets as one JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import param
+from panel.custom import JSComponent
+
+_FOLDER = Path(__file__).parent
+
+
+def source(*names: str) -> str:
+    """The text of files of this folder, one after another."""
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def module(name: str) -> str:
+    """A component's module, with what all share; nothing in it is imported from elsewhere."""
+    return source("common.js", f"{name}.js")
+
+
+def styles(name: str) -> list[str]:
+    """A component's style sheets."""
+    return [source("common.css", f"{name}.css")]
+
+
+class Component(JSComponent):
+    """A component that draws ``state``, and sends messages to ``on_message``.
+
+    The state is JSON in one text. Bokeh would take a mapping apart, and could not send a text with
+    half of a surrogate pair, as captions and URLs may have.
+    """
+
+    state = param.String("null")
+
+    __abstract = True
+
+    def __init__(self, on_message: Callable[[dict[str, Any]], None], **params: Any) -> None:
+        super().__init__(**params)
+        self._on_message = on_message
+        self.on_error: Callable[[Exception], object] | None = None
+
+    def draw(self, state: Any) -> None:
+        """Draw a state; nothing is sent if it is the one that is drawn already."""
+        text = as_json(state)
+        if text != self.state:
+            self.state = text
+
+    def _handle_msg(self, data: Any) -> None:
+        if not isinstance(data, dict):
+            return
+        try:
+            self._on_message(data)
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.on_error(error)
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON in ASCII."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

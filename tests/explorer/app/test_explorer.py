@@ -1,0 +1,200 @@
+"""The explorer without a browser: from the frame to the views, and back to the frame."""
+
+import json
+import threading
+
+import dask
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from support.shards import collection, laion_table, write_shard
+
+import laion_dask as ld
+from laion_dask.errors import OptionError, ProvenanceError
+from laion_dask.explorer.app.explorer import PLACES, Explorer
+from laion_dask.explorer.filters import NumberRange
+from laion_dask.explorer.sample import draw_sample
+from laion_dask.explorer.views.component import Component
+
+
+@pytest.fixture
+def frame(tmp_path):
+    return ld.read_shards([write_shard(tmp_path / "0.parquet", laion_table(300))])
+
+
+@pytest.fixture
+def explorer(frame):
+    explorer = frame.laion.explore().wait()
+    yield explorer
+    explorer.close()
+
+
+def components(explorer) -> list[Component]:
+    return explorer._page.select(Component)
+
+
+def test_every_view_shows_a_change_of_the_selection(explorer):
+    before = components(explorer)
+    states = [one.state for one in before]
+    explorer.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    after = components(explorer)
+    assert after == before and len(after) >= 4  # no new widgets
+    assert all(one.state != state for one, state in zip(after, states, strict=True))
+    assert (
+        repr(explorer)
+        == str(explorer)
+        == (f"Explorer({explorer.selection.n} selected of 300 sampled rows)")
+    )
+
+
+def test_the_selection_is_code_and_a_lazy_frame_of_all_rows(frame):
+    explorer = frame.laion.explore(sample=100).wait()
+    explorer.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    expected = frame.laion.where("similarity >= 0.3").compute()
+    assert explorer.selected.compute()["row"].tolist() == expected["row"].tolist()
+    variables = {}
+    exec(explorer.python.rpartition("\nprint")[0], variables)
+    assert variables["selected"].compute()["row"].tolist() == expected["row"].tolist()
+    recipe = yaml.safe_load(explorer.recipe)
+    assert recipe["steps"] == [{"where": "similarity >= 0.3"}]
+    explorer.close()
+
+
+def test_nothing_is_computed_before_the_sample_is_drawn(frame):
+    go_on = threading.Event()
+
+    def draw():
+        go_on.wait(60)
+        return draw_sample(frame)
+
+    explorer = Explorer(draw)
+    assert repr(explorer) == "Explorer(draw the sample: running)"
+    assert explorer._page.histograms is None
+    with pytest.raises(OptionError, match="draw the sample is running"):
+        explorer.wait(0.01)
+    go_on.set()
+    assert explorer.wait() is explorer and explorer.selection.n == 300
+    explorer.close()
+
+
+def test_cancel_leaves_an_explorer_that_says_so(frame):
+    started = threading.Event()
+
+    def draw():
+        from laion_dask.runtime import cancellation
+
+        started.set()
+        while True:
+            cancellation.check()
+
+    explorer = Explorer(draw)
+    assert started.wait(60)
+    explorer._head._receive({"kind": "cancel"})
+    with pytest.raises(OptionError, match="canceled"):
+        explorer.wait(60)
+    state = json.loads(explorer._head.panel.state)
+    assert state["job"] is None and state["rows"] == "No rows were read."
+
+
+def test_an_error_of_the_sample_is_shown_and_raised(frame):
+    explorer = Explorer(lambda: draw_sample(frame.drop(columns="row")))
+    with pytest.raises(ProvenanceError):
+        explorer.wait()
+    state = json.loads(explorer._head.panel.state)
+    assert "row" in state["error"] and "\n" not in state["error"]
+
+
+def test_two_explorers_do_not_disturb_each_other(frame):
+    first, second = (frame.laion.explore(sample=n).wait() for n in (100, 200))
+    first.selection.set("width", NumberRange("width", 500, None))
+    assert second.selection.n == 200 and not second.selection.filters
+    first.close()
+    assert second.selection.n == 200
+    second.close()
+
+
+def test_the_map_is_computed_in_the_background(tmp_path):
+    written = collection(tmp_path / "c", (40, 20))
+    frame = ld.read_shards(written.metadata)
+    emb = ld.open_embeddings(written.img_emb, model=written.model, like=frame)
+    explorer = frame.laion.explore(emb).wait()
+    view = explorer._views[list(PLACES).index("map")]
+    view.job.wait(60)
+    assert explorer.exploration.points.shape == (60, 2)
+    assert explorer.exploration.projection.method == "pca"
+    assert view.panel.objects[0] is view._pane
+    explorer.close()
+
+
+def test_a_closed_explorer_has_no_rows(explorer):
+    explorer.close()
+    explorer.close()
+    with pytest.raises(OptionError):
+        _ = explorer.selection
+
+
+def test_an_error_in_a_view_is_shown_in_the_head(explorer, monkeypatch):
+    def fails():
+        raise ValueError("odd")
+
+    monkeypatch.setattr(explorer._views[0], "refresh", fails)
+    explorer.selection.set("width", NumberRange("width", 500, None))
+    assert json.loads(explorer._head.panel.state)["error"] == "ValueError: odd"
+    chips = next(one for one in components(explorer) if type(one).__name__ == "ChipsComponent")
+    chips._on_message = lambda message: fails()
+    chips._handle_msg({"kind": "remove"})
+    chips._handle_msg("no mapping")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample": 0}, "sample"),
+        ({"sample": True}, "sample"),
+        ({"seed": -1}, "seed"),
+        ({"emb": "img_emb/"}, r"emb is 'img_emb/'. Expected what ld.open_embeddings"),
+        ({"images": "images/"}, r"images is 'images/'. Expected what ld.open_images"),
+    ],
+)
+def test_arguments_are_checked_immediately(frame, options, message):
+    with dask.config.set(scheduler=refuse), pytest.raises(OptionError, match=message):
+        frame.laion.explore(**options)
+
+
+def refuse(*args, **options):
+    raise AssertionError("computed")
+
+
+def test_frames_whose_rows_are_unknown_and_other_embeddings_are_refused(frame, tmp_path):
+    with pytest.raises(ProvenanceError):
+        frame.drop(columns="row").laion.explore()
+    other = collection(tmp_path / "c", (10,))
+    embeddings = ld.open_embeddings(other.img_emb, model=other.model)
+    with pytest.raises(ld.LaionDaskError):
+        frame.laion.explore(embeddings)
+
+
+def test_filtered_frames_and_computed_columns(frame, tmp_path):
+    computed = frame.assign(ratio=frame["width"] / frame["height"]).laion.where("width > 300")
+    explorer = computed.laion.explore().wait()
+    expected = computed.compute()
+    assert explorer.selection.n == len(expected)
+    explorer.selection.set("ratio", NumberRange("ratio", 1.0, None))
+    assert explorer.selection.n == (expected["ratio"] >= 1).sum()
+    explorer.close()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"similarity": pa.array([], pa.float32()), "URL": pa.array([], pa.string())}),
+        pa.table({"uid": ["a", "b"], "clip_l14_similarity_score": pa.array([0.1, np.nan])}),
+        pa.table({"<b>x</b>": [1, 2], "hvals_\u202e": ["<script>", None], "col('y')": [0.5, 1.5]}),
+    ],
+)
+def test_odd_frames_are_explored(tmp_path, table):
+    frame = ld.read_shards([write_shard(tmp_path / "0.parquet", table)])
+    explorer = frame.laion.explore().wait()
+    assert explorer.selection.n == table.num_rows
+    explorer.close()

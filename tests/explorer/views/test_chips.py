@@ -1,0 +1,33 @@
+"""Chips show the filters in their order, as text, and remove them."""
+
+from support.explorations import exploration_of, state_of
+from support.shards import laion_table
+
+from laion_dask.explorer.filters import NumberRange
+from laion_dask.explorer.views.chips import ChipsView
+
+ODD = "<b>\u202ewidth</b>"
+
+
+def test_chips_show_and_remove_filters(tmp_path):
+    table = laion_table(50)
+    table = table.rename_columns([ODD if name == "WIDTH" else name for name in table.column_names])
+    exploration = exploration_of(tmp_path, table)
+    selection = exploration.selection
+    view = ChipsView(exploration)
+    panel = view.panel
+    assert state_of(view) == {"chips": []}
+    selection.set("similarity", NumberRange("similarity", 0.2, None))
+    selection.set(ODD, NumberRange(ODD, None, 900))
+    selection.set("height", NumberRange("height", 10, 900))
+    view.refresh()
+    labels = [chip["label"] for chip in state_of(view)["chips"]]
+    assert labels == ["similarity from 0.2", "<b>\\u202ewidth</b> below 900", "height 10 to 900"]
+    view._receive({"kind": "remove", "key": ODD})
+    view._receive({"kind": "remove", "key": "no such key"})
+    view._receive({"kind": "remove", "key": ["similarity"]})
+    assert list(selection.by_key) == ["similarity", "height"]
+    view._receive({"kind": "clear"})
+    view.refresh()
+    assert not selection.filters and state_of(view) == {"chips": []}
+    assert view.panel is panel  # no new widget
