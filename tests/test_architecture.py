@@ -51,7 +51,7 @@ ARROWS = {
     ),
     "io/embeddings": "display io/parquet io/storage models numerics runtime",
     "frame": "display io/embeddings io/parquet io/storage models numerics predicate runtime",
-    "projections": "display frame io/embeddings io/storage models runtime stats",
+    "projections": "display frame io/embeddings io/storage models numerics runtime stats",
     "scoring": (
         "display frame io/embeddings io/images models models/heads numerics numerics/gpu runtime "
         "text"

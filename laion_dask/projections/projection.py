@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from laion_dask.display.card import Card, Displayed
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, ProjectionError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
+from laion_dask.projections.landmarks import Landmarks
 from laion_dask.projections.pca import offsets_of, points_of
 from laion_dask.projections.tensor_file import digest_of, read_tensors, write_tensors
 
@@ -26,6 +27,7 @@ _LAYOUTS: Mapping[str, Mapping[str, tuple[str, tuple[int | str, ...]]]] = {
         "components": ("float64", (2, "dim")),
         "explained": ("float64", (2,)),
     },
+    "umap": {"landmarks": ("int8", ("landmarks", "dim")), "places": ("float64", ("landmarks", 2))},
 }
 
 
@@ -39,7 +41,7 @@ class Projection(Displayed):
     Attributes
     ----------
     method : str
-        ``"pca"``.
+        ``"pca"`` or ``"umap"``.
     model : str
         The name of the model of the embeddings.
     dim : int
@@ -50,7 +52,9 @@ class Projection(Displayed):
         The seed by which they were drawn.
     tensors : mapping of str to array
         What was fitted. For ``"pca"``: ``mean``, (dim,) float64; ``components``, (2, dim) float64;
-        ``explained``, (2,) float64: the share of the variance along each component.
+        ``explained``, (2,) float64: the share of the variance along each component. For
+        ``"umap"``: ``landmarks``, (m, dim) int8, and ``places``, (m, 2) float64; a row is at the
+        weighted mean of the places of the landmarks that are nearest to it.
 
     Examples
     --------
@@ -107,7 +111,8 @@ class Projection(Displayed):
     def project(self, block: np.ndarray) -> npt.NDArray[np.float32]:
         """The points of embeddings. Eager; releases the GIL.
 
-        Computed in float64, row by row, and rounded to float32.
+        Computed row by row: by ``"pca"`` in float64, and rounded to float32; by ``"umap"`` from
+        products of integers.
 
         Parameters
         ----------
@@ -129,11 +134,18 @@ class Projection(Displayed):
                 f"The projection was given {x.dtype} of shape {x.shape}. Expected float16 or "
                 f"float32 of shape (n, {self.dim})."
             )
-        return points_of(x, self.tensors["components"], self._offsets)
+        return self._projector(x)
 
     @cached_property
-    def _offsets(self) -> np.ndarray:
-        return offsets_of(self.tensors["mean"], self.tensors["components"])
+    def _projector(self) -> Callable[[np.ndarray], npt.NDArray[np.float32]]:
+        if self.method == "umap":
+            return Landmarks(self.tensors["landmarks"], self.tensors["places"]).project
+        components = self.tensors["components"]
+        offsets = offsets_of(self.tensors["mean"], components)
+        return partial(points_of, components=components, offsets=offsets)
+
+    def __reduce__(self) -> tuple[type[Projection], tuple[Any, ...]]:
+        return Projection, tuple(getattr(self, one.name) for one in fields(self))
 
     def check_model(self, embeddings: Embeddings) -> None:
         """Raise unless embeddings are of the model that the projection was fitted on.
@@ -250,10 +262,14 @@ def _check_layout(projection: Projection) -> None:
         raise ValueError(f"its arrays are {', '.join(sorted(projection.tensors))[:200]}")
     for name, (dtype, shape) in layout.items():
         tensor = projection.tensors[name]
-        expected = tuple(projection.dim if size == "dim" else size for size in shape)
+        sizes: dict[int | str, int] = {
+            "dim": projection.dim,
+            "landmarks": len(next(iter(projection.tensors.values()))),
+        }
+        expected = tuple(sizes.get(size, size) for size in shape)
         if tensor.dtype != dtype or tensor.shape != expected or not tensor.size:
             raise ValueError(f"{name} is {tensor.dtype} of shape {tensor.shape}")
-        if not (np.abs(tensor) <= _LARGEST).all():
+        if tensor.dtype.kind == "f" and not (np.abs(tensor) <= _LARGEST).all():
             raise ValueError(f"{name} has a value that is not finite, or too large")
 
 

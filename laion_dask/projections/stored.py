@@ -18,7 +18,7 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.embeddings.file_state import state_of
 from laion_dask.io.storage.atomic_file import committed
-from laion_dask.projections.fit import N_ROWS, fit_projection
+from laion_dask.projections.fit import check_method, fit_projection
 from laion_dask.projections.projection import Projection, open_projection
 
 #: A change makes projections of earlier versions unused.
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def stored_projection(
-    embeddings: Embeddings, method: str = "pca", *, n: int = N_ROWS, seed: int = 0
+    embeddings: Embeddings, method: str = "pca", *, n: int | None = None, seed: int = 0
 ) -> Projection:
     """What `fit_projection` returns, fitted once and then opened from the cache folder. Eager.
 
@@ -44,18 +44,18 @@ def stored_projection(
     projection = fit_projection(embeddings, method, n=n, seed=seed)
     with suppress(ExportError, OSError):
         keep(projection)
-        link = _link(embeddings, method, n, seed)
+        link = _link(embeddings, method, check_method(method, n), seed)
         with committed(link) as file:
             file.write(projection.digest.encode())
     return projection
 
 
 def kept_projection(
-    embeddings: Embeddings, method: str = "pca", *, n: int = N_ROWS, seed: int = 0
+    embeddings: Embeddings, method: str = "pca", *, n: int | None = None, seed: int = 0
 ) -> Projection | None:
     """The projection in the cache folder; None if there is none, or if it is damaged. Eager."""
     try:
-        digest = _link(embeddings, method, n, seed).read_text()
+        digest = _link(embeddings, method, check_method(method, n), seed).read_text()
         return open_projection(path_of(digest), digest)
     except (OSError, ValueError):  # ProjectionError is a ValueError
         return None
