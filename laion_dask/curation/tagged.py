@@ -37,6 +37,14 @@ class Chosen:
     keys: np.ndarray
     lists: tuple[ListRecord, ...]
 
+    def mask(self, part: Frame) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of the rows of a partition that are in the set, and of those that can be told."""
+        keys, valid = row_keys(part)
+        if not len(self.keys):
+            return np.zeros(len(keys), bool), valid
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return (self.keys[at] == keys) & valid, valid
+
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("laion_dask.Chosen", self.lists, self.keys.tobytes())
 
@@ -111,10 +119,5 @@ def _n_read(provenance: Provenance, keys: np.ndarray) -> int:
 
 def _decisions(part: Frame, chosen: Chosen) -> Frame:
     """Whether each row of a partition is in a set; null for a row without shard and row."""
-    keys, valid = row_keys(part)
-    if len(chosen.keys):
-        at = np.minimum(np.searchsorted(chosen.keys, keys), len(chosen.keys) - 1)
-        keep = chosen.keys[at] == keys
-    else:
-        keep = np.zeros(len(keys), bool)
+    keep, valid = chosen.mask(part)
     return decided(part, keep, ~valid)

@@ -85,6 +85,13 @@ def save_tags(tags: Tags, path: str | os.PathLike[str]) -> Tags:
     return tags.at(target, hashlib.sha256(content).hexdigest())
 
 
+def is_written(tags: Tags) -> bool:
+    """Whether the file of a set of rows has its content."""
+    if not tags.path or not os.path.isfile(tags.path):
+        return False
+    return hashlib.sha256(Path(tags.path).read_bytes()).hexdigest() == tags.sha256
+
+
 def read_tags(path: str | os.PathLike[str]) -> Tags:
     """A set of rows from its file. Eager.
 

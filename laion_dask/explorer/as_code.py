@@ -21,6 +21,7 @@ from laion_dask.explorer.source_text import (
     text_of_frame,
     variables,
 )
+from laion_dask.explorer.tag_filter import TaggedRows
 from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import is_scan
@@ -113,6 +114,8 @@ class _Text:
             return self._text_of_embeddings()
         if isinstance(value, Projection):
             return repr(_file_of(value))
+        if isinstance(call.filter, TaggedRows):
+            return repr(str(call.filter.file()))
         if name == "polygon":
             return self._variable("region", repr(value))
         if isinstance(call.filter, Score) and isinstance(value, tuple):
@@ -192,6 +195,8 @@ def _plain(call: Call) -> Any:
             continue  # the recipe's default, image
         if isinstance(value, Projection):
             value = _file_of(value)
+        if isinstance(call.filter, TaggedRows):
+            value = str(call.filter.file())
         arguments[name] = list(value) if isinstance(value, tuple) else value
     return arguments
 

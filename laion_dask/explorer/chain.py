@@ -11,6 +11,7 @@ import dask.dataframe as dd
 from laion_dask.errors import OptionError
 from laion_dask.explorer.embedding_filters import Region, Score
 from laion_dask.explorer.filters import Filter
+from laion_dask.explorer.tag_filter import TaggedRows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.projections.projection import Projection
 from laion_dask.verbs import VERBS
@@ -60,6 +61,8 @@ def calls_of(filters: Sequence[Filter], columns: Sequence[str]) -> list[Call]:
 
 
 def _calls_of(one: Filter, taken: set[str]) -> list[Call]:
+    if isinstance(one, TaggedRows):
+        return [Call("tagged", {"rows": one.tags}, 1, one)]
     if isinstance(one, Region):
         arguments = {
             "embeddings": EMBEDDINGS,

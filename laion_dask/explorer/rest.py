@@ -11,10 +11,12 @@ from laion_dask.backend import Frame, to_pandas
 from laion_dask.curation.in_region import Region as RegionOfRows
 from laion_dask.curation.in_region import decisions, region_of
 from laion_dask.curation.smallest import KEEP, decided
+from laion_dask.curation.tagged import Chosen
 from laion_dask.explorer.chain import required
 from laion_dask.explorer.embedding_filters import Region, Score, query_of
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import Filter
+from laion_dask.explorer.tag_filter import TaggedRows
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.selection import select_rows
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -63,6 +65,8 @@ def _test_of(one: Filter, exploration: Exploration) -> object:
     if isinstance(one, Score):
         query = query_of(list(one.vector), required(exploration.embeddings))
         return query, one.predicate(_SCORE)
+    if isinstance(one, TaggedRows):
+        return Chosen(one.tags.keys(Provenance.of(exploration.frame)), (one.tags.record,))
     return one
 
 
@@ -81,6 +85,8 @@ def _not_selected(
 
 
 def _mask(part: Frame, test: object, embeddings: Embeddings | None) -> np.ndarray:
+    if isinstance(test, Chosen):
+        return test.mask(part)[0]
     assert embeddings is not None
     if isinstance(test, tuple):
         query, predicate = test
