@@ -53,7 +53,15 @@ export function render({ model, view, el }) {
   colorLabel.append(colorSelect)
   colorSelect.onchange = () => model.send_msg({ kind: "color", value: colorSelect.value })
   const key = make("div", "ld-map-key")
-  head.append(modes, colorLabel, key)
+  const reset = make("button", "", "Show all")
+  reset.type = "button"
+  reset.title = "Show the whole map (0)"
+  reset.onclick = () => showAll()
+  const pick = make("button", "", "Select view")
+  pick.type = "button"
+  pick.title = "Select the rows that are in view (Enter)"
+  pick.onclick = () => selectView()
+  head.append(modes, colorLabel, reset, pick)
 
   // -- the map ----------------------------------------------------------------------------------
   const stage = make("div", "ld-map-stage")
@@ -62,12 +70,18 @@ export function render({ model, view, el }) {
   const figureElement = model.get_child("figure")
   const card = make("div", "ld-map-card")
   card.hidden = true
-  stage.append(figureElement, card, make("div", "ld-map-ring"))
+  const status = make("div", "ld-map-status")
+  status.setAttribute("role", "status")
+  const corner = make("div", "ld-map-corner")
+  corner.append(key)
+  const message = make("div", "ld-map-message")
+  message.setAttribute("role", "status")
+  stage.append(figureElement, corner, card, message, make("div", "ld-map-ring"))
 
   // -- below the map: the view in numbers -------------------------------------------------------
   const foot = make("div", "ld-map-foot")
   const fields = {}
-  for (const [name, label] of [["x0", "x from"], ["x1", "to"], ["y0", "y from"], ["y1", "to"]]) {
+  for (const [name, label] of [["x0", "x"], ["x1", "to"], ["y0", "y"], ["y1", "to"]]) {
     const holder = make("label", "", label + " ")
     const input = make("input")
     input.type = "number"
@@ -84,19 +98,11 @@ export function render({ model, view, el }) {
     holder.append(input)
     foot.append(holder)
   }
-  const reset = make("button", "", "Show all")
-  reset.type = "button"
-  reset.onclick = () => showAll()
-  const pick = make("button", "", "Select what is in view")
-  pick.type = "button"
-  pick.onclick = () => selectView()
-  const status = make("span", "ld-map-status")
-  status.setAttribute("role", "status")
-  foot.append(reset, pick, status)
   const help = make("p", "ld-map-help", "Arrow keys move the map, plus and minus zoom, 0 shows all, " +
     "Enter selects what is in view, Escape removes the selection on the map.")
   help.id = "ld-map-help-" + view.model.id
   stage.setAttribute("aria-describedby", help.id)
+  foot.append(status)
   root.append(head, stage, foot, help)
   el.replaceChildren(root)
 
@@ -104,7 +110,7 @@ export function render({ model, view, el }) {
   const range = () => [plot.x_range.start, plot.x_range.end, plot.y_range.start, plot.y_range.end]
   let touched = false, fitting = false   // whether the user has chosen a view; else it is all of it
   function show(x0, x1, y0, y1) {
-    const { x, y, smallest, largest } = model.extent
+    const { x, y, smallest, largest } = model.extent      // of the whole map, and of a view's side
     const limit = (from, to, middle) => {
       const span = Math.min(Math.max(to - from, smallest), largest)
       const center = Math.min(Math.max((from + to) / 2, middle - largest), middle + largest)
@@ -163,6 +169,10 @@ export function render({ model, view, el }) {
     hideCard()
     writeFields()
     if (timer === null) timer = setTimeout(ask, WAIT)
+  }
+  function extended() {
+    before = null
+    resized()
   }
   function ask() {
     timer = null
@@ -288,9 +298,13 @@ export function render({ model, view, el }) {
     glyph("halos").setv({ text_color: { value: back }, text_outline_color: { value: back } })
   }
   function drawWords() {
-    stage.setAttribute("aria-label", model.description)
-    status.textContent = model.status
-    status.title = model.status
+    stage.setAttribute("aria-label", model.description || model.message)
+    if (status.textContent !== model.status) status.textContent = status.title = model.status
+    message.textContent = model.message
+    message.hidden = !model.message
+    const [x, y] = model.axes
+    plot.below[0].axis_label = x
+    plot.left[0].axis_label = y
   }
 
   // -- hover ------------------------------------------------------------------------------------
@@ -370,7 +384,8 @@ export function render({ model, view, el }) {
   model.on("key", drawKey)
   model.on(["color", "color_options"], drawColors)
   model.on("dark", drawTheme)
-  model.on(["description", "status"], drawWords)
+  model.on(["description", "status", "message", "axes"], drawWords)
+  model.on("extent", extended)
   model.on("card", drawCard)
   model.on("go", () => { const [x0, x1, y0, y1] = model.go; show(x0, x1, y0, y1) })
   choose("lasso")

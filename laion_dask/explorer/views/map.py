@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from panel.layout import Column
-from panel.pane import Str
 
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.region_filter import Region
@@ -19,6 +17,7 @@ from laion_dask.explorer.views.map_pane import MapPane, map_figure
 from laion_dask.explorer.views.map_picture import Picture, View, draw
 from laion_dask.explorer.views.map_region import polygon_of
 from laion_dask.projections.polygon import Polygon
+from laion_dask.projections.projection import Projection
 
 #: The key of the map's filter in the selection.
 KEY = "map"
@@ -28,10 +27,14 @@ _FAR, _MARGIN = 0.0005, 0.06
 #: The most pixels of a picture; a larger map has larger ones.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
+_COMPUTING = "The map is being computed."
 _NO_EMBEDDINGS = (
     "There is no map without embeddings: pass them as df.laion.explore(emb=ld.open_embeddings("
     '"img_emb/", model="ViT-L-14:openai", like=df)).'
 )
+
+
+Labels = Callable[[float, float, float, float], Iterable[tuple[float, float, str]]]
 
 
 class MapView:
@@ -44,70 +47,60 @@ class MapView:
     exploration : Exploration
         With `points`, or without: then the view is a sentence that says what to pass.
     labels : callable, optional
-        Takes (x0, x1, y0, y1) and returns texts with their places: an iterable of (x, y, text).
+        Takes x0, x1, y0, y1 of a view and returns its labels, each as (x, y, text).
 
     Attributes
     ----------
-    panel : panel.layout.Column
+    panel : MapPane
+    labels : callable or None
     reveal : bool
         Whether hovering shows captions of rows that are unsafe or have no score.
     """
 
-    def __init__(
-        self, exploration: Exploration, labels: Callable[..., Sequence[Any]] | None = None
-    ) -> None:
+    def __init__(self, exploration: Exploration, labels: Labels | None = None) -> None:
         self._exploration = exploration
-        self._labels = labels
-        self._pane: MapPane | None = None
+        self.labels = labels
+        self.reveal = False
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
-        self._order = self._sequence = 0
-        self._n_nowhere = 0
-        self._dark = self.reveal = False
-        self._words = Str(_NO_EMBEDDINGS, sizing_mode="stretch_width")
-        self.panel = Column(self._words, sizing_mode="stretch_both", min_height=320)
+        self._placed: np.ndarray | None = None
+        self._order = self._sequence = self._n_nowhere = 0
+        self._pane = MapPane(
+            self._receive,
+            figure=map_figure(),
+            color_options=coloring.options(exploration.sample),
+            message=_NO_EMBEDDINGS if exploration.embeddings is None else _COMPUTING,
+            sizing_mode="stretch_both",
+            min_height=200,
+        )
+        self.panel = self._pane
         self.refresh()
 
     # -- what the app calls ------------------------------------------------------------------------
     def refresh(self) -> None:
         """Draw the selection as it is now."""
         if self._exploration.points is None:
-            computing = self._exploration.embeddings is not None
-            self._words.object = "The map is being computed." if computing else _NO_EMBEDDINGS
             return
-        if self._pane is None:
-            self._pane = self._build()
-            self.panel[:] = [self._pane]
+        if self._placed is not self._exploration.points:
+            self._place(self._exploration.points)
         self._pane.outline = self._outline()
         self._draw()
 
     def set_dark(self, dark: bool) -> None:
         """Draw for a dark or a light page."""
-        self._dark = dark
-        if self._pane is not None:
-            self._pane.dark = dark
-            self._draw()
+        self._pane.dark = dark
+        self._draw()
 
-    # -- the component -----------------------------------------------------------------------------
-    def _build(self) -> MapPane:
-        points = self._points
+    def fail(self, error: str) -> None:
+        """Say in one line of text why there is no map."""
+        self._pane.message = f"There is no map: {error}"
+
+    def _place(self, points: np.ndarray) -> None:
+        """Show points for the first time."""
+        self._placed = points
         self._n_nowhere = int(np.isnan(points[:, 0]).sum())
-        x, y = _axis_labels(self._exploration.projection)
-        return MapPane(
-            self._receive,
-            figure=map_figure(x, y),
-            extent=_extent(points),
-            color_options=coloring.options(self._exploration.sample),
-            dark=self._dark,
-            sizing_mode="stretch_both",
-            min_height=320,
-        )
-
-    @property
-    def _points(self) -> np.ndarray:
-        points = self._exploration.points
-        assert points is not None
-        return points
+        axes = _axis_labels(self._exploration.projection)
+        self._pane.param.update(message="", axes=axes, extent=_extent(points))
 
     @property
     def _selection(self) -> Selection:
@@ -151,10 +144,10 @@ class MapView:
         x, y = message.get("x"), message.get("y")
         n = len(x) if isinstance(x, Sequence) else 0
         xs, ys = _numbers(x, n), _numbers(y, n)
-        if pixel is None or xs is None or ys is None:
+        if self._placed is None or pixel is None or xs is None or ys is None:
             return
         if (polygon := polygon_of(xs, ys, pixel)) is not None:
-            region = Region(Polygon.of(polygon), self._exploration.projection, self._points)
+            region = Region(Polygon.of(polygon), self._exploration.projection, self._placed)
             self._selection.set(KEY, region)
 
     def _on_clear(self, _: Mapping[str, Any]) -> None:
@@ -163,16 +156,16 @@ class MapView:
 
     def _on_color(self, message: Mapping[str, Any]) -> None:
         key = str(message.get("value"))
-        if self._pane is not None and any(key == one for one, _ in self._pane.color_options):
+        if any(key == one for one, _ in self._pane.color_options):
             self._color = coloring.color_of(self._exploration.sample, key)
             self._pane.color = key
             self._draw()
 
     def _on_hover(self, message: Mapping[str, Any]) -> None:
         pixel, at = _pixel(message), _numbers([message.get("x"), message.get("y")], 2)
-        if self._pane is None or pixel is None or at is None:
+        if self._placed is None or pixel is None or at is None:
             return
-        position = row_at(self._points, self._selection.mask(), at[0], at[1], pixel)
+        position = row_at(self._placed, self._selection.mask(), at[0], at[1], pixel)
         found = {}
         if position is not None:
             extra = self._color.name if self._color is not None else None
@@ -181,10 +174,10 @@ class MapView:
 
     # -- drawing -----------------------------------------------------------------------------------
     def _draw(self) -> None:
-        if self._view is None or self._pane is None:
+        if self._view is None or self._placed is None:
             return
         view, mask = self._view, self._selection.mask()
-        picture = draw(self._points, mask, view, self._color, dark=self._dark)
+        picture = draw(self._placed, mask, view, self._color, dark=self._pane.dark)
         self._order += 1
         sent = {
             "png": np.frombuffer(picture.png(), np.uint8),  # sent in binary
@@ -203,7 +196,7 @@ class MapView:
         )
 
     def _texts(self, view: View) -> dict[str, list[Any]]:
-        found = self._labels(view.x0, view.x1, view.y0, view.y1) if self._labels else []
+        found = self.labels(view.x0, view.x1, view.y0, view.y1) if self.labels else []
         texts = [(float(x), float(y), coloring.one_line(text)) for x, y, text in found]
         return {
             "x": [x for x, _, _ in texts],
@@ -248,19 +241,17 @@ def _extent(points: np.ndarray) -> dict[str, Any]:
     return {"x": sides[0], "y": sides[1], "smallest": span * 1e-5, "largest": span * 20}
 
 
-def _axis_labels(projection: Any) -> tuple[str, str]:
+def _axis_labels(projection: Projection | None) -> list[str]:
     """What the axes are; they say that distances are approximate."""
-    method = getattr(projection, "method", "")
-    if method != "pca":
-        name = {"umap": "UMAP"}.get(method, "projection")
-        about = f"{name} of {projection.n_rows:,} rows; " if projection is not None else ""
-        return f"first dimension ({about}distances are approximate)", "second dimension"
+    about = "distances are approximate"
+    if projection is None:
+        return [f"first dimension ({about})", "second dimension"]
+    if projection.method != "pca":
+        of = f"{projection.method.upper()} of {projection.n_rows:,} rows"
+        return [f"first dimension ({of}; {about})", "second dimension"]
     share = 100 * float(np.sum(projection.tensors["explained"]))
-    return (
-        f"first principal component (PCA of {projection.n_rows:,} rows, explains {share:.3g} % of "
-        "the variance; distances are approximate)",
-        "second principal component",
-    )
+    of = f"PCA of {projection.n_rows:,} rows explains {share:.3g} % of variance"
+    return [f"first component ({of}; {about})", "second component"]
 
 
 def _numbers(value: Any, n: int) -> list[float] | None:

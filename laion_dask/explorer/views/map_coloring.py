@@ -8,6 +8,7 @@ import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.sample import Sample
+from laion_dask.formatting import printable
 
 #: Categories with a color of their own.
 N_CLASSES = 7
@@ -87,7 +88,7 @@ def in_words(value: float) -> str:
 
 def one_line(text: str, longest: int = _LONGEST_LABEL) -> str:
     """A text of the data on one line, cut to `longest` characters."""
-    line = " ".join(text[: 4 * longest].split())
+    line = printable(" ".join(text[: 4 * longest].split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -115,7 +116,7 @@ def _mean(column: NumberColumn) -> MeanColor:
         low, high = quantiles(some, _TAIL)
         lower, higher = bool(some.min() < low), bool(some.max() > high)
         ends = (f"{'≤ ' * lower}{in_words(low)}", f"{'≥ ' * higher}{in_words(high)}")
-    return MeanColor(one_line(column.name), values, low, high, ends)
+    return MeanColor(column.name, values, low, high, ends)
 
 
 def _class(column: CategoryColumn) -> ClassColor:
@@ -127,4 +128,4 @@ def _class(column: CategoryColumn) -> ClassColor:
     rest = len(column.labels) - n
     labels.append(f"only the {rest:,} other{'s' * (rest > 1)}" if counts[n] else "")
     labels.append("no value" if counts[n + 1] else "")
-    return ClassColor(one_line(column.name), classes, tuple(labels))
+    return ClassColor(column.name, classes, tuple(labels))

@@ -65,6 +65,17 @@ def nearest(points: np.ndarray, mask: np.ndarray, at: np.ndarray) -> int | None:
     return None if found < 0 else found
 
 
+def load() -> None:
+    """Load all kernels, or compile them, which takes a few seconds once on a machine."""
+    points, mask = np.empty((0, 2), np.float32), np.empty(0, bool)
+    view, disc, shape = np.zeros(6), np.zeros((1, 2), np.int64), (1, 1)
+    positions_in_view(points, view, 0)
+    draw_counts(points, mask, view, disc, shape)
+    draw_sums(points, mask, np.empty(0, np.float32), view, disc, shape)
+    draw_classes(points, mask, np.empty(0, np.uint8), view, disc, (1, 1, 1))
+    nearest(points, mask, np.zeros(5))
+
+
 def _function(name: str, *arrays: np.ndarray) -> int:
     """Call a kernel, compiled once for each combination of dtypes."""
     arrays = tuple(np.ascontiguousarray(each) for each in arrays)

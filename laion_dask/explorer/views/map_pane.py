@@ -36,6 +36,8 @@ class MapPane(JSComponent):
     color_options = param.List([])
     card = param.Dict({"sequence": -1})
     go = param.List([])
+    axes = param.List(["", ""])
+    message = param.String("")
     description = param.String("")
     status = param.String("")
     dark = param.Boolean(False)
@@ -51,7 +53,7 @@ class MapPane(JSComponent):
         self._receive(data)
 
 
-def map_figure(x_label: str, y_label: str) -> Plot:
+def map_figure() -> Plot:
     """A figure with one picture, the outline of a region and texts; nothing in it is sent back."""
     options: dict[str, Any] = {  # the stubs of Bokeh do not know them
         "tools": [
@@ -62,12 +64,13 @@ def map_figure(x_label: str, y_label: str) -> Plot:
         ],
         "x_range": (0, 1),
         "y_range": (0, 1),
-        "x_axis_label": x_label,
-        "y_axis_label": y_label,
+        "x_axis_label": " ",
+        "y_axis_label": " ",
     }
     plot = figure(
         sizing_mode="stretch_both",
-        min_height=180,
+        min_height=100,
+        min_border=2,
         toolbar_location=None,
         output_backend="canvas",
         lod_threshold=None,
@@ -87,6 +90,7 @@ def map_figure(x_label: str, y_label: str) -> Plot:
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"
+        axis.axis_label_standoff = 2
     return plot
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.views import map_colors as colors
-from laion_dask.explorer.views.map_coloring import ClassColor, MeanColor, in_words
+from laion_dask.explorer.views.map_coloring import ClassColor, MeanColor, in_words, one_line
 from laion_dask.explorer.views.map_native import (
     draw_classes,
     draw_counts,
@@ -18,10 +18,12 @@ from laion_dask.explorer.views.map_native import (
     positions_in_view,
 )
 
-#: In a view with at most so many points each is a disc of this radius in pixels.
-_RADII = ((400, 4), (3_000, 3), (12_000, 2), (60_000, 1))
-#: How many of the ramp's faintest colors are not used for discs.
-_FAINT = 24
+#: Radii in pixels of the discs that rows are drawn as, where there is space for so large ones: all
+#: discs together may cover this share of the picture.
+_RADII, _SPACE = (4, 3, 2, 1), 0.15
+#: How many of the ramp's faintest colors are left out where pixels have one row, and at how many
+#: rows the whole ramp is used.
+_FAINT, _MANY = 24, 50
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ def draw(
     at, shape = view.array(), (view.height, view.width)
     classes = color.classes if isinstance(color, ClassColor) else None
     values = color.values if isinstance(color, MeanColor) else None
-    found = positions_in_view(points, at, _RADII[-1][0])
+    space = int(_SPACE * view.width * view.height)
+    found = positions_in_view(points, at, space // len(_disc(1)))
     if found is not None:
         points, mask = points[found], mask[found]
         classes = classes if classes is None else classes[found]
         values = values if values is None else values[found]
-    radius = 0 if found is None else next(r for most, r in _RADII if len(found) <= most)
+    n = space if found is None else len(found)
+    radius = next((r for r in _RADII if n * len(_disc(r)) <= space), 0)
     disc = _disc(radius)
     every, selected, (n, n_selected) = draw_counts(points, mask, at, disc, shape)
     if isinstance(color, MeanColor):
@@ -142,9 +146,9 @@ def _backdrop(every: np.ndarray) -> np.ndarray:
 def _density(
     selected: np.ndarray, radius: int, dark: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    palette = colors.ramp("density", dark)
-    if radius:
-        palette = palette[_FAINT:]  # single rows on an empty background
+    most = max(1, int(selected.max(initial=0)))
+    faint = _FAINT * max(0.0, 1 - math.log(most) / math.log(_MANY))
+    palette = colors.ramp("density", dark)[round(faint) :]
     levels, most = _logarithmic(selected, len(palette))
     ticks = [[0.0, "1"]] if most else []
     if most > 1:
@@ -170,7 +174,7 @@ def _means(
     ticks = [[0.0, color.ends[0]]]
     if span > 0:
         ticks += [[0.5, in_words((color.low + color.high) / 2)], [1.0, color.ends[1]]]
-    title = f"mean {color.name}"
+    title = f"mean {one_line(color.name)}"
     key = {"kind": "ramp", "colors": colors.hexadecimal(palette), "ticks": ticks, "title": title}
     return levels, palette, key
 
@@ -191,5 +195,5 @@ def _classes(
     levels = np.where(shade > 0, winner * colors.SHADES + shade, 0)
     tones = colors.class_colors(len(color.labels) - 2, dark)
     items = [[tone, text] for tone, text in zip(tones, color.labels, strict=True) if text]
-    key = {"kind": "classes", "items": items, "title": f"most frequent {color.name}"}
+    key = {"kind": "classes", "items": items, "title": f"most frequent {one_line(color.name)}"}
     return levels, colors.shades(tones), key

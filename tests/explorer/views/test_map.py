@@ -40,7 +40,7 @@ def view(exploration):
 
 
 def pane_of(view):
-    return view.panel[0]
+    return view.panel
 
 
 def colored(pane):
@@ -56,7 +56,7 @@ def test_the_browser_asks_for_a_view_and_gets_its_picture(view):
     pane._handle_msg(VIEW)
     assert pane.picture["view"] == [-2, 2, -1, 1] and pane.picture["sequence"] == 7
     assert Image.open(io.BytesIO(pane.picture["png"].tobytes())).size == (80, 40)
-    points = view._points
+    points = view._exploration.points
     inside = (np.abs(points[:, 0]) < 2) & (np.abs(points[:, 1]) < 1)
     assert pane.status == f"{inside.sum()} of 400 rows in view · 10 without an embedding"
     assert f"Map of 400 rows; 400 are selected, {inside.sum()} of them in view" in pane.description
@@ -110,7 +110,7 @@ def test_colors_by_columns(view, exploration):
         ("mean:similarity", "mean similarity"),
         ("mean:width", "mean width"),
         ("category:language", "most frequent language"),
-        ("density", "rows within 4 pixels"),
+        ("density", "rows per pixel"),
     ):
         pane._handle_msg({"kind": "color", "value": key})
         assert (pane.color, pane.key["title"]) == (key, title)
@@ -184,8 +184,8 @@ def test_dark_pages_have_other_colors_and_the_same_pixels(view):
 
 
 def test_axes_say_that_distances_are_approximate(view):
-    label = pane_of(view).figure.object.xaxis[0].axis_label
-    assert "PCA of 1,000 rows, explains 35 % of the variance" in label
+    label = pane_of(view).axes[0]
+    assert "PCA of 1,000 rows explains 35 % of variance" in label
     assert "distances are approximate" in label
 
 
@@ -200,11 +200,14 @@ def test_without_embeddings_the_map_says_what_to_pass(exploration):
     view = MapView(exploration)
     view.refresh()
     view.set_dark(True)
-    assert "emb=ld.open_embeddings(" in view.panel[0].object
+    pane = pane_of(view)
+    for message in (VIEW, BOX, {"kind": "hover", "x": 0, "y": 0, "pixel": [1, 1]}):
+        pane._handle_msg(message)
+    assert "emb=ld.open_embeddings(" in pane.message
+    assert pane.picture["png"] is None and exploration.selection.n == 400
     exploration.points = points
     view.refresh()  # the projection has been computed
-    pane_of(view)._handle_msg(VIEW)
-    assert pane_of(view).dark and pane_of(view).picture["png"] is not None
+    assert pane.dark and pane.message == "" and pane.picture["png"] is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 3e8])

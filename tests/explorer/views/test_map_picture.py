@@ -106,7 +106,7 @@ def test_means_have_the_color_of_their_place_between_the_ends():
 
 
 def test_the_most_frequent_category_wins_and_the_first_of_equal_ones():
-    points = np.repeat(np.array([[0.1, 0.5], [0.5, 0.5], [0.9, 0.5]], np.float32), 5, axis=0)
+    points = np.repeat(np.array([[0.11, 0.5], [0.51, 0.5], [0.91, 0.5]], np.float32), 5, axis=0)
     # en wins; it is one of two equal ones; no row has a category with a color
     classes = [0, 0, 1, 2, 2, 1, 1, 0, 0, 3, 2, 2, 3, 2, 3]
     color = ClassColor("language", np.array(classes, np.uint8), ("en", "de", "2 others", ""))

@@ -1,0 +1,77 @@
+"""Start the map of an exploration: its view at once, projection and labels in the background."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.region_labels import RegionLabels
+from laion_dask.explorer.sample_points import sample_points
+from laion_dask.explorer.views import map_native
+from laion_dask.explorer.views.map import MapView
+from laion_dask.projections.polygon import Polygon
+from laion_dask.projections.projection import Projection
+from laion_dask.projections.stored import stored_projection
+
+_CANCELED = "its computation was canceled. Call explore() again to compute it."
+#: A polygon that no row is in, to load what a lasso needs.
+_TRIANGLE = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+
+
+def start_map(exploration: Exploration, jobs: Jobs) -> MapView:
+    """The map of an exploration; without points, jobs compute them from its embeddings, and labels.
+
+    The projection is fitted once, and later opened from the cache folder, as are the points.
+
+    Parameters
+    ----------
+    exploration : Exploration
+        Its ``projection`` and ``points`` are set when they are computed.
+    jobs : Jobs
+    """
+    view = MapView(exploration)
+    embeddings = exploration.embeddings
+
+    def project(job: Job) -> tuple[Projection, np.ndarray]:
+        assert embeddings is not None
+        projection = exploration.projection or stored_projection(embeddings)
+        points = sample_points(exploration.sample, embeddings, projection)
+        _load()
+        return projection, points
+
+    def show(found: tuple[Projection, np.ndarray]) -> None:
+        exploration.projection, exploration.points = found
+        view.refresh()
+        label()
+
+    def label() -> None:
+        points = exploration.points
+        assert points is not None
+        jobs.start(
+            "label the map",
+            lambda job: RegionLabels.of_sample(exploration.sample, points),
+            then=show_labels,
+        )
+
+    def show_labels(labels: RegionLabels) -> None:
+        view.labels = labels
+        view.refresh()
+
+    if exploration.points is not None:
+        label()
+    elif embeddings is not None:
+        job = jobs.start(
+            "project the embeddings",
+            project,
+            then=show,
+            failed=lambda error: view.fail(one_line(error)),
+        )
+        jobs.subscribe(lambda: view.fail(_CANCELED) if job.state == "canceled" else None)
+    return view
+
+
+def _load() -> None:
+    """Load, or compile, what drawing, hovering and a lasso need, so that the first is as fast."""
+    map_native.load()
+    Polygon.of(_TRIANGLE).contains(np.full((1, 2), 2, np.float32))

@@ -1,0 +1,84 @@
+"""The map of embeddings: projected and labeled in the background, then drawn."""
+
+import numpy as np
+import pytest
+from support.shards import collection
+
+import laion_dask as ld
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Jobs
+from laion_dask.explorer.sample import draw_sample
+from laion_dask.explorer.views import map_start
+from laion_dask.explorer.views.map_start import start_map
+
+VIEW = {"kind": "view", "view": [-2, 2, -2, 2], "width": 60, "height": 40, "sequence": 1}
+
+
+@pytest.fixture
+def exploration(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    written = collection(tmp_path, (40, 0, 25), dtype="float16")
+    frame = ld.read_shards(written.metadata)
+    emb = ld.open_embeddings(written.img_emb, model=written.model)
+    return Exploration(draw_sample(frame), emb)
+
+
+def wait_for(jobs):
+    """Deliver the results of all jobs, those too that results start."""
+    job = None
+    while jobs.current is not job:
+        job = jobs.current
+        job.wait(60)
+
+
+def test_the_map_is_there_when_its_points_are(exploration):
+    jobs = Jobs()
+    view = start_map(exploration, jobs)
+    view.panel._handle_msg(VIEW)  # the browser asks before there is anything to show
+    assert view.panel.message == "The map is being computed."
+    wait_for(jobs)
+    expected = ld.fit_projection(exploration.embeddings)
+    assert exploration.projection == expected
+    assert exploration.points.shape == (65, 2) and np.isfinite(exploration.points).all()
+    assert view.panel.message == "" and view.panel.picture["png"] is not None
+    assert view.panel.picture["sequence"] == 1
+    assert view.labels is not None and view.panel.axes[0].startswith("first component (PCA of 65")
+
+
+def test_a_second_map_needs_no_projection(exploration):
+    jobs = Jobs()
+    first = start_map(exploration, jobs)
+    wait_for(jobs)
+    again = start_map(exploration, jobs)
+    assert again.panel.message == "" and first.panel.extent == again.panel.extent
+    wait_for(jobs)
+    assert again.labels is not None
+    jobs.close()
+
+
+def test_a_projection_that_fails_says_why(exploration, monkeypatch):
+    def fail(embeddings):
+        raise ValueError("<b>no</b>\n memory")
+
+    monkeypatch.setattr(map_start, "stored_projection", fail)
+    jobs = Jobs()
+    view = start_map(exploration, jobs)
+    with pytest.raises(ValueError):
+        jobs.current.wait(60)
+    assert view.panel.message == "There is no map: ValueError: <b>no</b> memory"
+
+
+def test_a_canceled_projection_says_so(exploration, monkeypatch):
+    jobs = Jobs(wake=lambda callback: callback())
+    monkeypatch.setattr(map_start, "stored_projection", lambda emb: jobs.cancel())
+    monkeypatch.setattr(map_start, "sample_points", lambda *given: None)
+    view = start_map(exploration, jobs)
+    jobs.current.wait(60)
+    assert "canceled" in view.panel.message
+
+
+def test_without_embeddings_nothing_is_computed(exploration):
+    exploration.embeddings = None
+    jobs = Jobs()
+    view = start_map(exploration, jobs)
+    assert jobs.current is None and "emb=" in view.panel.message
