@@ -1,50 +1,78 @@
-"""The job that computes the map: the projection, the points of the sample, labels of regions."""
+"""The jobs of the map: projection and points of the sample, then labels of regions."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs
-from laion_dask.explorer.region_labels import Label, RegionLabels
+from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.region_labels import RegionLabels
 from laion_dask.explorer.sample_points import sample_points
+from laion_dask.explorer.views import map_native
 from laion_dask.explorer.views.map import MapView
+from laion_dask.projections.polygon import Polygon
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import stored_projection
 
-#: What the job returns.
-Computed = tuple[Projection, np.ndarray, RegionLabels]
+_CANCELED = "its computation was canceled. Call explore() again to compute it."
+#: A polygon that no row is in, to load what a lasso needs.
+_TRIANGLE = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
 
 
-class ProjectedMap(MapView):
-    """A map whose points are computed in the background; until then, it says so.
+def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
+    """The map, whose points and labels jobs compute; None without embeddings.
+
+    The projection is fitted once, and later opened from the cache folder, as are the points.
 
     Parameters
     ----------
     exploration : Exploration
-        With embeddings.
+        Its ``projection`` and ``points`` are set when they are computed.
     jobs : Jobs
     """
+    embeddings = exploration.embeddings
+    if embeddings is None:
+        return None
+    view = MapView(exploration)
 
-    def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
-        self._of_regions: Callable[..., list[Label]] = lambda *view: []
-        super().__init__(exploration, lambda *view: self._of_regions(*view))
-        self.job = jobs.start("compute the map", self._compute, then=self._show)
+    def project(job: Job) -> tuple[Projection, np.ndarray]:
+        projection = exploration.projection or stored_projection(embeddings)
+        points = sample_points(exploration.sample, embeddings, projection)
+        _load()
+        return projection, points
 
-    def _compute(self, job: Job) -> Computed:
-        embeddings, sample = self._exploration.embeddings, self._exploration.sample
-        assert embeddings is not None
-        projection = stored_projection(embeddings)
-        points = sample_points(sample, embeddings, projection)
-        return projection, points, RegionLabels.of_sample(sample, points)
+    def show(found: tuple[Projection, np.ndarray]) -> None:
+        exploration.projection, exploration.points = found
+        view.refresh()
+        label()
 
-    def _show(self, computed: Computed) -> None:
-        self._exploration.projection, self._exploration.points, self._of_regions = computed
-        self.refresh()
+    def label() -> None:
+        points = exploration.points
+        assert points is not None
+        jobs.start(
+            "label the map",
+            lambda job: RegionLabels.of_sample(exploration.sample, points),
+            then=show_labels,
+        )
+
+    def show_labels(labels: RegionLabels) -> None:
+        view.labels = labels
+        view.refresh()
+
+    if exploration.points is not None:
+        label()
+    else:
+        job = jobs.start(
+            "project the embeddings",
+            project,
+            then=show,
+            failed=lambda error: view.fail(one_line(error)),
+        )
+        jobs.subscribe(lambda: view.fail(_CANCELED) if job.state == "canceled" else None)
+    return view
 
 
-def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
-    """The map; None without embeddings."""
-    return None if exploration.embeddings is None else ProjectedMap(exploration, jobs)
+def _load() -> None:
+    """Load, or compile, what drawing, hovering and a lasso need, so that the first is as fast."""
+    map_native.load()
+    Polygon.of(_TRIANGLE).contains(np.full((1, 2), 2, np.float32))

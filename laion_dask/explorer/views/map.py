@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from laion_dask.explorer.embedding_filters import Region
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.region_filter import Region
 from laion_dask.explorer.selection import Selection
 from laion_dask.explorer.views import map_coloring as coloring
 from laion_dask.explorer.views.map_hover import card, row_at
 from laion_dask.explorer.views.map_pane import MapPane, map_figure
 from laion_dask.explorer.views.map_picture import Picture, View, draw
 from laion_dask.explorer.views.map_region import polygon_of
-from laion_dask.projections.polygon import Polygon
 from laion_dask.projections.projection import Projection
 
 #: The key of the map's filter in the selection.
@@ -109,7 +108,7 @@ class MapView:
     def _outline(self) -> list[list[float]]:
         for each in self._selection.filters:
             if isinstance(each, Region):
-                corners = np.array(each.polygon.corners)
+                corners = np.array(each.polygon)
                 return [corners[:, 0].tolist(), corners[:, 1].tolist()]
         return [[], []]
 
@@ -147,7 +146,8 @@ class MapView:
         if self._placed is None or pixel is None or xs is None or ys is None:
             return
         if (polygon := polygon_of(xs, ys, pixel)) is not None:
-            region = Region(Polygon.of(polygon), self._exploration.projection, self._placed)
+            corners = tuple((x, y) for x, y in polygon.tolist())
+            region = Region(corners, self._exploration.projection, self._placed)
             self._selection.set(KEY, region)
 
     def _on_clear(self, _: Mapping[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,12 @@ from bokeh.models import (
 )
 from bokeh.models.glyphs import ImageRGBA, Patches, Text
 from bokeh.plotting import figure
-from panel.custom import Child, JSComponent
+from panel.custom import Child
 
-_HERE = Path(__file__).parent
+from laion_dask.explorer.views.component import Component, source
 
 
-class MapPane(JSComponent):
+class MapPane(Component):
     """What the browser shows of the map. Everything of the data in it is text."""
 
     figure = Child()
@@ -42,15 +40,8 @@ class MapPane(JSComponent):
     status = param.String("")
     dark = param.Boolean(False)
 
-    _esm = (_HERE / "map.js").read_text()
-    _stylesheets = [(_HERE / "map.css").read_text()]  # noqa: RUF012
-
-    def __init__(self, receive: Callable[[Any], None], **params: Any) -> None:
-        super().__init__(**params)
-        self._receive = receive
-
-    def _handle_msg(self, data: Any) -> None:
-        self._receive(data)
+    _esm = source("map.js")
+    _stylesheets = [source("map.css")]  # noqa: RUF012
 
 
 def map_figure() -> Plot:

@@ -120,10 +120,10 @@ def test_the_map_is_computed_in_the_background(tmp_path):
     emb = ld.open_embeddings(written.img_emb, model=written.model, like=frame)
     explorer = frame.laion.explore(emb).wait()
     view = explorer._views[list(PLACES).index("map")]
-    view.job.wait(60)
+    explorer._jobs.current.wait(60)
     assert explorer.exploration.points.shape == (60, 2)
     assert explorer.exploration.projection.method == "pca"
-    assert view.panel.objects[0] is view._pane
+    assert view.panel.message == "" and "PCA of 60 rows" in view.panel.axes[0]
     explorer.close()
 
 
