@@ -67,6 +67,7 @@ _OTHERS = {
     "recipe": "laion_dask.curation.recipes.recipe",
     "replay": "laion_dask.curation.recipes.replay",
     "recipes": "laion_dask.curation.recipes.recipe_table",
+    "save_plot": "laion_dask.plots.save",
     "score_plot": "laion_dask.plots.thresholds",
     "set_options": "laion_dask.options",
     "show": "laion_dask.plots.histogram",

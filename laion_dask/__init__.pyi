@@ -94,6 +94,7 @@ from laion_dask.planning.scaling_plot import scaling_plot as scaling_plot
 from laion_dask.plots.complexity import complexity_plot as complexity_plot
 from laion_dask.plots.histogram import histogram as histogram
 from laion_dask.plots.histogram import show as show
+from laion_dask.plots.save import save_plot as save_plot
 from laion_dask.plots.thresholds import score_plot as score_plot
 from laion_dask.plots.thresholds import threshold_plot as threshold_plot
 from laion_dask.projections.fit import fit_projection as fit_projection

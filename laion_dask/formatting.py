@@ -21,11 +21,14 @@ _SPANS = ((172800, 86400, "days"), (5400, 3600, "h"), (90, 60, "min"), (1, 1, "s
 
 
 def printable(text: str) -> str:
-    """Escape control, format and bidirectional characters, so that text is safe to display."""
+    """Escape control, format and bidirectional characters and noncharacters, for display."""
     return "".join(f"\\u{ord(c):04x}" if _is_unsafe(c) else c for c in text)
 
 
 def _is_unsafe(character: str) -> bool:
+    code = ord(character)
+    if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
+        return True  # noncharacters, which XML does not allow
     return category(character) in _STEERS and character not in _JOINERS
 
 

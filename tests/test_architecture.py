@@ -31,9 +31,9 @@ import laion_dask as ld
 ARROWS = {
     "display": "",
     "stats/sketches": "display",
-    "plots": "",
-    "stats": "display plots stats/sketches",
     "io/storage": "",
+    "plots": "io/storage",
+    "stats": "display plots stats/sketches",
     "runtime": "io/storage",
     "cluster": "display runtime",
     "numerics": "runtime",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from laion_dask.plots.described import with_description
 from laion_dask.plots.description import BarPanel, CurvePanel, Panel, Plot
 from laion_dask.plots.interactive_curves import bars, curves
 from laion_dask.plots.interactive_points import points
@@ -21,13 +22,17 @@ def render(plot: Plot):
         When HoloViews is not installed.
     """
     hv = holoviews()
-    drawn = [_panel(hv, panel, plot) for panel in plot.panels]
+    drawn = [
+        with_description(_panel(hv, panel, plot), Plot((panel,), width=plot.width))
+        for panel in plot.panels
+    ]
     if plot.title:
         drawn.insert(0, _words(hv, plot.title, plot.width, is_title=True))
     drawn += [_words(hv, note, plot.width) for note in plot.notes]
     if len(drawn) == 1:
-        return drawn[0]
-    return hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+        return with_description(drawn[0], plot)
+    layout = hv.Layout(drawn).cols(1).opts(shared_axes=False, toolbar=None)
+    return with_description(layout, plot)
 
 
 def _panel(hv, panel: Panel, plot: Plot):
@@ -46,6 +51,7 @@ def _words(hv, words: str, width: int, is_title: bool = False):
     """Text as a plot; Panel would draw HoloViews' Div, and needs network access."""
     lines = [plain_text(line, None) for line in textwrap.wrap(words, max(20, width // 10))]
     text = hv.Text(0, 0.5, "\n".join(lines), halign="left")
+    with_description(text, Plot((), notes=(words,)))
     size, style, color = ("13pt", "bold", INK) if is_title else ("9pt", "normal", GREY)
     return text.opts(
         text_font_size=size,

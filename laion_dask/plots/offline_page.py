@@ -6,10 +6,14 @@ import functools
 import html
 import importlib
 import json
+from base64 import b64encode
 from dataclasses import dataclass, field
 
 from laion_dask.errors import MissingExtraError, must_be
 from laion_dask.extras import installation
+from laion_dask.plots.described import description_of
+from laion_dask.plots.document import svg_document
+from laion_dask.plots.raster import png
 
 #: Options of every plot: the wheel scrolls the notebook, box select zooms, reset restores.
 TOOLS = {"default_tools": ["pan", "box_zoom", "reset"], "active_tools": []}
@@ -35,6 +39,7 @@ _STYLE = """
 .ld-plot{border:0;color-scheme:light;display:block}
 body[data-jp-theme-light="false"] .ld-plot,body.vscode-dark .ld-plot,html[theme="dark"] .ld-plot{
 filter:invert(1) hue-rotate(180deg)}
+.ld-save{font:12px system-ui,sans-serif;opacity:.8}
 """
 
 
@@ -44,13 +49,27 @@ class Page:
 
     html: str = field(repr=False)
     height: int
+    svg: str = field(default="", repr=False)
 
     def _repr_html_(self) -> str:
         return (
             f"<style>{_STYLE}</style>"
             f"<iframe class='ld-plot' srcdoc='{html.escape(self.html)}' width='100%' "
             f"height='{self.height}' sandbox='allow-scripts'></iframe>"
+            f"{self._links()}"
         )
+
+    def _links(self) -> str:
+        """Links that save the plot: each has its whole file, so neither a script nor a server."""
+        if not self.svg:
+            return ""
+        files = (("svg", "image/svg+xml", self.svg.encode()), ("png", "image/png", png(self.svg)))
+        links = " · ".join(
+            f'<a download="plot.{suffix}" href="data:{kind};base64,{b64encode(content).decode()}">'
+            f"{suffix.upper()}</a>"
+            for suffix, kind, content in files
+        )
+        return f'<div class="ld-save">Save as {links}</div>'
 
 
 def holoviews():
@@ -149,7 +168,9 @@ def show(plot) -> Page:
         bokeh_js=Markup(_bokeh_js()),
         item=Markup(item),
     )
-    return Page(str(page), _height(figure) + 20)
+    description = description_of(plot)
+    svg = "" if description is None else svg_document(description)
+    return Page(str(page), _height(figure) + 20, svg)
 
 
 @functools.lru_cache(maxsize=1)

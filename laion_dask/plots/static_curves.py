@@ -36,6 +36,10 @@ def curves(panel: CurvePanel) -> str:
     for curve, points in drawn:
         _curve(picture, curve, points, scales)
     _marks(picture, panel.marks, scales)
+    bands = {curve.band_name for curve, _ in drawn if curve.lo and curve.band_name}
+    if bands:
+        words = f"band: {', '.join(sorted(bands))}"
+        picture.text(_LEFT + _WIDTH + 8.0, 13.0, words, color=GREY)
     ends = [(scales.y(points[-1][1]), curve) for curve, points in drawn]
     _names(picture, ends)
     return picture.finish(_LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BELOW)
@@ -166,9 +170,16 @@ def _marks(picture: Picture, marks: Sequence[Mark], scales: _Scales) -> None:
 
 def _names(picture: Picture, ends: Sequence[tuple[float, Curve]]) -> None:
     """Write the names of curves beside their ends, spaced to be legible."""
-    last = -1e9
-    for y, curve in sorted(ends, key=lambda end: end[0]):
+    ordered = sorted(ends, key=lambda end: end[0])
+    heights, last = [], -1e9
+    for y, _ in ordered:
         last = max(y, last + 15)
+        heights.append(last)
+    limit = _TOP + _HEIGHT + _BELOW - 8.0
+    for number in reversed(range(len(heights))):
+        heights[number] = min(heights[number], limit)
+        limit = heights[number] - 15
+    for y, (_, curve) in zip(heights, ordered, strict=True):
         short = curve.name if len(curve.name) <= _NAME else curve.name[: _NAME - 1] + "…"
         x = _LEFT + _WIDTH + 8.0
-        picture.text(x, last + 4, short, color=curve.color, full=curve.name)
+        picture.text(x, y + 4, short, color=curve.color, full=curve.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, isnan, log10
 
 from laion_dask.plots.description import Point, PointPanel, series_color
-from laion_dask.plots.palette import FAINT, GREY
+from laion_dask.plots.palette import BLUE, FAINT, GREY, ORANGE
 from laion_dask.plots.svg import (
     Picture,
     cut_to,
@@ -63,7 +63,8 @@ class _PointPicture:
         for number, (text, color) in enumerate(notes):
             picture.text(left, self.bottom + 36.0 + _NOTE * number, text, color=color)
         text_space = 24 + (0 if self.has_series else max(map(text_width, texts)))
-        width = left + max(_AXIS + text_space, 1.1 * text_width(panel.title))
+        words = [1.1 * text_width(panel.title), *(text_width(note) for note, _ in notes)]
+        width = left + max(_AXIS + text_space, *words)
         return picture.finish(width, self.bottom + _BELOW + _NOTE * len(notes))
 
     def _middle(self, label: str) -> float:
@@ -122,11 +123,14 @@ class _PointPicture:
         return f"{self.tell(point.value)}  [{self.tell(point.lo)}, {self.tell(point.hi)}]"
 
     def _notes(self) -> list[tuple[str, str]]:
-        """The notes below: the meaning of the colors, and the number of points not drawn."""
-        notes = [("◇ expected by chance", GREY)] if self.panel.has_expected else []
+        """The quantity, the meaning of the colors, and the number of points not drawn."""
+        notes = [(self.panel.axis.label, GREY)] if self.panel.axis.label else []
+        notes += [("◇ expected by chance", GREY)] if self.panel.has_expected else []
         if self.has_series:
             for number, name in enumerate(self.panel.series):
                 notes.append((f"● {cut_to(name, _LABEL)}", series_color(number)))
+        for name, color in zip(self.panel.marked_names, (ORANGE, BLUE), strict=True):
+            notes += [(f"● {name}", color)] if name and not self.has_series else []
         if self.panel.n_more:
             verb = "is" if self.panel.n_more == 1 else "are"
             notes.append((f"{self.panel.n_more:,} more {verb} in the table", GREY))
