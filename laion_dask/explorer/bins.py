@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-#: The largest number of bins; the code after the last is for rows without a value.
+#: The largest number of bins; the code after the last is for rows without a value, and 255 is left
+#: for rows that are not counted.
 MAX_BINS = 254
 #: About how many bins a histogram has.
 _ABOUT = 80

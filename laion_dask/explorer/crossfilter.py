@@ -1,4 +1,4 @@
-"""Counts of all views in one pass: an integer a row, a bit a filter.
+"""Counts of all views: an integer a row, a bit a filter.
 
 A bit is set where a row fails its filter, so a row is selected if no bit is set. A view of a column
 counts the rows that fail no filter but the column's own.
@@ -7,20 +7,20 @@ counts the rows that fail no filter but the column's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
-from laion_dask.runtime.numba_cache import compiled
+from laion_dask.runtime.native_code import native
+from laion_dask.runtime.process_cache import ProcessCache
 
-#: Rows of a block: their bits stay in the processor's cache while every view is counted.
-_BLOCK = 1 << 16
+_MODULE = "laion_dask.explorer.crossfilter_kernel"
 #: Integers of this many bits, by the number of filters.
 _WIDTHS = (np.uint8, np.uint16, np.uint32, np.uint64)
 #: The largest number of filters at a time.
 MAX_FILTERS = 64
+_compiled = ProcessCache()
 
 
 def empty_bits(n: int, n_filters: int = 8) -> np.ndarray:
@@ -31,7 +31,9 @@ def empty_bits(n: int, n_filters: int = 8) -> np.ndarray:
 
 def set_bit(bits: np.ndarray, bit: int, passes: np.ndarray) -> None:
     """Set a bit where rows do not pass, and clear it where they do, in place."""
-    _kernels(bits.dtype.name).set_bit(bits, bits.dtype.type(1 << bit), passes)
+    mask = np.array([1 << bit], bits.dtype)
+    kernel = _kernel("set_bit", bits.dtype, _one(bits), _one(bits), np.empty(0, np.uint8))
+    kernel(bits, mask, np.ascontiguousarray(passes).view(np.uint8))
 
 
 def clear_bit(bits: np.ndarray, bit: int) -> None:
@@ -50,7 +52,7 @@ def selected(bits: np.ndarray, own: int | None = None) -> np.ndarray:
 def counts(
     bits: np.ndarray, columns: Sequence[NumberColumn | CategoryColumn], own: Sequence[int | None]
 ) -> list[np.ndarray]:
-    """The number of rows of each code of several columns, the rows without a value last.
+    """The number of rows of each code of several columns, the rows without a value last. Eager.
 
     Parameters
     ----------
@@ -63,19 +65,25 @@ def counts(
     -------
     list of (column.size,) int64 arrays
     """
-    kernels = _kernels(bits.dtype.name)
-    found = [np.zeros(column.size, np.int64) for column in columns]
-    ignored = [bits.dtype.type(0 if bit is None else 1 << bit) for bit in own]
-    views = [
-        (kernels.count_bins if isinstance(column, NumberColumn) else kernels.count_codes,
-         column.codes, bit, sums)
-        for column, bit, sums in zip(columns, ignored, found, strict=True)
-    ]  # fmt: skip
-    for start in range(0, len(bits), _BLOCK):
-        block = bits[start : start + _BLOCK]
-        for count, codes, bit, sums in views:
-            count(block, bit, codes[start : start + _BLOCK], sums)
-    return found
+    return [_counts(bits, column, bit) for column, bit in zip(columns, own, strict=True)]
+
+
+def _counts(bits: np.ndarray, column: NumberColumn | CategoryColumn, own: int | None) -> np.ndarray:
+    ignored = bits.dtype.type(0 if own is None else 1 << own)
+    keep = np.array([~ignored], bits.dtype)
+    numbers = np.empty(0, np.int64)
+    if isinstance(column, NumberColumn):
+        several, sums = np.zeros((4, 256), np.int64), np.zeros(column.size, np.int64)
+        examples = (_one(bits), np.empty(0, np.uint8), np.empty((0, 256), np.int64), numbers)
+        kernel = _kernel("count_bins", bits.dtype, _one(bits), *examples)
+        kernel(bits, keep, column.codes, several, sums)
+        return sums
+    sums = np.zeros(column.size + 1, np.int64)
+    kernel = _kernel(
+        "count_codes", bits.dtype, _one(bits), _one(bits), np.empty(0, np.int32), numbers
+    )
+    kernel(bits, keep, column.codes, sums)
+    return sums[:-1]
 
 
 def count_selected(bits: np.ndarray) -> int:
@@ -83,48 +91,22 @@ def count_selected(bits: np.ndarray) -> int:
     return int(len(bits) - np.count_nonzero(bits))
 
 
-class _Kernels:
-    """The compiled functions for one width of bits; those of a read-only and a writable array of
-    codes are compiled separately."""
-
-    def __init__(self, width: Any) -> None:
-        bits, one = np.zeros(1, width), width(1)
-        sums = np.zeros(2, np.int64)
-        self.set_bit: Callable[..., None] = compiled(_set_bit, bits, one, np.zeros(1, bool))[0]
-        bins, codes = np.zeros(1, np.uint8), np.zeros(1, np.int32)
-        for array in (bins, codes):
-            array.flags.writeable = False
-        self.count_bins: Callable[..., None] = compiled(_count_bins, bits, one, bins, sums)[0]
-        self.count_codes: Callable[..., None] = compiled(_count_codes, bits, one, codes, sums)[0]
+def _one(bits: np.ndarray) -> np.ndarray:
+    """An example of bits: of one row, since kernels read the mask."""
+    return np.zeros(1, bits.dtype)
 
 
-@cache
-def _kernels(width: str) -> _Kernels:
-    return _Kernels(getattr(np, width))
+def _kernel(name: str, dtype: np.dtype, *examples: np.ndarray) -> Callable[..., int]:
+    """A compiled function for one width of bits."""
+
+    def compile_() -> Callable[..., int]:
+        return native(name, lambda: getattr(_source(), name), [_MODULE], *examples)
+
+    kernel: Callable[..., int] = _compiled.get((name, dtype.name), compile_)
+    return kernel
 
 
-def _set_bit(bits, bit, passes):
-    clear = ~bit
-    for i in range(len(bits)):
-        bits[i] = bits[i] & clear if passes[i] else bits[i] | bit
+def _source() -> ModuleType:
+    from laion_dask.explorer import crossfilter_kernel  # imports numba
 
-
-def _count_bins(bits, own, codes, sums):
-    # Four sets of counters: rows that follow each other are often in the same bin, and adding to
-    # what has just been written waits for the write.
-    several = np.zeros((4, 256), np.int64)
-    keep = ~own
-    for i in range(len(bits)):
-        if bits[i] & keep == 0:
-            several[i & 3, codes[i]] += 1
-    for code in range(len(sums)):
-        sums[code] += several[0, code] + several[1, code] + several[2, code] + several[3, code]
-
-
-def _count_codes(bits, own, codes, sums):
-    last = len(sums) - 1
-    keep = ~own
-    for i in range(len(bits)):
-        if bits[i] & keep == 0:
-            code = codes[i]
-            sums[code if code >= 0 else last] += 1
+    return crossfilter_kernel

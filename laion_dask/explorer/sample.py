@@ -26,6 +26,7 @@ from laion_dask.explorer.sample_reader import Batches, category_column, mapped, 
 from laion_dask.explorer.sample_writer import CONTENT, write_sample
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
+from laion_dask.memory_pool import release_unused
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
 
@@ -157,7 +158,9 @@ class Sample:
             raise no_column(name, self.names)
 
         def ordered() -> np.ndarray:
-            return order_of(self._column(name), descending)
+            order = order_of(self._column(name), descending)
+            self._batches.release()
+            return order
 
         number = self.names.index(name)
         direction = "down" if descending else "up"
@@ -241,6 +244,7 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
 
         keep = sample_cache.store if is_identified else _unidentified
         folder = keep(digest, write)
+        release_unused()
     return open_sample(frame, folder, digest, seed, types)
 
 
