@@ -19,6 +19,7 @@ from laion_dask.errors import ProvenanceError
 from laion_dask.explorer.columns import MAX_CATEGORIES
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.scan_batches import Each, NotInBatches, copied
 from laion_dask.io.parquet.shard import ScanPartition
 from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime import cancellation, graph
@@ -31,6 +32,8 @@ from laion_dask.text.hosts import Authorities
 SITE = "\0site:"
 #: Prefix of a copy of a column of text as a dictionary.
 CODED = "\0coded:"
+#: Rows of a file, as long as a partition has that many, and files of a partition.
+PART_ROWS, _MOST_PARTS = 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,7 @@ class Part:
     Attributes
     ----------
     number : int
-        Of the partition, and of the file.
-    n_rows : int
-        Rows of the partition.
+        Of the file; ascends with the partition, and within it.
     n : int
         Rows drawn.
     first, last : tuple of int
@@ -52,7 +53,6 @@ class Part:
     """
 
     number: int
-    n_rows: int
     n: int
     first: tuple[int, int] = (0, 0)
     last: tuple[int, int] = (0, 0)
@@ -61,14 +61,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """All files of the pass, in the order of their partitions."""
+    """All files of the pass, in the order of their partitions; and the rows of the frame."""
 
     folder: SpillFolder
     parts: tuple[Part, ...]
-
-    @property
-    def n_rows(self) -> int:
-        return sum(part.n_rows for part in self.parts)
+    n_rows: int
 
     @property
     def n(self) -> int:
@@ -132,7 +129,7 @@ def write_parts(
         values = graph.map_to_values(selected.frame, _on_part, task)
     found = graph.reduce_values(values, _joined, fan_in=32)
     (parts,) = graph.compute(found, label="sampling rows")
-    return Parts(folder, tuple(sorted(parts.parts, key=lambda part: part.number)))
+    return Parts(folder, tuple(sorted(parts.parts, key=lambda p: p.number)), parts.n_rows)
 
 
 def _draw(provenance: Provenance, n: int, seed: int) -> Draw:
@@ -159,15 +156,18 @@ def _most_rows(provenance: Provenance) -> int | None:
 @dataclass(frozen=True)
 class _Parts:
     parts: tuple[Part, ...]
+    n_rows: int
 
 
 def _joined(several: Any) -> _Parts:
-    return _Parts(tuple(part for one in several for part in one.parts))
+    results = list(several)
+    parts = tuple(part for one in results for part in one.parts)
+    return _Parts(parts, sum(one.n_rows for one in results))
 
 
 @dataclass(frozen=True)
 class _Write:
-    """Draws rows of a table and writes them."""
+    """Draws rows of tables and writes them."""
 
     folder: SpillFolder
     draw: Draw
@@ -175,31 +175,72 @@ class _Write:
     texts: frozenset[str]
     sites: tuple[tuple[str, str], ...]
 
-    def __call__(self, table: pa.Table, number: int) -> _Parts:
+    def drawn(self, table: pa.Table) -> pa.Table:
+        """The rows to draw, with ``shard`` and ``row`` as int64."""
         table = _with_texts(decoded(table.select(list(self.names))), self.texts)
         shard, row, valid = _identity(table)
         drawn = valid & self.draw.mask(shard, row)
-        part = Part(number, len(table), int(drawn.sum()))
         if not drawn.all():
             table = table.filter(pa.array(drawn))
             shard, row = shard[drawn], row[drawn]
-        table = _with_identity(table, shard, row)
+        return _with_identity(table, shard, row)
+
+    def write(self, table: pa.Table, number: int) -> Part:
+        """Write rows that were drawn, with their labels."""
         cancellation.check()
+        shard, row = (table[name].to_numpy() for name in PROVENANCE)
         for level, column in self.sites:
             table = table.append_column(SITE + level, _site(table[column], level))
         for name in self.names:
             if (coded := _coded(table[name])) is not None:
                 table = table.append_column(CODED + name, coded)
-        cancellation.check()
         batches = table.combine_chunks().to_batches() or [_empty(table.schema)]
         with self.folder.file(number, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_batch(batches[0])
-        return _Parts((_ordered(part, shard, row),))
+        return _ordered(Part(number, len(table)), shard, row)
+
+
+class _Writing:
+    """Writes the rows that are drawn from one partition, some of them at a time."""
+
+    def __init__(self, task: _Write, number: int) -> None:
+        self._task, self._first = task, number * _MOST_PARTS
+        self._waiting: list[pa.Table] = []
+        self._n_waiting = self.n_rows = 0
+        self._parts: list[Part] = []
+
+    def add(self, table: pa.Table, lengths: frozenset[str] = frozenset()) -> pa.Table:
+        """Draw from the next rows; nothing is kept of them."""
+        self.n_rows += len(table)
+        drawn = self._task.drawn(table)
+        if not self._n_waiting and len(drawn) >= PART_ROWS:
+            self._write(drawn)
+        elif len(drawn):
+            self._waiting.append(copied(drawn))
+            self._n_waiting += len(drawn)
+        else:
+            self._waiting = self._waiting or [copied(drawn)]  # a schema, if nothing is drawn
+        if self._n_waiting >= PART_ROWS:
+            self._flush()
+        return table.slice(0, 0).select([])
+
+    def _flush(self) -> None:
+        self._write(pa.concat_tables(self._waiting))
+        self._waiting, self._n_waiting = [], 0
+
+    def _write(self, drawn: pa.Table) -> None:
+        self._parts.append(self._task.write(drawn, self._first + len(self._parts)))
+
+    def finished(self) -> _Parts:
+        """Write the rest; what was written."""
+        if self._n_waiting or not self._parts:
+            self._flush()
+        return _Parts(tuple(self._parts), self.n_rows)
 
 
 @dataclass(frozen=True)
 class _OnScan:
-    """Applies the task to a partition of a scan, read directly to Arrow."""
+    """Applies the task to a partition of a scan, in batches of rows."""
 
     scan: Scan
     columns: tuple[str, ...]
@@ -209,12 +250,19 @@ class _OnScan:
         return ("laion_dask.sample_pass", self.scan.__dask_tokenize__(), self.task.folder.path)
 
     def __call__(self, partition: ScanPartition, number: int) -> _Parts:
-        return self.task(self.scan.read(partition, list(self.columns)).table, number)
+        writing, columns = _Writing(self.task, number), list(self.columns)
+        try:
+            self.scan.read(partition, columns, Each(writing.add))
+        except NotInBatches:  # read again, and reported if that fails too
+            writing = _Writing(self.task, number)
+            writing.add(self.scan.read(partition, columns).table)
+        return writing.finished()
 
 
 def _on_part(part: Frame, task: _Write, partition_info: dict | None = None) -> _Parts:
-    number: int = (partition_info or {}).get("number", 0)
-    return task(frame_to_arrow(part[list(task.names)].reset_index(drop=True)), number)
+    writing = _Writing(task, (partition_info or {}).get("number", 0))
+    writing.add(frame_to_arrow(part[list(task.names)].reset_index(drop=True)))
+    return writing.finished()
 
 
 def _with_texts(table: pa.Table, names: frozenset[str]) -> pa.Table:

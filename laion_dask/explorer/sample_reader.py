@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from laion_dask.explorer.columns import CategoryColumn, Labels, NumberColumn
+from laion_dask.explorer.mapped_file import MappedFile
 from laion_dask.explorer.published_thresholds import published_thresholds
 
 
@@ -59,30 +59,22 @@ def category_column(folder: Path, described: dict[str, Any]) -> CategoryColumn:
 
 
 class Batches:
-    """Columns of texts and other values in batches, memory-mapped; rows are taken by position.
-
-    The system maps 64 KB around every text that is read. These pages are released after each call,
-    since they would add up to the whole file.
-    """
+    """Columns of texts and other values in batches, memory-mapped; rows are taken by position."""
 
     def __init__(self, path: Path) -> None:
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
-        self.schema: pa.Schema = reader.schema
-        self._batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
-        lengths = [len(batch) for batch in self._batches]
+        self._file = MappedFile(path)
+        lengths = [len(batch) for batch in self._file.batches]
         self._starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
 
     def slice(self, name: str, start: int, stop: int) -> pa.ChunkedArray:
         """The values of a column from ``start`` to ``stop``, without a copy."""
-        columns = [batch.column(name) for batch in self._batches]
-        column = pa.chunked_array(columns, self.schema.field(name).type)
+        columns = [batch.column(name) for batch in self._file.batches]
+        column = pa.chunked_array(columns, self._file.schema.field(name).type)
         return column.slice(start, stop - start)
 
     def take(self, name: str, positions: np.ndarray) -> pa.Array:
         """The values of a column at positions, in any order."""
-        type_ = self.schema.field(name).type
+        type_ = self._file.schema.field(name).type
         if not len(positions):
             return pa.array([], type_)
         by_position = np.argsort(positions, kind="stable")
@@ -91,12 +83,11 @@ class Batches:
         found = []
         for number in np.unique(of_batch).tolist():
             own = ordered[of_batch == number] - self._starts[number]
-            found.append(self._batches[number].column(name).take(pa.array(own)))
+            found.append(self._file.batches[number].column(name).take(pa.array(own)))
         back = pa.array(np.argsort(by_position, kind="stable"))
         self.release()
         return pa.concat_arrays(found).take(back)
 
     def release(self) -> None:
-        """Release the pages that were read; they are mapped again when they are needed."""
-        if hasattr(self._map, "madvise"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        """Release the memory of what was read; see `MappedFile`."""
+        self._file.release()

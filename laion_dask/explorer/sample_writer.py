@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.explorer import bins
 from laion_dask.explorer.columns import MAX_CATEGORIES, number_names
+from laion_dask.explorer.mapped_file import MappedFile
 from laion_dask.explorer.sample_pass import CODED, SITE, Parts
 from laion_dask.runtime import cancellation
 from laion_dask.schema import PROVENANCE
@@ -63,14 +64,13 @@ class _Source:
 
     Attributes
     ----------
-    tables : list of Arrow tables
-        Memory-mapped, those of no rows left out.
+    files : list of MappedFile
+        Those of no rows left out.
     order : (n,) int64 array or None
         Positions in all parts, one after the other; None: in their order.
     """
 
-    tables: list[pa.RecordBatch]
-    schema: pa.Schema
+    files: list[MappedFile]
     order: np.ndarray | None
     starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
@@ -79,13 +79,21 @@ class _Source:
         filled = sorted((part for part in parts.parts if part.n), key=lambda part: part.first)
         follows = all(a.last <= b.first for a, b in itertools.pairwise(filled))
         chosen = filled or list(parts.parts[:1])
-        batches = [_mapped(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
-        starts = np.append(0, np.cumsum([len(batch) for batch in batches])).astype(np.int64)
-        found = cls(batches, batches[0].schema, None, starts)
+        files = [MappedFile(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
+        starts = np.append(0, np.cumsum([part.n for part in chosen])).astype(np.int64)
+        found = cls(files, None, starts)
         if follows and all(part.is_ordered for part in filled):
             return found
         shard, row = (found.numbers(name) for name in PROVENANCE)
-        return cls(batches, found.schema, np.lexsort((row, shard)), starts)
+        return cls(files, np.lexsort((row, shard)), starts)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.files[0].schema
+
+    @property
+    def tables(self) -> list[pa.RecordBatch]:
+        return [file.batches[0] for file in self.files]
 
     def column(self, name: str) -> list[pa.Array]:
         return [batch.column(name) for batch in self.tables]
@@ -104,15 +112,25 @@ class _Source:
         return found if self.order is None else found[self.order]
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns in the order of the sample, in batches."""
-        if self.order is None:
-            for batch in self.tables:
-                for start in range(0, len(batch), BATCH):
-                    yield batch.select(names).slice(start, BATCH)
+        """Some columns in the order of the sample, in batches of up to `BATCH` rows."""
+        if self.order is not None:
+            for start in range(0, len(self.order), BATCH):
+                cancellation.check()
+                yield self._taken(self.order[start : start + BATCH], names)
             return
-        for start in range(0, len(self.order), BATCH):
-            cancellation.check()
-            yield self._taken(self.order[start : start + BATCH], names)
+        waiting: list[pa.RecordBatch] = []
+        for file in self.files:
+            (batch,) = file.batches
+            if waiting and sum(map(len, waiting)) + len(batch) > BATCH:
+                yield _joined(waiting)
+                waiting = []
+            for start in range(0, len(batch), BATCH):
+                waiting.append(batch.select(names).slice(start, BATCH))
+                if len(waiting[-1]) == BATCH:
+                    yield waiting.pop()
+            file.release()
+        if waiting:
+            yield _joined(waiting)
 
     def _taken(self, positions: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
         by_batch = np.argsort(positions, kind="stable")
@@ -121,14 +139,16 @@ class _Source:
         found = []
         for number in np.unique(of_batch).tolist():
             own = ordered[of_batch == number] - self.starts[number]
-            found.append(self.tables[number].select(names).take(pa.array(own)))
+            found.append(self.files[number].batches[0].select(names).take(pa.array(own)))
+            self.files[number].release()
         table = pa.Table.from_batches(found).take(pa.array(np.argsort(by_batch, kind="stable")))
         return table.combine_chunks().to_batches()[0]
 
 
-def _mapped(path: Path) -> pa.RecordBatch:
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).get_batch(0)
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches as one; empty ones of other schemas are left out."""
+    filled = [batch for batch in batches if len(batch)] or batches[:1]
+    return filled[0] if len(filled) == 1 else pa.concat_batches(filled)
 
 
 def _filled(column: pa.Array) -> np.ndarray:
