@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from laion_dask.backend import frame_from_arrow, frame_to_arrow
-from laion_dask.dtypes import ColumnTypes, column_type
+from laion_dask.backend import frame_from_arrow
+from laion_dask.dtypes import ColumnTypes
 from laion_dask.errors import OptionError, no_column
 from laion_dask.explorer import sample_cache
-from laion_dask.explorer.columns import SITES, CategoryColumn, NumberColumn
+from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.frame_digest import frame_digest
+from laion_dask.explorer.kept_columns import kept_types, sites_of
 from laion_dask.explorer.sample_order import order_of, stored
 from laion_dask.explorer.sample_pass import write_parts
 from laion_dask.explorer.sample_reader import Batches, category_column, mapped, number_column
@@ -232,8 +233,8 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
     refuse_exploded(frame, "explore")
     check_integer("sample", sample, 1)
     check_integer("seed", seed, 0)
-    types = _types(provenance)
-    sites = _sites(types)
+    types = kept_types(provenance)
+    sites = sites_of(types)
     digest, is_identified = _digest(frame, sample, seed)
     folder = sample_cache.kept(digest) if is_identified else None
     if folder is None:
@@ -276,32 +277,6 @@ def open_sample(
         types=types,
         _batches=Batches(folder / "values.arrow"),
     )
-
-
-def _types(provenance: Provenance) -> ColumnTypes:
-    """The types of the columns that are kept: no images, embeddings or other nested values."""
-    as_read = provenance.as_read
-    if as_read is not None:
-        of_scan = as_read[0].column_types
-        types = ColumnTypes.of(
-            {name: of_scan[name] for name in provenance.frame.columns}, as_read[0].half
-        )
-    else:
-        types = provenance.column_types(column_type)
-    meta = provenance.frame._meta
-    schema = frame_to_arrow(meta.reset_index(drop=True)).schema
-    kept = {name: types[name] for name in types if _can_be_shown(schema.field(name).type)}
-    return ColumnTypes.of(kept, types.half)
-
-
-def _can_be_shown(type_: pa.DataType) -> bool:
-    t = pa.types
-    is_binary = t.is_binary(type_) or t.is_large_binary(type_) or t.is_fixed_size_binary(type_)
-    return not (is_binary or t.is_nested(type_))
-
-
-def _sites(types: ColumnTypes) -> dict[str, str]:
-    return dict.fromkeys(SITES, "url") if types.get("url") == "string" else {}
 
 
 def _digest(frame: dd.DataFrame, sample: int, seed: int) -> tuple[str, bool]:

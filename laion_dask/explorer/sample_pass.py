@@ -16,7 +16,7 @@ from laion_dask.curation.row_hash import row_hash
 from laion_dask.curation.sample import sample_thresholds
 from laion_dask.dtypes import decoded
 from laion_dask.errors import ProvenanceError
-from laion_dask.explorer.columns import MAX_CATEGORIES
+from laion_dask.explorer.text_columns import coded_texts, site, with_texts
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.parquet.scan_batches import Each, NotInBatches, copied
@@ -25,8 +25,6 @@ from laion_dask.io.storage.spill import SpillFolder
 from laion_dask.runtime import cancellation, graph
 from laion_dask.runtime.disk_shuffle import spill_folder
 from laion_dask.schema import PROVENANCE
-from laion_dask.text.domains import Coded, hosts_of, labels_of
-from laion_dask.text.hosts import Authorities
 
 #: Prefix of the columns of a part that hold the labels of URLs; no name of the frame starts so.
 SITE = "\0site:"
@@ -177,7 +175,7 @@ class _Write:
 
     def drawn(self, table: pa.Table) -> pa.Table:
         """The rows to draw, with ``shard`` and ``row`` as int64."""
-        table = _with_texts(decoded(table.select(list(self.names))), self.texts)
+        table = with_texts(decoded(table.select(list(self.names))), self.texts)
         shard, row, valid = _identity(table)
         drawn = valid & self.draw.mask(shard, row)
         if not drawn.all():
@@ -190,9 +188,9 @@ class _Write:
         cancellation.check()
         shard, row = (table[name].to_numpy() for name in PROVENANCE)
         for level, column in self.sites:
-            table = table.append_column(SITE + level, _site(table[column], level))
+            table = table.append_column(SITE + level, site(table[column], level))
         for name in self.names:
-            if (coded := _coded(table[name])) is not None:
+            if (coded := coded_texts(table[name])) is not None:
                 table = table.append_column(CODED + name, coded)
         batches = table.combine_chunks().to_batches() or [_empty(table.schema)]
         with self.folder.file(number, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
@@ -265,22 +263,6 @@ def _on_part(part: Frame, task: _Write, partition_info: dict | None = None) -> _
     return writing.finished()
 
 
-def _with_texts(table: pa.Table, names: frozenset[str]) -> pa.Table:
-    """The table with some columns as text: those of text, dates and other single values."""
-    for at, name in enumerate(table.column_names):
-        if name in names and not pa.types.is_large_string(table[name].type):
-            table = table.set_column(at, name, _as_text(table[name]))
-    return table
-
-
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return column.cast(pa.large_string())
-    except pa.ArrowException:  # objects of pandas, such as lists
-        texts = [None if value is None else str(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.large_string())])
-
-
 def _identity(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shard and row, int64, and a mask of the rows that have both."""
     columns = [table[name].cast(pa.int64()) for name in PROVENANCE]
@@ -301,32 +283,6 @@ def _ordered(part: Part, shard: np.ndarray, row: np.ndarray) -> Part:
     ascending = (steps > 0) | ((steps == 0) & (np.diff(row) >= 0))
     first, last = ((int(shard[at]), int(row[at])) for at in (0, -1))
     return replace(part, first=first, last=last, is_ordered=bool(ascending.all()))
-
-
-def _site(urls: pa.ChunkedArray, level: str) -> pa.DictionaryArray:
-    """The domain or top-level domain of each URL, as `laion_dask.domains` groups them."""
-    found = Authorities()
-    found.add(urls)
-    sites: Coded = labels_of(hosts_of(found), level)
-    codes = sites.codes
-    indices = pa.array(codes.astype(np.int32), mask=codes < 0)
-    return pa.DictionaryArray.from_arrays(indices, sites.labels)
-
-
-def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray | None:
-    """A column of few texts, or of booleans, as a dictionary; None for any other column."""
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.large_string())
-    elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return None
-    start = column.slice(0, 4 * MAX_CATEGORIES)
-    if pc.count_distinct(start).as_py() > MAX_CATEGORIES:
-        return None
-    texts = column.cast(pa.large_string()).combine_chunks()
-    if isinstance(texts, pa.ChunkedArray):  # of no chunks
-        texts = pa.array([], pa.large_string())
-    coded = texts.dictionary_encode()
-    return coded if len(coded.dictionary) <= MAX_CATEGORIES else None
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

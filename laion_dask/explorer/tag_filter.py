@@ -73,11 +73,10 @@ def in_set(sample: Sample, tags: Tags) -> np.ndarray:
         When the set is of other shards than the sample's frame; names what differs.
     """
     keys = tags.keys(Provenance.of(sample.frame))
-    own = keys_of(sample.shard, sample.row)  # ascending, as the sample is
-    found = np.zeros(sample.n, bool)
-    if sample.n and len(keys):
-        at = np.minimum(np.searchsorted(own, keys), sample.n - 1)
-        found[at[own[at] == keys]] = True
+    own = keys_of(sample.shard, sample.row)  # a merge may have duplicated a row
+    if not len(keys):
+        return np.zeros(sample.n, bool)
+    found: np.ndarray = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
     return found
 
 
