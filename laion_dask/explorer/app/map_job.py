@@ -57,7 +57,6 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
 
     def show_labels(labels: RegionLabels) -> None:
         view.labels = labels
-        view.refresh()
 
     if exploration.points is not None:
         label()

@@ -3,6 +3,7 @@
 
 const WAIT = 60          // ms between a change of the view and the request for its picture
 const HOVER = 70         // ms the pointer rests before a row is asked for
+const REST = 300         // ms without a change before labels of the view are asked for
 const LOST = 4000        // ms after which an answer that did not come is asked for again
 
 function make(tag, className, text) {
@@ -170,6 +171,11 @@ export function render({ model, view, el }) {
     writeFields()
     if (timer === null) timer = setTimeout(ask, WAIT)
   }
+  let resting = null
+  function rested() {
+    if (waiting || stale) { resting = setTimeout(rested, REST); return }
+    model.send_msg({ kind: "labels" })
+  }
   function extended() {
     before = null
     resized()
@@ -183,6 +189,8 @@ export function render({ model, view, el }) {
     waiting = ++sequence
     clearTimeout(lost)
     lost = setTimeout(() => { waiting = 0; if (stale) ask() }, LOST)
+    clearTimeout(resting)
+    resting = setTimeout(rested, REST)
     model.send_msg({ kind: "view", view: range(), width, height, sequence: waiting })
   }
   for (const each of [plot.x_range, plot.y_range]) {

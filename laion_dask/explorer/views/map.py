@@ -51,14 +51,13 @@ class MapView:
     Attributes
     ----------
     panel : MapPane
-    labels : callable or None
     reveal : bool
         Whether hovering shows captions of rows that are unsafe or have no score.
     """
 
     def __init__(self, exploration: Exploration, labels: Labels | None = None) -> None:
         self._exploration = exploration
-        self.labels = labels
+        self._labels = labels
         self.reveal = False
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
@@ -94,6 +93,16 @@ class MapView:
         """Say in one line of text why there is no map."""
         self._pane.message = f"There is no map: {error}"
 
+    @property
+    def labels(self) -> Labels | None:
+        """The labels of a view's regions; set them when they have been computed."""
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: Labels | None) -> None:
+        self._labels = labels
+        self._draw_labels()
+
     def _place(self, points: np.ndarray) -> None:
         """Show points for the first time."""
         self._placed = points
@@ -121,6 +130,7 @@ class MapView:
             "hover": self._on_hover,
             "color": self._on_color,
             "clear": self._on_clear,
+            "labels": lambda _: self._draw_labels(),
         }
         if isinstance(message, Mapping) and str(message.get("kind")) in actions:
             actions[str(message["kind"])](message)
@@ -190,15 +200,17 @@ class MapView:
         self._pane.param.update(
             picture=sent,
             key={**picture.key, "note": note},
-            labels=self._texts(view),
             status=status,
             description=description,
         )
 
-    def _texts(self, view: View) -> dict[str, list[Any]]:
-        found = self.labels(view.x0, view.x1, view.y0, view.y1) if self.labels else []
+    def _draw_labels(self) -> None:
+        """Show the labels of the view; the browser asks when it has rested for a moment."""
+        if self._view is None or self._labels is None:
+            return
+        found = self._labels(self._view.x0, self._view.x1, self._view.y0, self._view.y1)
         texts = [(float(x), float(y), coloring.one_line(text)) for x, y, text in found]
-        return {
+        self._pane.labels = {
             "x": [x for x, _, _ in texts],
             "y": [y for _, y, _ in texts],
             "text": [text for _, _, text in texts],

@@ -88,7 +88,8 @@ def in_words(value: float) -> str:
 
 def one_line(text: str, longest: int = _LONGEST_LABEL) -> str:
     """A text of the data on one line, cut to `longest` characters."""
-    line = printable(" ".join(text[: 4 * longest].split()))
+    text = text[: 4 * longest].encode("utf-8", "replace").decode()  # no halves of pairs
+    line = printable(" ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 

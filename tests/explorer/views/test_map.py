@@ -190,9 +190,22 @@ def test_axes_say_that_distances_are_approximate(view):
 
 
 def test_labels_of_regions_are_text(exploration):
-    view = MapView(exploration, lambda *at: [(0.5, 0.25, "<b>bird</b>\n garden")])
-    pane_of(view)._handle_msg(VIEW)
-    assert pane_of(view).labels == {"x": [0.5], "y": [0.25], "text": ["<b>bird</b> garden"]}
+    asked = []
+
+    def labels(*at):
+        asked.append(at)
+        return [(0.5, 0.25, "<b>bird</b>\n garden")]
+
+    view = MapView(exploration, labels)
+    pane = pane_of(view)
+    pane._handle_msg({"kind": "labels"})
+    pane._handle_msg(VIEW)
+    assert asked == [] and pane.labels["text"] == []  # pictures do not wait for labels
+    pane._handle_msg({"kind": "labels"})
+    assert asked == [(-2, 2, -1, 1)]
+    assert pane.labels == {"x": [0.5], "y": [0.25], "text": ["<b>bird</b> garden"]}
+    view.labels = lambda *at: []  # they have been computed again
+    assert pane.labels["text"] == []
 
 
 def test_without_embeddings_the_map_says_what_to_pass(exploration):
