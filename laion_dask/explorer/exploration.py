@@ -10,6 +10,7 @@ import numpy as np
 
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.ticked_rows import TickedRows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.images.images import Images
 
@@ -28,6 +29,8 @@ class Exploration:
     points : (n, 2) float32 array or None
         The sample's rows in the plane of the projection; NaN for rows without an embedding.
     selection : Selection
+    ticked : TickedRows
+        The rows that a person has ticked, to tag them.
     """
 
     sample: Sample
@@ -36,9 +39,11 @@ class Exploration:
     projection: Any = None
     points: np.ndarray | None = None
     selection: Selection = field(init=False)
+    ticked: TickedRows = field(init=False)
 
     def __post_init__(self) -> None:
         self.selection = Selection(self.sample)
+        self.ticked = TickedRows(self.sample)
 
     @property
     def frame(self) -> dd.DataFrame:

@@ -19,10 +19,12 @@ from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
 from laion_dask.explorer.views.bars import BarsView
 from laion_dask.explorer.views.chips import ChipsView
-from laion_dask.explorer.views.component import Component
+from laion_dask.explorer.views.component import MessageComponent
+from laion_dask.explorer.views.gallery import GalleryView
 from laion_dask.explorer.views.head import HeadView
 from laion_dask.explorer.views.histograms import HistogramsView
 from laion_dask.explorer.views.page import PageComponent
+from laion_dask.explorer.views.table import TableView
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.images.images import Images
 
@@ -43,7 +45,10 @@ CODE: dict[str, Callable[[Exploration], str]] = {"python": as_python, "recipe": 
 MakeView = Callable[[Exploration, Jobs], View | None]
 
 #: The tabs at the right, in order.
-TABS: dict[str, MakeView] = {}
+TABS: dict[str, MakeView] = {
+    "Gallery": lambda exploration, jobs: GalleryView(exploration),
+    "Table": lambda exploration, jobs: TableView(exploration),
+}
 #: The views that stand beside them, by their place on the page.
 PLACES: dict[str, MakeView] = {
     "chips": lambda exploration, jobs: ChipsView(exploration),
@@ -174,8 +179,8 @@ class Explorer(Viewer):
         views = {name: view for name, view in places.items() if view is not None}
         self._views, self._tabs = list(views.values()), list(made.values())
         for view in (*self._views, *self._tabs):
-            for component in view.panel.select(Component):
-                cast(Component, component).on_error = self._head.fail
+            for component in view.panel.select(MessageComponent):
+                cast(MessageComponent, component).on_error = self._head.fail
         self._exploration = exploration
         self._set_dark(self._page.dark)
         exploration.selection.subscribe(lambda _: self._held(self._refresh))

@@ -28,14 +28,12 @@ def styles(name: str) -> list[str]:
     return [source("common.css", f"{name}.css")]
 
 
-class Component(JSComponent):
-    """A component that draws ``state``, and sends messages to ``on_message``.
+class MessageComponent(JSComponent):
+    """A component that sends messages to ``on_message``, and is told what to show by `tell`.
 
-    The state is JSON in one text. Bokeh would take a mapping apart, and could not send a text with
-    half of a surrogate pair, as captions and URLs may have.
+    What `tell` sends is no part of the model, so a notebook that shows the component never has it:
+    rows and pictures are shown this way.
     """
-
-    state = param.String("null")
 
     __abstract = True
 
@@ -44,11 +42,9 @@ class Component(JSComponent):
         self._on_message = on_message
         self.on_error: Callable[[Exception], object] | None = None
 
-    def draw(self, state: Any) -> None:
-        """Draw a state; nothing is sent if it is the one that is drawn already."""
-        text = as_json(state)
-        if text != self.state:
-            self.state = text
+    def tell(self, message: Any) -> None:
+        """Send a message to every browser that shows the component."""
+        self._send_msg(as_json(message))
 
     def _handle_msg(self, data: Any) -> None:
         if not isinstance(data, dict):
@@ -59,6 +55,24 @@ class Component(JSComponent):
             if self.on_error is None:
                 raise
             self.on_error(error)
+
+
+class Component(MessageComponent):
+    """A component that draws ``state``, and sends messages to ``on_message``.
+
+    The state is JSON in one text. Bokeh would take a mapping apart, and could not send a text with
+    half of a surrogate pair, as captions and URLs may have.
+    """
+
+    state = param.String("null")
+
+    __abstract = True
+
+    def draw(self, state: Any) -> None:
+        """Draw a state; nothing is sent if it is the one that is drawn already."""
+        text = as_json(state)
+        if text != self.state:
+            self.state = text
 
 
 def as_json(value: Any) -> str:

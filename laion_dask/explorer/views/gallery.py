@@ -1,0 +1,221 @@
+"""The gallery: the selected rows as tiles with pictures, or as cards of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.views.component import MessageComponent, source
+from laion_dask.explorer.views.row_pages import RowPages
+from laion_dask.explorer.views.tiles import (
+    describe,
+    in_messages,
+    is_on_page,
+    picture,
+    read_images,
+    tile_columns,
+)
+
+#: Tiles of a page, and pictures that are made before those that are done are shown.
+TILES, _AT_ONCE = 48, 16
+
+_NO_IMAGES = "No images were given: pass images=ld.open_images(…) to explore."
+
+
+class GalleryComponent(MessageComponent):
+    _esm = source("common.js", "page_bar.js", "gallery.js")
+    _stylesheets = [source("common.css", "page_bar.css", "gallery.css")]  # noqa: RUF012
+
+
+class GalleryView:
+    """Tiles of the selected rows, 48 a page. Nothing is fetched from the web.
+
+    Rows that are not known to be safe (``punsafe`` of at least 0.5, or missing) are hidden, with
+    their number in sight, until a person asks for them. Then their pictures are blurred before they
+    leave this process, and shown one at a time, until the page is left.
+
+    Parameters
+    ----------
+    exploration : Exploration
+        With ``images``, or without: then tiles have captions and domains only.
+    safety : str
+        The column with the probability that an image is unsafe.
+    on_more : callable, optional
+        Called with the position of a row in the sample, to look for more like it.
+
+    Attributes
+    ----------
+    panel : GalleryComponent
+    """
+
+    def __init__(
+        self,
+        exploration: Exploration,
+        *,
+        safety: str = "punsafe",
+        on_more: Callable[[int], object] | None = None,
+    ) -> None:
+        self._exploration, self._on_more = exploration, on_more
+        self._ticked = exploration.ticked
+        self._pages = RowPages(exploration.selection, TILES, safety)
+        self._jobs = Jobs()
+        self._is_ready = False
+        self._frame = pd.DataFrame()
+        self._doubts: dict[int, str | None] = {}
+        self._revealed: set[int] = set()
+        #: Pictures that the browser has, of the page it shows: whether they are blurred.
+        self._sent: dict[int, bool] = {}
+        self._sequence = 0
+        self.panel = GalleryComponent(self._receive, sizing_mode="stretch_both", min_height=320)
+        self._ticked.subscribe(self._send_ticks)
+
+    # -- what the app calls ------------------------------------------------------------------------
+    def refresh(self) -> None:
+        """Show the first page of the selection as it is now."""
+        self._pages.refresh()
+        self._show()
+
+    def set_on_more(self, on_more: Callable[[int], object] | None) -> None:
+        """Offer to look for more like a row; see ``on_more``."""
+        self._on_more = on_more
+        self._show()
+
+    def rank(self, positions: np.ndarray | None, label: str = "") -> None:
+        """Show only these rows of the selection, in this order; None: all. See `RowPages.rank`."""
+        self._pages.rank(positions, label)
+        self._show()
+
+    def close(self) -> None:
+        """End the work in the background."""
+        self._jobs.close()
+
+    # -- what the browser sends --------------------------------------------------------------------
+    def _receive(self, message: Mapping[str, Any]) -> None:
+        """Act on a message; one that is not as the browser should send it is ignored."""
+        kind, position = message.get("kind"), message.get("id")
+        if kind == "ready":
+            self._is_ready, self._sent = True, {}
+            self._show()
+        elif self._pages.receive(message):
+            self._show()
+        elif is_on_page(self._positions, position):
+            self._act(str(kind), int(position), message)  # type: ignore[arg-type]
+
+    def _act(self, kind: str, position: int, message: Mapping[str, Any]) -> None:
+        """Act on a message about a tile of the page."""
+        if kind == "tick" and message.get("ticked") is True:
+            self._ticked.change(add=[position])
+        elif kind == "tick":
+            self._ticked.change(remove=[position])
+        elif kind == "reveal":
+            self._reveal(position, message.get("shown") is True)
+        elif kind == "more" and self._on_more is not None:
+            self._on_more(position)
+
+    @property
+    def _positions(self) -> np.ndarray:
+        return self._frame.index.to_numpy()
+
+    # -- pages -------------------------------------------------------------------------------------
+    def _show(self) -> None:
+        """Send the page; nothing before a browser shows the view."""
+        self._jobs.cancel()
+        if not self._is_ready:
+            return
+        sample, safety = self._exploration.sample, self._pages.safety
+        with_images = self._exploration.images is not None
+        names = tile_columns(sample, safety, with_images)
+        self._frame = sample.page(self._pages.positions(), names)
+        tiles = describe(self._frame, sample, safety, with_images=with_images)
+        self._doubts = {tile["id"]: tile["doubt"] for tile in tiles}
+        self._revealed.clear()
+        self._sequence += 1
+        self._sent = {
+            at: blurred
+            for at, blurred in self._sent.items()
+            if at in self._doubts and blurred == self._is_blurred(at)
+        }
+        first = (self._pages.page - 1) * self._pages.size + 1
+        for number, tile in enumerate(tiles, first):
+            at = tile["id"]
+            tile |= {"number": number, "ticked": at in self._ticked, "keeps": at in self._sent}
+            tile["has_more"] = self._on_more is not None
+        message = {"kind": "page", "tiles": tiles, "has_pictures": with_images}
+        bar = self._pages.bar("blurred" if with_images else "shown")
+        self.panel.tell({**message, "note": self._note(), "bar": bar})
+        if with_images:
+            self._make_pictures([at for at in self._doubts if at not in self._sent])
+
+    def _note(self) -> str:
+        notes = [] if self._exploration.images is not None else [_NO_IMAGES]
+        if self._pages.n_hidden and self._pages.safety not in self._exploration.sample.columns:
+            notes.append(
+                f"No row is known to be safe, since there is no column {self._pages.safety}: score "
+                "the rows with ld.heads.nsfw, or show them as they are."
+            )
+        return " ".join(notes)
+
+    def _is_blurred(self, position: int) -> bool:
+        return self._doubts[position] is not None and position not in self._revealed
+
+    def _send_ticks(self) -> None:
+        if self._is_ready:
+            ids = [at for at in self._doubts if at in self._ticked]
+            self.panel.tell({"kind": "ticks", "ids": ids})
+
+    # -- pictures ----------------------------------------------------------------------------------
+    def _reveal(self, position: int, shown: bool) -> None:
+        (self._revealed.add if shown else self._revealed.discard)(position)
+        if self._exploration.images is not None:
+            self._make_pictures([position])
+
+    def _make_pictures(self, positions: list[int]) -> None:
+        """Read and make the pictures in the background, and send them a group at a time."""
+        frame, blurred = self._frame, {at: self._is_blurred(at) for at in positions}
+        images: dict[int, Any] = {}
+
+        def make(job: Job, group: list[int]) -> list[dict[str, Any]]:
+            if not images:  # the whole page, since rows that share an image's name are told apart
+                found = read_images(self._exploration, frame)
+                images.update(zip(frame.index.tolist(), found, strict=True))
+            made = []
+            for at in group:
+                if job.observer.is_cancelled:
+                    break
+                made.append(picture(at, images[at], blurred=blurred[at]))
+            return made
+
+        for start in range(0, len(positions), _AT_ONCE):
+            self._start_job(make, positions[start : start + _AT_ONCE])
+
+    def _start_job(self, make: Callable[[Job, list[int]], Any], group: list[int]) -> None:
+        sequence = self._sequence
+
+        def failed(error: Exception) -> None:
+            reasons = [{"id": at, "reason": one_line(error)} for at in group]
+            self._send_pictures(reasons, sequence)
+
+        self._jobs.start(
+            "pictures",
+            lambda job: make(job, group),
+            then=lambda made: self._send_pictures(made, sequence),
+            failed=failed,
+        )
+
+    def _send_pictures(self, made: Iterable[dict[str, Any]], sequence: int) -> None:
+        """Send pictures, unless the page has changed or their tile is to be blurred meanwhile."""
+        if sequence != self._sequence:
+            return
+        current = [one for one in made if self._is_current(one)]
+        for group in in_messages(current):
+            self.panel.tell({"kind": "pictures", "pictures": group})
+        for one in current:
+            self._sent[one["id"]] = one.get("blurred", self._is_blurred(one["id"]))
+
+    def _is_current(self, made: dict[str, Any]) -> bool:
+        return "jpeg" not in made or made["blurred"] == self._is_blurred(made["id"])

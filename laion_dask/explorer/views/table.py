@@ -1,0 +1,223 @@
+"""The table: the selected rows as text, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bokeh.models import ColumnDataSource
+from panel.layout import Column
+from panel.widgets import Tabulator
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.views.cell_text import MISSING, cell_text
+from laion_dask.explorer.views.component import MessageComponent, source
+from laion_dask.explorer.views.row_pages import RowPages
+
+SIZES = (50, 100, 250, 500, 1000)
+#: Columns that are shown at first, if the frame has them.
+_FIRST = (
+    *("text", "similarity", "punsafe", "language", "width", "height", "pwatermark", "aesthetic"),
+    "url",
+)
+#: Pixels of columns of text, if not 140; the types of columns of numbers.
+_WIDTHS = {"text": 270, "url": 260, "language": 84}
+_NUMBERS = ("integer", "float32", "float64")
+#: Characters of the texts of one page, so that no message is over 0.3 MB; and of one cell.
+_PAGE_TEXT, _CELL = 200_000, 300
+
+
+class TableBar(MessageComponent):
+    _esm = source("common.js", "page_bar.js", "table.js")
+    _stylesheets = [source("common.css", "page_bar.css")]  # noqa: RUF012
+
+
+class TableRows(Tabulator):
+    """A Tabulator whose rows are sent after it is shown, and are never part of a notebook."""
+
+    def _get_properties(self, doc):
+        properties = super()._get_properties(doc)
+        empty = {name: values[:0] for name, values in properties["source"].data.items()}
+        properties["source"] = ColumnDataSource(data=empty)
+        return properties
+
+
+class TableView:
+    """The selected rows in a table: read-only, ordered and paged over the whole selection.
+
+    Rows that are not known to be safe are hidden, with their number in sight, until a person asks
+    for them. Values and names of columns are text, never HTML.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    safety : str
+        The column with the probability that an image is unsafe.
+
+    Attributes
+    ----------
+    panel : panel.layout.Column
+    """
+
+    def __init__(
+        self,
+        exploration: Exploration,
+        *,
+        safety: str = "punsafe",
+    ) -> None:
+        self._exploration = exploration
+        self._sample = exploration.sample
+        self._ticked = exploration.ticked
+        self._pages = RowPages(exploration.selection, SIZES[0], safety)
+        self._chosen = _first_columns(exploration.sample.names)
+        self._is_ready = self._is_filling = False
+        self._positions = np.empty(0, np.int64)
+        self._bar = TableBar(self._receive, sizing_mode="stretch_width")
+        self._rows = _table(exploration.sample, self._hidden())
+        self._rows.param.watch(self._on_ticks, "selection")
+        self._ticked.subscribe(self._show_ticks)
+        self.panel = Column(self._bar, self._rows, sizing_mode="stretch_both", min_height=320)
+
+    # -- what the app calls ------------------------------------------------------------------------
+    def refresh(self) -> None:
+        """Show the first page of the selection as it is now."""
+        self._pages.refresh()
+        self._show()
+
+    def rank(self, positions: np.ndarray | None, label: str = "") -> None:
+        """Show only these rows of the selection, in this order; None: all. See `RowPages.rank`."""
+        self._pages.rank(positions, label)
+        self._show()
+
+    # -- what the browser sends --------------------------------------------------------------------
+    def _receive(self, message: Mapping[str, Any]) -> None:
+        """Act on a message; one that is not as the browser should send it is ignored."""
+        kind = message.get("kind")
+        if kind == "ready":
+            self._is_ready = True
+            self._positions = np.empty(0, np.int64)
+            self._show()
+        elif kind == "size" and message.get("size") in SIZES:
+            self._pages.size = int(message["size"])
+            self._pages.turn(1)
+            self._show()
+        elif kind == "columns":
+            self._choose(message.get("columns"))
+        elif self._pages.receive(message):
+            self._show()
+
+    def _choose(self, numbers: Any) -> None:
+        names = self._sample.names
+        if isinstance(numbers, list) and all(
+            type(number) is int and 0 <= number < len(names) for number in numbers
+        ):
+            self._chosen = frozenset(names[number] for number in numbers)
+            self._show()
+            self._rows.hidden_columns = self._hidden()
+
+    def _hidden(self) -> list[str]:
+        return [field for field, name in _fields(self._sample) if name not in self._chosen]
+
+    # -- rows --------------------------------------------------------------------------------------
+    def _show(self) -> None:
+        """Send the page; nothing before a browser shows the view."""
+        if not self._is_ready:
+            return
+        self._positions = self._pages.positions()
+        chosen = [name for name in self._sample.names if name in self._chosen]
+        page = self._sample.page(self._positions, chosen)
+        self._is_filling = True
+        try:
+            self._rows.selection = []
+            self._rows.value = _as_text(page, _fields(self._sample))
+        finally:
+            self._is_filling = False
+        self._show_ticks()
+        bar = self._pages.bar("shown") | {
+            "sizes": list(SIZES),
+            "columns": [cell_text(name, 60) for name in self._sample.names],
+            "chosen": [self._sample.names.index(name) for name in self._chosen],
+        }
+        self._bar.tell(bar)
+
+    def _show_ticks(self) -> None:
+        if not self._is_ready or self._is_filling:
+            return
+        wanted = [n for n, at in enumerate(self._positions.tolist()) if at in self._ticked]
+        if sorted(self._rows.selection) != wanted:
+            self._is_filling = True
+            try:
+                self._rows.selection = wanted
+            finally:
+                self._is_filling = False
+
+    def _on_ticks(self, event: Any) -> None:
+        """Take over what was ticked on this page; ticks on other pages stay."""
+        if self._is_filling:
+            return
+        positions = self._positions.tolist()
+        ticked = {positions[n] for n in event.new if 0 <= n < len(positions)}
+        self._is_filling = True
+        try:
+            self._ticked.change(add=ticked, remove=set(positions) - ticked)
+        finally:
+            self._is_filling = False
+
+
+def _first_columns(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_FIRST).intersection(names) or frozenset(names[:8])
+
+
+def _fields(sample: Sample) -> list[tuple[str, str]]:
+    """Columns as Tabulator knows them, and their names in the frame, in the order of the table.
+
+    Tabulator gives a meaning to some names, such as those with a dot.
+    """
+    first = [name for name in _FIRST if name in sample.names]
+    names = [*first, *(name for name in sample.names if name not in first)]
+    return [(f"c{sample.names.index(name)}", name) for name in names]
+
+
+def _as_text(page: pd.DataFrame, fields: list[tuple[str, str]]) -> pd.DataFrame:
+    """The values as text; nothing in the columns that are not chosen."""
+    n_texts = sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in page.dtypes)
+    limit = min(_CELL, max(20, _PAGE_TEXT // max(1, n_texts * len(page))))
+    cells = {}
+    for field, name in fields:
+        if name not in page.columns:
+            cells[field] = [""] * len(page)
+            continue
+        values, missing = page[name].tolist(), page[name].isna().tolist()
+        cells[field] = [
+            MISSING if none else cell_text(value, limit)
+            for value, none in zip(values, missing, strict=True)
+        ]
+    return pd.DataFrame(cells, index=page.index, dtype=object)
+
+
+def _table(sample: Sample, hidden: list[str]) -> TableRows:
+    """An empty table with all columns: everything is plain text, and numbers are to the right."""
+    fields = _fields(sample)
+    is_number = {f: sample.types.get(name) in _NUMBERS for f, name in fields}
+    return TableRows(
+        pd.DataFrame({field: pd.Series(dtype=object) for field, _ in fields}),
+        hidden_columns=hidden,
+        titles={field: cell_text(name, 60) for field, name in fields},
+        formatters={field: {"type": "plaintext"} for field, _ in fields},
+        title_formatters={field: {"type": "plaintext"} for field, _ in fields},
+        text_align={f: "right" if number else "left" for f, number in is_number.items()},
+        widths={f: 88 if is_number[f] else _WIDTHS.get(name, 140) for f, name in fields},
+        show_index=False,
+        disabled=True,
+        pagination=None,
+        sortable=False,
+        selectable="checkbox",
+        theme="simple",
+        sizing_mode="stretch_both",
+        margin=0,
+        min_height=200,
+        stylesheets=[source("table.css")],
+    )

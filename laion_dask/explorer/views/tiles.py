@@ -1,0 +1,112 @@
+"""The tiles of the gallery: what is said of a row, and its picture."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from laion_dask.explorer.columns import CategoryColumn
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.views.cell_text import cell_text
+from laion_dask.io.images.images import NAMES
+from laion_dask.io.images.row_match import RowImage
+from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS
+from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
+
+#: Characters of a caption on a tile.
+CAPTION = 300
+#: Bytes of pictures in one message; base64 makes a third more of it.
+MESSAGE = 180_000
+
+
+def tile_columns(sample: Sample, safety: str, with_images: bool) -> list[str]:
+    """The columns that tiles need."""
+    wanted = [*CAPTION_FIELDS, safety, "similarity", "language", "width", "height"]
+    if with_images:
+        wanted += [*NAMES, *URL_FIELDS, "image_sha256", "shard"]
+    return [name for name in dict.fromkeys(wanted) if name in sample.names]
+
+
+def describe(
+    page: pd.DataFrame, sample: Sample, safety: str, *, with_images: bool
+) -> list[dict[str, Any]]:
+    """Caption, facts and the reason to blur of each row, as text."""
+    caption = next((name for name in CAPTION_FIELDS if name in page.columns), None)
+    domains = None if with_images else sample.columns.get("domain")
+    tiles = []
+    for position, row in zip(page.index.tolist(), page.to_dict("records"), strict=True):
+        text = row.get(caption) if caption else None
+        reason = doubt(row.get(safety))
+        facts = list(_facts(row, safety))
+        if isinstance(domains, CategoryColumn) and (code := int(domains.codes[position])) >= 0:
+            facts.insert(0, ["", cell_text(domains.labels[code], 60)])
+        tiles.append(
+            {
+                "id": position,
+                "caption": None if text is None or pd.isna(text) else cell_text(text, CAPTION),
+                "facts": facts,
+                "doubt": None if reason is None else _said(safety, row, reason),
+            }
+        )
+    return tiles
+
+
+def _said(safety: str, row: Mapping[Any, Any], reason: str) -> str:
+    return f"{cell_text(safety, 30)} {reason}" if safety in row else "unscored"
+
+
+def _facts(row: Mapping[Any, Any], safety: str) -> Iterator[list[str]]:
+    for name in ("similarity", safety):
+        if name in row and not pd.isna(row[name]):
+            value = row[name]
+            yield [cell_text(name, 20), f"{value:.3f}" if isinstance(value, float) else str(value)]
+    if "language" in row and not pd.isna(row["language"]):
+        yield ["", cell_text(row["language"], 20)]
+    if {"width", "height"} <= row.keys() and not pd.isna(row["width"] + row["height"]):
+        yield ["", f"{cell_text(row['width'], 12)} x {cell_text(row['height'], 12)}"]
+
+
+def read_images(exploration: Exploration, page: pd.DataFrame) -> list[RowImage]:
+    """The image files of the rows of a page."""
+    assert exploration.images is not None
+    return exploration.images.read_rows(page)
+
+
+def picture(position: int, image: RowImage, *, blurred: bool) -> dict[str, Any]:
+    """The picture of a tile, or the reason why it has none."""
+    if image.data is None:
+        return {"id": position, "reason": image.match.value}
+    thumbnail = shared_thumbnails().make(image.data, blurred=blurred)
+    if thumbnail.reason:
+        return {"id": position, "reason": cell_text(f"not readable: {thumbnail.reason}", 160)}
+    jpeg = base64.b64encode(thumbnail.jpeg).decode()
+    return {"id": position, "jpeg": jpeg, "blurred": blurred}
+
+
+def in_messages(pictures: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Pictures in groups that are small enough for one message each."""
+    group: list[dict[str, Any]] = []
+    n_bytes = 0
+    for one in pictures:
+        size = len(one.get("jpeg", "")) + 100
+        if group and n_bytes + size > MESSAGE * 4 // 3:
+            yield group
+            group, n_bytes = [], 0
+        group.append(one)
+        n_bytes += size
+    if group:
+        yield group
+
+
+def is_on_page(positions: np.ndarray, position: object) -> bool:
+    """Whether what the browser sent is the position of a row on the page."""
+    return (
+        isinstance(position, int)
+        and not isinstance(position, bool)
+        and bool((positions == position).any())
+    )
