@@ -102,7 +102,7 @@ ARROWS = {
         "curation curation/recipes frame io/embeddings io/images io/parquet io/storage plots "
         "predicate projections runtime scoring stats text"
     ),
-    "explorer/views": "explorer plots projections runtime stats",
+    "explorer/views": "explorer io/images plots projections runtime stats",
     "explorer/app": "explorer explorer/views frame io/embeddings io/images projections stats",
     "doors": "display frame models/heads training",
     "cli": (
