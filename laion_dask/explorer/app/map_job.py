@@ -7,6 +7,7 @@ import numpy as np
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
 from laion_dask.explorer.region_labels import RegionLabels
+from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.sample_points import sample_points
 from laion_dask.explorer.views import map_native
 from laion_dask.explorer.views.map import MapView
@@ -37,9 +38,7 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
 
     def project(job: Job) -> tuple[Projection, np.ndarray]:
         projection = exploration.projection or stored_projection(embeddings)
-        points = sample_points(exploration.sample, embeddings, projection)
-        _load()
-        return projection, points
+        return projection, sample_points(exploration.sample, embeddings, projection)
 
     def show(found: tuple[Projection, np.ndarray]) -> None:
         exploration.projection, exploration.points = found
@@ -50,12 +49,10 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
         points = exploration.points
         assert points is not None
         jobs.start(
-            "label the map",
-            lambda job: RegionLabels.of_sample(exploration.sample, points),
-            then=show_labels,
+            "label the map", lambda job: _labels(exploration.sample, points), then=set_labels
         )
 
-    def show_labels(labels: RegionLabels) -> None:
+    def set_labels(labels: RegionLabels) -> None:
         view.labels = labels
 
     if exploration.points is not None:
@@ -71,7 +68,8 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
     return view
 
 
-def _load() -> None:
-    """Load, or compile, what drawing, hovering and a lasso need, so that the first is as fast."""
+def _labels(sample: Sample, points: np.ndarray) -> RegionLabels:
+    """Labels; and load, or compile, what hovering and a lasso need, so that the first is fast."""
     map_native.load()
     Polygon.of(_TRIANGLE).contains(np.full((1, 2), 2, np.float32))
+    return RegionLabels.of_sample(sample, points)

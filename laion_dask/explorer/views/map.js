@@ -335,6 +335,12 @@ export function render({ model, view, el }) {
       model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked })
     }, HOVER)
   }
+  let concealed = null                                    // where a hidden caption was shown
+  function reveal(event) {
+    if (concealed === null || Math.hypot(event.clientX - concealed.px, event.clientY - concealed.py) > 4) return
+    at = concealed.at
+    model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked, reveal: true })
+  }
   function drawCard() {
     const { sequence: answered, title, hidden, lines = [] } = model.card
     if (answered !== asked || !title) { card.hidden = true; return }
@@ -361,10 +367,13 @@ export function render({ model, view, el }) {
 
   // -- keys, focus ------------------------------------------------------------------------------
   const wheel = plot.toolbar.tools.find(tool => tool.name === "wheel")
-  stage.addEventListener("pointerdown", () => {
+  stage.addEventListener("pointerdown", event => {
+    const isConcealed = !card.hidden && model.card.hidden
+    concealed = isConcealed ? { at, px: event.clientX, py: event.clientY } : null
     hideCard()
     stage.focus({ preventScroll: true })
   }, true)
+  stage.addEventListener("pointerup", reveal, true)
   stage.addEventListener("pointermove", moved)
   stage.addEventListener("pointerleave", hideCard)
   stage.addEventListener("focusin", () => { wheel.active = true })

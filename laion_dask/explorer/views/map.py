@@ -39,7 +39,8 @@ Labels = Callable[[float, float, float, float], Iterable[tuple[float, float, str
 class MapView:
     """A picture of the rows in two dimensions, with pan, zoom, box and lasso.
 
-    A box or lasso replaces the one before; Escape removes it.
+    A box or lasso replaces the one before; Escape removes it. Hovering shows a row; if the row is
+    unsafe or has no score, its caption is hidden, and a click shows it for this row only.
 
     Parameters
     ----------
@@ -51,14 +52,11 @@ class MapView:
     Attributes
     ----------
     panel : MapPane
-    reveal : bool
-        Whether hovering shows captions of rows that are unsafe or have no score.
     """
 
     def __init__(self, exploration: Exploration, labels: Labels | None = None) -> None:
         self._exploration = exploration
         self._labels = labels
-        self.reveal = False
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
         self._placed: np.ndarray | None = None
@@ -179,7 +177,8 @@ class MapView:
         found = {}
         if position is not None:
             extra = self._color.name if self._color is not None else None
-            found = card(self._exploration.sample, position, extra, reveal=self.reveal)
+            reveal = message.get("reveal") is True
+            found = card(self._exploration.sample, position, extra, reveal=reveal)
         self._pane.card = {"sequence": _integer(message.get("sequence")), **found}
 
     # -- drawing -----------------------------------------------------------------------------------

@@ -48,10 +48,11 @@ def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> d
     extra : str, optional
         One more column to show: that which the map is colored by.
     reveal : bool
-        Whether rows that are unsafe, or have no score, show their captions too.
+        Whether a row that is unsafe, or has no score, shows its caption too.
     """
     reason = None if reveal else _hidden(sample, position)
-    title = f"Caption hidden: {reason}." if reason else _caption(sample, position)
+    title = f"Hidden: {reason}. Click to show the caption." if reason else ""
+    title = title or _caption(sample, position)
     names = [name for name in (*_SHOWN, extra or "") if name in sample.columns]
     lines = [[one_line(n), _value(sample.columns[n], position)] for n in dict.fromkeys(names)]
     return {"title": title, "hidden": reason is not None, "lines": lines}

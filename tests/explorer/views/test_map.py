@@ -130,6 +130,9 @@ def test_hovering_shows_the_nearest_selected_row(view, exploration):
     pane._handle_msg({"kind": "color", "value": "mean:width"})
     pane._handle_msg(message)
     assert dict(pane.card["lines"])["width"].replace(",", "") == f"{width:.0f}"
+    texts = exploration.sample.texts("text", [i])
+    pane._handle_msg({**message, "reveal": True})
+    assert not pane.card["hidden"] and pane.card["title"] == (texts[0] or "(no caption)")
     pane._handle_msg({**message, "x": 99.0, "sequence": 4})
     assert pane.card == {"sequence": 4}
     mask = exploration.points[:, 0] < x

@@ -56,8 +56,8 @@ def test_captions_are_text_on_one_line(sample):
 def test_captions_of_unsafe_and_unscored_rows_are_hidden(sample):
     cards = [card(sample, i, None, reveal=False) for i in range(6)]
     assert [one["hidden"] for one in cards] == [False] * 4 + [True] * 2
-    assert cards[4]["title"] == "Caption hidden: punsafe is 0.5."
-    assert cards[5]["title"] == "Caption hidden: the row has no punsafe score."
+    assert cards[4]["title"] == "Hidden: punsafe is 0.5. Click to show the caption."
+    assert cards[5]["title"] == "Hidden: the row has no punsafe score. Click to show the caption."
     assert ["punsafe", "no value"] in cards[5]["lines"]
 
 
