@@ -145,6 +145,10 @@ class Sample:
         taken = self._batches.slice(name, start, stop)
         return frame_from_arrow(pa.table({name: taken}), "pandas")[name]
 
+    def has_order(self, name: str, descending: bool = False) -> bool:
+        """Whether `order` returns what it has computed before."""
+        return (name, descending) in self._orders
+
     def order(self, name: str, descending: bool = False) -> np.ndarray:
         """The positions of all rows by a column, (n,) integers. Eager; kept with the sample.
 

@@ -180,6 +180,7 @@ export function render({ model, el }) {
   model.on("msg:custom", text => {
     const data = JSON.parse(text)
     if (data.kind === "page") page(data)
+    else if (data.kind === "bar") bar.update(data.bar)
     else if (data.kind === "pictures") {
       for (const picture of data.pictures) {
         const it = tiles.get(picture.id)

@@ -128,6 +128,10 @@ class GalleryView:
         if not self._is_ready:
             return
         sample, safety = self._exploration.sample, self._pages.safety
+        if (order := self._pages.order_to_compute()) is not None:
+            self.panel.tell({"kind": "bar", "bar": self._bar()})
+            self._jobs.start("order", lambda job: sample.order(*order), then=lambda _: self._show())
+            return
         with_images = self._exploration.images is not None
         names = tile_columns(sample, safety, with_images)
         self._frame = sample.page(self._pages.positions(), names)
@@ -146,10 +150,12 @@ class GalleryView:
             tile |= {"number": number, "ticked": at in self._ticked, "keeps": at in self._sent}
             tile["has_more"] = self._on_more is not None
         message = {"kind": "page", "tiles": tiles, "has_pictures": with_images}
-        bar = self._pages.bar("blurred" if with_images else "shown")
-        self.panel.tell({**message, "note": self._note(), "bar": bar})
+        self.panel.tell({**message, "note": self._note(), "bar": self._bar()})
         if with_images:
             self._make_pictures([at for at in self._doubts if at not in self._sent])
+
+    def _bar(self) -> dict[str, Any]:
+        return self._pages.bar("shown" if self._exploration.images is None else "blurred")
 
     def _note(self) -> str:
         notes = [] if self._exploration.images is not None else [_NO_IMAGES]
@@ -178,10 +184,12 @@ class GalleryView:
         """Read and make the pictures in the background, and send them a group at a time."""
         frame, blurred = self._frame, {at: self._is_blurred(at) for at in positions}
         images: dict[int, Any] = {}
+        source = self._exploration.images
+        assert source is not None
 
         def make(job: Job, group: list[int]) -> list[dict[str, Any]]:
             if not images:  # the whole page, since rows that share an image's name are told apart
-                found = read_images(self._exploration, frame)
+                found = read_images(source, frame)
                 images.update(zip(frame.index.tolist(), found, strict=True))
             made = []
             for at in group:

@@ -110,7 +110,7 @@ function pageBar(send, what) {
     of.textContent = `of ${count(state.pages)}`
     previous.disabled = state.page <= 1
     next.disabled = state.page >= state.pages
-    setText(rows, state.n === 1 ? "1 row" : `${count(state.n)} rows`)
+    setText(rows, state.is_ordering ? "ordering…" : state.n === 1 ? "1 row" : `${count(state.n)} rows`)
     hidden.hidden = !state.hidden
     hiddenText.textContent = state.shows_hidden
       ? `${count(state.hidden)} unsafe or unscored, ${state.shown_as} · `

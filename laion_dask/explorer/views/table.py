@@ -12,6 +12,7 @@ from panel.layout import Column
 from panel.widgets import Tabulator
 
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.cell_text import MISSING, cell_text
 from laion_dask.explorer.views.component import MessageComponent, source
@@ -72,6 +73,7 @@ class TableView:
         self._sample = exploration.sample
         self._ticked = exploration.ticked
         self._pages = RowPages(exploration.selection, SIZES[0], safety)
+        self._jobs = Jobs()
         self._chosen = _first_columns(exploration.sample.names)
         self._is_ready = self._is_filling = False
         self._positions = np.empty(0, np.int64)
@@ -91,6 +93,10 @@ class TableView:
         """Show only these rows of the selection, in this order; None: all. See `RowPages.rank`."""
         self._pages.rank(positions, label)
         self._show()
+
+    def close(self) -> None:
+        """End the work in the background."""
+        self._jobs.close()
 
     # -- what the browser sends --------------------------------------------------------------------
     def _receive(self, message: Mapping[str, Any]) -> None:
@@ -124,7 +130,13 @@ class TableView:
     # -- rows --------------------------------------------------------------------------------------
     def _show(self) -> None:
         """Send the page; nothing before a browser shows the view."""
+        self._jobs.cancel()
         if not self._is_ready:
+            return
+        sample = self._sample
+        if (order := self._pages.order_to_compute()) is not None:
+            self._bar.tell(self._bar_state())
+            self._jobs.start("order", lambda job: sample.order(*order), then=lambda _: self._show())
             return
         self._positions = self._pages.positions()
         chosen = [name for name in self._sample.names if name in self._chosen]
@@ -136,12 +148,15 @@ class TableView:
         finally:
             self._is_filling = False
         self._show_ticks()
-        bar = self._pages.bar("shown") | {
+        self._bar.tell(self._bar_state())
+
+    def _bar_state(self) -> dict[str, Any]:
+        names = self._sample.names
+        return self._pages.bar("shown") | {
             "sizes": list(SIZES),
-            "columns": [cell_text(name, 60) for name in self._sample.names],
-            "chosen": [self._sample.names.index(name) for name in self._chosen],
+            "columns": [cell_text(name, 60) for name in names],
+            "chosen": [n for n, name in enumerate(names) if name in self._chosen],
         }
-        self._bar.tell(bar)
 
     def _show_ticks(self) -> None:
         if not self._is_ready or self._is_filling:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from laion_dask.errors import ColumnError, LaionDaskError
 from laion_dask.explorer.columns import CategoryColumn
-from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.cell_text import cell_text
-from laion_dask.io.images.images import NAMES
-from laion_dask.io.images.row_match import RowImage
+from laion_dask.io.images.images import NAMES, Images
+from laion_dask.io.images.row_match import RowImage, withhold_shared
 from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS
 from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
 
@@ -71,14 +71,32 @@ def _facts(row: Mapping[Any, Any], safety: str) -> Iterator[list[str]]:
         yield ["", f"{cell_text(row['width'], 12)} x {cell_text(row['height'], 12)}"]
 
 
-def read_images(exploration: Exploration, page: pd.DataFrame) -> list[RowImage]:
-    """The image files of the rows of a page."""
-    assert exploration.images is not None
-    return exploration.images.read_rows(page)
+def read_images(images: Images, page: pd.DataFrame) -> list[RowImage | LaionDaskError]:
+    """The image files of the rows of a page; where one cannot be told or read, the error."""
+    try:
+        return list(images.read_rows(page))
+    except ColumnError:
+        raise  # of all rows
+    except LaionDaskError:
+        found = [_read_one(images, page.iloc[[at]]) for at in range(len(page))]
+    read = [at for at, image in enumerate(found) if isinstance(image, RowImage)]
+    told_apart = withhold_shared(page.iloc[read], [cast(RowImage, found[at]) for at in read])
+    for at, image in zip(read, told_apart, strict=True):
+        found[at] = image
+    return found
 
 
-def picture(position: int, image: RowImage, *, blurred: bool) -> dict[str, Any]:
+def _read_one(images: Images, row: pd.DataFrame) -> RowImage | LaionDaskError:
+    try:
+        return images.find_rows(row)[0]
+    except LaionDaskError as error:
+        return error
+
+
+def picture(position: int, image: RowImage | LaionDaskError, *, blurred: bool) -> dict[str, Any]:
     """The picture of a tile, or the reason why it has none."""
+    if isinstance(image, LaionDaskError):
+        return {"id": position, "reason": cell_text(image, 160)}
     if image.data is None:
         return {"id": position, "reason": image.match.value}
     thumbnail = shared_thumbnails().make(image.data, blurred=blurred)

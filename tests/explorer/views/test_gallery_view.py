@@ -18,6 +18,7 @@ from support.small_clip import write_tar
 import laion_dask as ld
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.views import gallery as module
+from laion_dask.explorer.views import row_pages
 from laion_dask.explorer.views.gallery import GalleryView
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x00"
@@ -267,9 +268,39 @@ def test_pictures_are_sent_in_messages_of_bounded_size(watched, monkeypatch):
 
 
 def test_pages_of_images_that_cannot_be_read_have_reasons(watched, monkeypatch):
-    def read(exploration, page: pd.DataFrame):
+    def read(images, page: pd.DataFrame):
         raise OSError("<b>disk</b> gone")
 
     monkeypatch.setattr(module, "read_images", read)
     watched.send(kind="ready")
     assert {one["reason"] for one in watched.pictures.values()} == {"OSError: <b>disk</b> gone"}
+
+
+def test_one_image_that_cannot_be_told_ends_no_page(tmp_path, images):
+    for name in ("a", "b", "c", "rows"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        write_tar(tmp_path / name / "00000.tar", {"005.png": checkerboard(5)})
+    tars = [*(tmp_path / name / "00000.tar" for name in ("a", "b"))]
+    write_tar(tmp_path / "c" / "00001.tar", {"006.png": checkerboard(6)})
+    made = exploration_of(tmp_path / "rows", table())
+    made.images = ld.open_images([*map(str, tars), str(tmp_path / "c" / "00001.tar")])
+    watched = Watched(made)
+    watched.send(kind="ready")
+    assert "matches 2 images" in watched.pictures[5]["reason"]
+    assert contrast(watched.pictures[6]) > 50 and watched.pictures[8]["reason"] == "no image"
+    watched.view.close()
+
+
+def test_a_long_order_is_computed_in_the_background(watched, monkeypatch):
+    monkeypatch.setattr(row_pages, "_QUICK", 10)
+    watched.send(kind="ready")
+    messages = watched.send(kind="sort", by="similarity")
+    assert messages[0]["kind"] == "bar" and messages[0]["bar"]["is_ordering"]
+    watched.wait()
+    data = watched.view._exploration.frame.compute()
+    expected = data[data["punsafe"] < 0.5].sort_values("similarity", kind="stable").index
+    assert [tile["id"] for tile in watched.page["tiles"]] == expected.tolist()[:48]
+    assert not watched.page["bar"]["is_ordering"]
+    kept = {tile["id"] for tile in watched.page["tiles"] if tile["keeps"]}
+    assert kept | set(watched.pictures) == set(expected[:48]) and kept.isdisjoint(watched.pictures)

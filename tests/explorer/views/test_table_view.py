@@ -12,6 +12,7 @@ from support.hostile import ODD
 from support.shards import laion_table
 
 from laion_dask.explorer.filters import NumberRange
+from laion_dask.explorer.views import row_pages
 from laion_dask.explorer.views.table import SIZES, TableView
 from laion_dask.formatting import printable
 
@@ -172,3 +173,16 @@ def test_no_rows(tmp_path):
     watched = Watched(exploration_of(tmp_path, laion_table(10).slice(0, 0)))
     watched.send(kind="ready")
     assert len(watched.rows) == 0 and watched.bars[-1]["n"] == 0
+
+
+def test_a_long_order_is_computed_in_the_background(watched, exploration, monkeypatch):
+    monkeypatch.setattr(row_pages, "_QUICK", 10)
+    before = watched.rows.index.tolist()
+    watched.send(kind="sort", by="height")
+    assert watched.bars[-1]["is_ordering"] and watched.rows.index.tolist() == before
+    watched.view._jobs.current.wait(60)
+    data = exploration.frame.compute().reset_index(drop=True)
+    expected = data[data["punsafe"] < 0.5].sort_values("height", kind="stable").index
+    assert watched.rows.index.tolist() == expected.tolist()[:50]
+    assert not watched.bars[-1]["is_ordering"]
+    watched.view.close()
