@@ -36,8 +36,13 @@ def brief_interrupts() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        vars(error)["_render_traceback_"] = _render_handled  # IPython calls it
+        shown_briefly(error)
         raise
+
+
+def shown_briefly(error: BaseException) -> None:
+    """Let IPython display an error that is not of this package like one that is."""
+    vars(error)["_render_traceback_"] = _render_handled  # IPython calls it
 
 
 def _render_handled() -> list[str]:

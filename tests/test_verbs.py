@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import inspect
 import pickle
+import threading
 
 import dask
+import distributed
 import numpy as np
 import pytest
 from support.paths import PACKAGE, ROOT
@@ -16,6 +19,7 @@ from support.small_wordnet import write_wordnet
 
 import laion_dask as ld
 from laion_dask.accessor import Laion
+from laion_dask.errors import OptionError
 from laion_dask.verbs import VERBS, Verb
 
 METHODS = sorted(name for name, verb in VERBS.items() if verb.is_method)
@@ -120,6 +124,42 @@ def test_lazy_verbs_compute_nothing_and_eager_ones_compute(name, data):
         else:
             with pytest.raises(AssertionError, match="computed"):
                 CALLS[name](*data)
+
+
+async def each_verb(frame, emb, folder) -> dict[str, str]:
+    """What becomes of a call of every verb: the name of its result's class, or its error."""
+    found = {}
+    for name in METHODS:
+        try:
+            found[name] = type(CALLS[name](frame, emb, folder)).__name__
+        except OptionError as error:
+            found[name] = str(error)
+    return found
+
+
+async def under_an_asynchronous_client(*data) -> dict[str, str]:
+    options = {"processes": False, "n_workers": 1, "dashboard_address": "127.0.0.1:0"}
+    async with distributed.Client(asynchronous=True, **options):
+        return await each_verb(*data)
+
+
+@pytest.mark.parametrize("coroutine", [each_verb, under_an_asynchronous_client])
+def test_in_an_event_loop_verbs_work_or_refuse_and_never_wait_for_ever(coroutine, data, tmp_path):
+    frame, emb, folder = data
+    for name in ("scores.parquet", "synsets.txt", "wordnet", "images"):
+        (tmp_path / name).symlink_to(folder / name)
+    ends: list[dict[str, str]] = []
+    run = threading.Thread(
+        target=lambda: ends.append(asyncio.run(coroutine(frame, emb, tmp_path))), daemon=True
+    )
+    run.start()
+    run.join(300)
+    assert ends, "a verb waits, or has failed"
+    is_asynchronous = coroutine is under_an_asynchronous_client
+    for name, end in ends[0].items():
+        is_refused = end.startswith("The Dask client is asynchronous")
+        assert is_refused == (is_asynchronous and not VERBS[name].is_lazy), (name, end)
+        assert "\n" not in end
 
 
 @pytest.mark.parametrize("name", METHODS)

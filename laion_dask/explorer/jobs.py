@@ -19,6 +19,7 @@ from laion_dask.errors import LaionDaskError
 from laion_dask.formatting import printable
 from laion_dask.runtime.cancellation import Cancelled
 from laion_dask.runtime.observation import Observer, observed
+from laion_dask.runtime.workers import waiting_client
 
 #: Seconds between two reports of progress: an eye follows no more, and each is a message.
 _TICK_S = 0.15
@@ -80,9 +81,12 @@ class Job:
 
         Raises
         ------
+        OptionError
+            When the Dask client is asynchronous, and its event loop runs in this thread.
         Exception
             Whatever the work raised.
         """
+        waiting_client()  # refuses to block the loop that the work needs
         try:
             self._ended.wait(timeout)
         except KeyboardInterrupt:

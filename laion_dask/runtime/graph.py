@@ -20,7 +20,6 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 from tqdm.dask import TqdmCallback
 
-from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation, plain_graph
 from laion_dask.runtime.dask_expressions import (
@@ -32,6 +31,7 @@ from laion_dask.runtime.dask_expressions import (
     new_collection,
 )
 from laion_dask.runtime.disk_shuffle import AlignedPartitions, Exchange, ReadAfter
+from laion_dask.runtime.interrupts import interruptible
 from laion_dask.runtime.observation import callbacks_of, completed, current_observer
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.read_expression import ReadPartitions
@@ -251,7 +251,7 @@ def compute(*collections, label: str):
     client = waiting_client()
     if len(collections) == 1 and isinstance(collections[0], (dd.DataFrame, dd.Series)):
         collections = (_fused(collections[0]),)
-    with brief_interrupts(), lost_workers_named():
+    with interruptible(), lost_workers_named():
         if client is not None:
             with missing_workers_reported(client):
                 return _compute_on(client, collections, label)

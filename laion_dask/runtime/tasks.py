@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import dask
 
-from laion_dask.notebook_traceback import brief_interrupts
 from laion_dask.options import is_watched
 from laion_dask.runtime import cancellation
+from laion_dask.runtime.interrupts import interruptible
 from laion_dask.runtime.observation import completed
 from laion_dask.runtime.progress import ProgressBar
 from laion_dask.runtime.workers import (
@@ -143,7 +143,7 @@ def run_each(
     """
     client = waiting_client()
     bar = verb_bar(label, sum(sizes), progress, unit)
-    with brief_interrupts(), bar, lost_workers_named():
+    with interruptible(), bar, lost_workers_named():
         if client is not None:
             with slot_released(), missing_workers_reported(client):
                 return _on_client(client, task, items, sizes, bar, after)
