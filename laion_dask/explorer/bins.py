@@ -111,7 +111,7 @@ def codes_of(
     of float64, or with ``half``, that is the edge rounded to float32, or float16, equals it.
     """
     n_bins = len(edges) - 1
-    inner = edges[1:-1].astype(np.float32) if values.dtype == np.float32 else edges[1:-1]
+    inner = _in_dtype(edges[1:-1], values.dtype)
     rounded, bins = _rounded_down(edges[1:-1], inner, values.dtype, half)
     codes = np.empty(len(values), np.uint8)
     for start in range(0, len(values), _BLOCK):
@@ -128,6 +128,15 @@ def codes_of(
     return codes
 
 
+def _in_dtype(edges: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Edges as values of a dtype are compared with them: integers exactly, float32 rounded."""
+    if dtype.kind == "f":
+        return edges.astype(dtype)
+    whole = [math.ceil(edge) for edge in edges.tolist()]
+    lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return np.array([max(edge, lowest) for edge in whole if edge <= highest], dtype)
+
+
 def _rounded_down(
     edges: np.ndarray, inner: np.ndarray, dtype: np.dtype, half: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -135,6 +144,8 @@ def _rounded_down(
     widths: list[type[np.floating]] = [np.float32] if dtype == np.float64 else []
     widths += [np.float16] if half else []
     found: dict[float, int] = {}
+    if not widths:
+        return np.empty(0, dtype), np.empty(0, np.int64)
     for number, (edge, compared) in enumerate(zip(edges.tolist(), inner.tolist(), strict=True), 1):
         for width in widths:
             with np.errstate(over="ignore", under="ignore"):

@@ -15,10 +15,15 @@ from laion_dask.dtypes import ColumnTypes
 NUMBERS_FIRST = ("similarity", "punsafe", "pwatermark", "aesthetic", "width", "height")
 #: Columns that identify rows, files or samples, and say nothing about an image.
 IDENTIFIERS = frozenset(
-    {"shard", "row", "hash", "uid", "id", "key", "phash", "sample_id", "image_id", "index", "seed"}
+    (
+        *("shard", "row", "hash", "uid", "id", "key", "phash", "sample_id", "image_id", "index"),
+        *("image_path", "image_sha256"),
+    )
 )
 #: The largest number of distinct texts of a column of text that becomes a category.
 MAX_CATEGORIES = 200
+#: Columns of which each row has its own text.
+FREE_TEXTS = ("url", "text")
 #: Categories of the column ``url``: those of `laion_dask.domains` and `laion_dask.tlds`.
 SITES = ("domain", "tld")
 
@@ -166,6 +171,16 @@ def is_identifier(name: str, kind: str) -> bool:
     """Whether a column identifies rows by its name; scores are floats, whatever their name."""
     lower = name.lower()
     ends = ("_id", "_key", "_hash", "_uid", " id", ".id")
-    return name in ("shard", "row") or (
-        kind == "integer" and (lower in IDENTIFIERS or lower.endswith(ends))
-    )
+    by_name = lower in IDENTIFIERS or lower.endswith(ends)
+    return name in ("shard", "row") or (by_name and not kind.startswith("float"))
+
+
+def is_category(name: str, kind: str) -> bool:
+    """Whether a column of text or of booleans may be a category, by its name."""
+    free = name in FREE_TEXTS or is_identifier(name, kind)
+    return kind in ("string", "boolean") and not free
+
+
+def are_categories(labels: int, rows: int) -> bool:
+    """Whether so many distinct texts of so many rows are categories: most occur more than once."""
+    return 0 < labels <= MAX_CATEGORIES and (labels <= 12 or 2 * labels <= rows)

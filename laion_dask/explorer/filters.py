@@ -60,7 +60,7 @@ class NumberRange(Filter):
     ----------
     column : str
     low, high : float or None
-        None: no bound.
+        None, and minus or plus infinity: no bound.
     with_high : bool
         Whether the range has its upper bound too.
 
@@ -82,12 +82,12 @@ class NumberRange(Filter):
             is_number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
             if bound is not None and (not is_number or math.isnan(bound)):
                 raise OptionError(f"{name} is {bound!r}. Expected a number, or None for no bound.")
-            object.__setattr__(self, name, bound)
+            is_open = bound == {"low": -math.inf, "high": math.inf}[name]
+            object.__setattr__(self, name, None if is_open else bound)
 
     @property
     def label(self) -> str:
-        low = None if self.low == -math.inf else self.low
-        high = None if self.high == math.inf else self.high
+        low, high = self.low, self.high
         if low is None and high is None:
             return f"{self.column} known"
         if low is None or high is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import dask.dataframe as dd
@@ -24,6 +24,7 @@ from laion_dask import _version
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.embeddings.file_state import state_of
+from laion_dask.io.parquet.scan import Scan
 from laion_dask.runtime.dask_expressions import BaseExpr, _DelayedExpr
 
 #: Packages whose functions are the same in every process of one version.
@@ -100,6 +101,9 @@ def _of_object(value: Any, known: dict[str, str]) -> str:
     if isinstance(value, Embeddings):
         states = [(file.path, state_of(file.path)) for file in stored_files(value.files)]
         return repr((value.__dask_tokenize__(), states))
+    if isinstance(value, Scan):  # not where it was told to look for files
+        token = replace(value, searched=()).__dask_tokenize__()
+        return f"Scan:{_of((token, value.half), known)}"
     kind = type(value)
     module = kind.__module__.split(".")[0]
     if hasattr(value, "__dask_tokenize__") and module == "laion_dask":

@@ -16,6 +16,7 @@ from laion_dask.curation.row_hash import row_hash
 from laion_dask.curation.sample import sample_thresholds
 from laion_dask.dtypes import decoded
 from laion_dask.errors import ProvenanceError
+from laion_dask.explorer.columns import is_category
 from laion_dask.explorer.text_columns import coded_texts, site, with_texts
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.parquet.scan import Scan
@@ -118,7 +119,8 @@ def write_parts(
     folder, draw = spill_folder(), _draw(provenance, n, seed)
     texts = [name for name, type_ in types.items() if type_ in ("string", "other")]
     selected = provenance.select(list(types)) if provenance.can_drop_columns else provenance
-    task = _Write(folder, draw, tuple(types), frozenset(texts), tuple(sites.items()))
+    few = tuple(name for name, type_ in types.items() if is_category(name, type_))
+    task = _Write(folder, draw, tuple(types), frozenset(texts), few, tuple(sites.items()))
     if selected.optimized_scan is not None:
         scan, partitions, columns = selected.optimized_scan
         kernel = _OnScan(scan, tuple(columns), task)
@@ -171,6 +173,7 @@ class _Write:
     draw: Draw
     names: tuple[str, ...]
     texts: frozenset[str]
+    categories: tuple[str, ...]
     sites: tuple[tuple[str, str], ...]
 
     def drawn(self, table: pa.Table) -> pa.Table:
@@ -189,7 +192,7 @@ class _Write:
         shard, row = (table[name].to_numpy() for name in PROVENANCE)
         for level, column in self.sites:
             table = table.append_column(SITE + level, site(table[column], level))
-        for name in self.names:
+        for name in self.categories:
             if (coded := coded_texts(table[name])) is not None:
                 table = table.append_column(CODED + name, coded)
         batches = table.combine_chunks().to_batches() or [_empty(table.schema)]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.explorer import bins
-from laion_dask.explorer.columns import MAX_CATEGORIES, number_names
+from laion_dask.explorer.columns import are_categories, is_category, number_names
 from laion_dask.explorer.mapped_file import MappedFile
 from laion_dask.explorer.sample_pass import CODED, SITE, Parts
 from laion_dask.runtime import cancellation
@@ -197,7 +197,7 @@ def _categories(
     sites: dict[str, str],
 ) -> Iterator[dict[str, Any]]:
     """Write the categories; what `content.json` says of them, ``language`` and sites first."""
-    texts = [name for name in names if types[name] in ("string", "boolean")]
+    texts = [name for name in names if is_category(name, types[name])]
     texts = [name for name in texts if _is_coded(source, CODED + name)]
     first = [name for name in ("language",) if name in texts]
     kinds = [(CODED + name, name, "") for name in first]
@@ -206,7 +206,7 @@ def _categories(
     for number, (column, name, site) in enumerate(kinds):
         cancellation.check()
         labels, codes = _merged(source, column)
-        if not site and len(labels) > MAX_CATEGORIES:
+        if not site and not are_categories(len(labels), int((codes >= 0).sum())):
             continue
         _write_array(folder / f"codes-{number}.arrow", codes)
         _write(folder / f"labels-{number}.arrow", pa.table({"labels": labels}))

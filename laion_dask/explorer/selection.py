@@ -10,7 +10,9 @@ import numpy as np
 
 from laion_dask.errors import OptionError, no_column
 from laion_dask.explorer import crossfilter
+from laion_dask.explorer.columns import NumberColumn
 from laion_dask.explorer.filters import Filter
+from laion_dask.explorer.ordered_rows import OrderedByBins, OrderedByPosition
 from laion_dask.explorer.sample import Sample
 
 #: The largest number of states that can be undone.
@@ -213,13 +215,16 @@ class Selection:
         if order_by is None:
             found: np.ndarray = self._once("positions", lambda: np.flatnonzero(self._bits == 0))
             return found[start:stop]
-        key = ("ordered", order_by, descending)
-        ordered: np.ndarray = self._once(key, lambda: self._ordered(order_by, descending))
-        return ordered[start:stop]
-
-    def _ordered(self, order_by: str, descending: bool) -> np.ndarray:
-        order = self.sample.order(order_by, descending)
-        found: np.ndarray = order[(self._bits == 0)[order]].astype(np.int64)
+        if order_by not in self.sample.names:
+            raise no_column(order_by, self.sample.names)
+        stop = self.n if stop is None else min(stop, self.n)
+        key, column = ("ordered", order_by, descending), self.sample.columns.get(order_by)
+        if isinstance(column, NumberColumn):
+            ordered = self._once(key, lambda: OrderedByBins(column, self.mask(), descending))
+        else:
+            order = self.sample.order(order_by, descending)
+            ordered = self._once(key, lambda: OrderedByPosition(order, self.mask()))
+        found = ordered.between(start, stop)
         return found
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:

@@ -100,7 +100,9 @@ def _read_call(frame: dd.DataFrame) -> str | None:
     if as_read is None:
         return None
     scan, _ = as_read
-    paths = _paths([shard.path for shard in Provenance.of(frame).shards])
+    shards = [shard.path for shard in Provenance.of(frame).shards]
+    searched = [path.removeprefix("file://") for path in scan.searched]
+    paths = (searched[0] if len(searched) == 1 else searched) or _paths(shards)
     if paths is None:
         return None
     where = None if scan.where is None else scan.where.text

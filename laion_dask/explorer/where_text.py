@@ -17,8 +17,10 @@ def column_text(name: str) -> str:
 
 
 def number_text(value: int | float) -> str:
-    """A finite number, such that it is read as the same number; whole numbers without a point."""
+    """A number, such that it is read as the same number; whole numbers without a point."""
     value = value.item() if hasattr(value, "item") else value
+    if math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"  # there is no literal for infinity
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return repr(value)
@@ -29,9 +31,9 @@ def range_text(
 ) -> str:
     """The rows of a range: ``similarity >= 0.25 and similarity < 0.4``."""
     name, bounds = column_text(column), []
-    if low is not None and low != -math.inf:
+    if low is not None:
         bounds.append(f"{name} >= {number_text(low)}")
-    if high is not None and high != math.inf:
+    if high is not None:
         bounds.append(f"{name} {'<=' if with_high else '<'} {number_text(high)}")
     return " and ".join(bounds) or f"{name} is not None"
 

@@ -87,7 +87,7 @@ def test_every_way_selects_the_rows_of_the_sample(exploration, kinds, tmp_path, 
     assert pairs(recipe.apply(exploration.frame, exploration.embeddings)) == expected
     metadata = demo_folder / "embedded" / "metadata"
     if kinds == "nctrs":
-        carved = recipe.run(metadata, tmp_path / "out", exploration.embeddings)
+        carved = recipe.run(metadata, tmp_path / "out", exploration.embeddings, by="language")
         assert carved.rows.kept == len(expected)
 
 
