@@ -182,6 +182,39 @@ class Categories(Filter):
         return found
 
 
+@dataclass(frozen=True)
+class Condition(Filter):
+    """The rows for which an expression of the ``where`` language is true.
+
+    Parameters
+    ----------
+    expression : str
+
+    Raises
+    ------
+    PredicateError, ColumnError
+        By `check`, when it cannot be parsed or names a column that the frame does not have.
+    """
+
+    expression: str
+
+    @property
+    def label(self) -> str:
+        return self.expression
+
+    @property
+    def where(self) -> str:
+        return self.expression
+
+    def check(self, sample: Sample) -> None:
+        """Raise if the sample does not have the columns."""
+        parse(self.expression, sample.types)
+
+    def passes(self, sample: Sample) -> np.ndarray:
+        self.check(sample)
+        return mask_of(sample, self.expression)
+
+
 def mask_of(sample: Sample, where: str) -> np.ndarray:
     """Mask of the rows of a sample for which an expression is true, (n,) bool.
 

@@ -14,6 +14,7 @@ from laion_dask.errors import OptionError
 from laion_dask.explorer.app.map_job import make_map
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.filters import Condition
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
@@ -132,6 +133,17 @@ class Explorer(Viewer):
     def selection(self) -> Selection:
         """The selected rows, and the filters that select them. Waits for the sample."""
         return self.exploration.selection
+
+    def select(self, where: str) -> Explorer:
+        """Add a condition to the filters, as typed into the page; return the explorer.
+
+        Raises
+        ------
+        PredicateError, ColumnError
+            When the expression does not fit the frame.
+        """
+        self.selection.set(f"where:{where}", Condition(where))
+        return self
 
     @property
     def selected(self) -> dd.DataFrame:

@@ -1,11 +1,20 @@
-// One chip for each filter; a click, Delete or Backspace removes it.
+// One chip for each filter; a click, Delete or Backspace removes it. A field for a condition.
 
 export function render({ model }) {
   const list = element("ul", { class: "chips", "aria-label": "Filters" })
   const none = element("span", { class: "muted", text: "No filter: every row is selected." })
   const clear = element("button", { text: "Clear all", onclick: () => model.send_msg({ kind: "clear" }) })
   const remove = (at) => model.send_msg({ kind: "remove", key: shown[at].key })
-  let shown = [], focused = -1
+  const field = element("input", { type: "text", class: "condition", spellcheck: "false",
+    "aria-label": "Condition", placeholder: "a condition, such as text.contains('bird')" })
+  const wrong = element("span", { class: "wrong", role: "alert" })
+  let shown = [], focused = -1, sent = ""
+  field.addEventListener("keydown", (event) => {
+    event.stopPropagation()                               // Lab has shortcuts of its own
+    if (event.key !== "Enter" || !field.value.trim()) return
+    sent = field.value
+    model.send_msg({ kind: "condition", text: sent })
+  })
 
   function make() {
     const chip = element("button", { class: "chip" },
@@ -31,10 +40,13 @@ export function render({ model }) {
       button.setAttribute("aria-label", `Remove filter: ${chip.label}`)
       button.title = chip.label
     })
+    setText(wrong, state.error)
+    field.setAttribute("aria-invalid", String(Boolean(state.error)))
+    if (!state.error && sent && field.value === sent) field.value = sent = ""
     none.hidden = shown.length > 0
     clear.hidden = shown.length < 2
     if (focused >= 0) list.children[Math.min(focused, shown.length - 1)]?.firstElementChild.focus()
     focused = -1
   })
-  return element("div", { class: "line" }, none, list, clear)
+  return element("div", { class: "line" }, none, list, clear, field, wrong)
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from laion_dask.errors import LaionDaskError
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.filters import Condition
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import printable
 
@@ -15,7 +17,7 @@ class ChipsComponent(Component):
 
 
 class ChipsView:
-    """The active filters, in the order in which they were set.
+    """The active filters, in the order in which they were set, and a field for conditions.
 
     Parameters
     ----------
@@ -24,16 +26,29 @@ class ChipsView:
 
     def __init__(self, exploration: Exploration) -> None:
         self._selection = exploration.selection
+        self._error = ""
         self.panel = ChipsComponent(self._receive, sizing_mode="stretch_width")
         self.refresh()
 
     def refresh(self) -> None:
         filters = self._selection.by_key.items()
         chips = [{"key": key, "label": printable(filter.label)} for key, filter in filters]
-        self.panel.draw({"chips": chips})
+        self.panel.draw({"chips": chips, "error": self._error})
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("kind") == "clear":
             self._selection.clear()
         elif message.get("kind") == "remove" and isinstance(message.get("key"), str):
             self._selection.set(message["key"], None)
+        elif message.get("kind") == "condition" and isinstance(message.get("text"), str):
+            self._add(message["text"].strip())
+
+    def _add(self, expression: str) -> None:
+        """Set a condition that was typed; what is wrong with it is shown beside the field."""
+        self._error = ""
+        try:
+            if expression:
+                self._selection.set(f"where:{expression}", Condition(expression))
+        except LaionDaskError as error:
+            self._error = printable(str(error))
+        self.refresh()

@@ -16,7 +16,7 @@ def test_chips_show_and_remove_filters(tmp_path):
     selection = exploration.selection
     view = ChipsView(exploration)
     panel = view.panel
-    assert state_of(view) == {"chips": []}
+    assert state_of(view) == {"chips": [], "error": ""}
     selection.set("similarity", NumberRange("similarity", 0.2, None))
     selection.set(ODD, NumberRange(ODD, None, 900))
     selection.set("height", NumberRange("height", 10, 900))
@@ -29,5 +29,26 @@ def test_chips_show_and_remove_filters(tmp_path):
     assert list(selection.by_key) == ["similarity", "height"]
     view._receive({"kind": "clear"})
     view.refresh()
-    assert not selection.filters and state_of(view) == {"chips": []}
+    assert not selection.filters and state_of(view) == {"chips": [], "error": ""}
     assert view.panel is panel  # no new widget
+
+
+def test_a_typed_condition_is_a_filter_or_says_what_is_wrong(tmp_path):
+    exploration = exploration_of(tmp_path, laion_table(50))
+    selection = exploration.selection
+    view = ChipsView(exploration)
+    view._receive({"kind": "condition", "text": " width + height > 900 "})
+    view._receive({"kind": "condition", "text": "url.contains('shop')"})
+    frame = exploration.frame.compute()
+    expected = (frame["width"] + frame["height"] > 900) & frame["url"].str.contains("shop").fillna(False)
+    assert selection.n == expected.sum() > 0
+    assert [one.label for one in selection.filters] == [
+        "width + height > 900",
+        "url.contains('shop')",
+    ]
+    view._receive({"kind": "condition", "text": "widht > 3"})
+    assert "'width'" in state_of(view)["error"] and len(selection.filters) == 2
+    view._receive({"kind": "condition", "text": "width >"})
+    assert state_of(view)["error"] and len(selection.filters) == 2
+    view._receive({"kind": "condition", "text": "  "})
+    assert state_of(view)["error"] == "" and len(selection.filters) == 2
