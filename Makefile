@@ -67,7 +67,7 @@ fuzz: .venv/installed
 	@$(BIN)/python -m pytest -m "hypothesis or simulation" --hypothesis-profile=fuzz
 
 lab: .venv/installed demo-corpus/report.html
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/01_quickstart.ipynb
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_explore.ipynb
 
 demo-corpus/report.html: .venv/installed
 	@$(BIN)/laion-dask demo demo-corpus
