@@ -4,8 +4,8 @@
     python benchmarks/explorer.py --rows 200000 --cores 1
     python benchmarks/explorer.py --rows 2000000 --peers /path/to/python
 
-`laion-dask explore` serves the page; a headless Chromium on the same cores draws it, without a GPU and
-without the network. ``--peers`` names a Python that has jupyter-scatter, embedding-atlas and
+`laion-dask explore` serves the page; a headless Chromium on the same cores draws it, without a GPU
+and without the network. ``--peers`` names a Python that has jupyter-scatter, embedding-atlas and
 jupyterlab installed.
 """
 
@@ -20,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from explorer_data import prepare
@@ -79,20 +81,22 @@ def interactions(page: RecordedPage, repeats: int) -> dict[str, list[Answer]]:
     """What each action takes, several times, at other places."""
     stage = page.page.locator(".ld-map-stage")
     box = stage.bounding_box()
-    mode = lambda name: page.page.get_by_role("button", name=name, exact=True).first.click()  # noqa: E731
     found: dict[str, list[Answer]] = {name: [] for name in ("lasso", "box", "zoom", "hover")}
+
+    def add(name: str, act: Callable[..., object], *given: object) -> None:
+        found[name].append(page.after(partial(act, *given)))
+
     for number in range(repeats):
         place = (0.42 + 0.04 * number, 0.45 + 0.02 * number)
-        mode("Lasso")
-        found["lasso"].append(page.after(lambda: page.drag(circle(box, 0.22, at=place))))
-        mode("Box")
-        corner, other = circle(box, 0.25, steps=8, at=place)[1], circle(box, 0.25, 8, place)[5]
-        found["box"].append(page.after(lambda: page.drag([corner, other])))
-        page.after(lambda: stage.press("Escape"))
-        found["zoom"].append(page.after(lambda: stage.press("+")))
-        middle = circle(box, 0.02 * (number + 1), steps=8)[number]
-        found["hover"].append(page.after(lambda: page.page.mouse.move(*middle)))
-        page.after(lambda: stage.press("-"))
+        page.page.get_by_role("button", name="Lasso", exact=True).first.click()
+        add("lasso", page.drag, circle(box, 0.22, at=place))
+        page.page.get_by_role("button", name="Box", exact=True).first.click()
+        corners = circle(box, 0.25, steps=8, at=place)
+        add("box", page.drag, [corners[1], corners[5]])
+        page.after(partial(stage.press, "Escape"))
+        add("zoom", stage.press, "+")
+        add("hover", page.page.mouse.move, *circle(box, 0.02 * (number + 1), steps=8)[number])
+        page.after(partial(stage.press, "-"))
         page.page.mouse.move(2, 2)
     return found
 
@@ -150,8 +154,8 @@ def report(figures: dict, peers: dict, about: dict, rows: int, reached: list[dic
     """The report as Markdown."""
     lines = [f"# The explorer at {rows:,} rows", "", setting(about), ""]
     lines += [
-        "Medians, from the release of the mouse or key to the frame painted after the last message;",
-        "Chromium runs on the same cores, without a GPU.",
+        "Medians, from the release of the mouse or key to the frame painted after the last",
+        "message; Chromium runs on the same cores, without a GPU.",
         "",
         "| what | seconds | kB sent |",
         "|---|---:|---:|",
@@ -161,20 +165,21 @@ def report(figures: dict, peers: dict, about: dict, rows: int, reached: list[dic
     for name in ("lasso", "box", "zoom", "hover"):
         one = figures[name]
         lines.append(f"| {name} | {one['seconds']:.3f} | {one['bytes'] / 1000:.0f} |")
+    cold, warm = (figures[f"first figure{end}"]["until_served"] for end in ("", ", again"))
     lines += [
         "",
-        f"The command served the page after {figures['first figure']['until_served']:.1f} s, and after "
-        f"{figures['first figure, again']['until_served']:.1f} s with its sample on disk. Peak memory "
-        f"of the process: {figures['memory'] / 1e6:.0f} MB.",
+        f"The command served the page after {cold:.1f} s, and after {warm:.1f} s with its sample on "
+        f"disk. Peak memory of the process: {figures['memory'] / 1e6:.0f} MB.",
         "",
         verdicts(reached),
         "",
     ]
     if peers:
-        lines += ["## Peers", "", "| what | first figure s | lasso s | remark |", "|---|---:|---:|---|"]
+        lines += ["## Peers", "", "| what | first figure s | lasso s | remark |"]
+        lines += ["|---|---:|---:|---|"]
         for name, one in peers.items():
             figure, lasso = (
-                f"{one[key]:.2f}" if one.get(key) is not None else "–" for key in ("first", "lasso")
+                f"{one[key]:.2f}" if one.get(key) is not None else "-" for key in ("first", "lasso")
             )
             lines.append(f"| {name} | {figure} | {lasso} | {one['remark']} |")
         lines.append("")
