@@ -168,8 +168,8 @@ def report(figures: dict, peers: dict, about: dict, rows: int, reached: list[dic
     cold, warm = (figures[f"first figure{end}"]["until_served"] for end in ("", ", again"))
     lines += [
         "",
-        f"The command served the page after {cold:.1f} s, and after {warm:.1f} s with its sample on "
-        f"disk. Peak memory of the process: {figures['memory'] / 1e6:.0f} MB.",
+        f"The command served the page after {cold:.1f} s, and after {warm:.1f} s with its sample "
+        f"on disk. Peak memory of the process: {figures['memory'] / 1e6:.0f} MB.",
         "",
         verdicts(reached),
         "",
