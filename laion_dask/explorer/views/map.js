@@ -177,6 +177,10 @@ export function render({ model, view, el }) {
     model.send_msg({ kind: "labels" })
   }
   function extended() {
+    const { smallest, largest } = model.extent
+    for (const each of [plot.x_range, plot.y_range]) {    // for the wheel
+      each.setv({ min_interval: smallest, max_interval: largest })
+    }
     before = null
     resized()
   }
@@ -408,5 +412,6 @@ export function render({ model, view, el }) {
   choose("lasso")
   for (const step of [drawTheme, drawColors, drawKey, drawWords, drawOutline, drawLabels]) step()
   drawPicture()
+  extended()
   later()
 }

@@ -23,6 +23,8 @@ KEY = "map"
 #: The share of rows that may be outside the first view on each side, so that a few far rows do not
 #: make all others small; and the margin around the view.
 _FAR, _MARGIN = 0.0005, 0.06
+#: Rows by which the first view is found.
+_ENOUGH = 1_000_000
 #: The most pixels of a picture; a larger map has larger ones.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
@@ -223,7 +225,7 @@ def _words(selection: Selection, view: View, picture: Picture, n_nowhere: int) -
     if selected == n:
         status = f"{picture.n:,} of {n:,} rows in view{without}"
     else:
-        status = f"{picture.n_selected:,} of {selected:,} selected rows in view{without}"
+        status = f"{picture.n_selected:,} of {selected:,} selected in view{without}"
     x0, x1, y0, y1 = (coloring.in_words(each) for each in (view.x0, view.x1, view.y0, view.y1))
     description = (
         f"Map of {n:,} rows; {selected:,} are selected, {picture.n_selected:,} of them in view, "
@@ -236,7 +238,8 @@ def _extent(points: np.ndarray) -> dict[str, Any]:
     """The first view, and the smallest and largest span that a view can have."""
     sides: list[list[float]] = []
     for values in points.T:
-        known = values[np.isfinite(values)]
+        some = values[:: max(1, len(values) // _ENOUGH)]
+        known = some[np.isfinite(some)]
         if not len(known):
             known = np.zeros(1, np.float32)
         low, high = coloring.quantiles(known, _FAR)
@@ -256,13 +259,13 @@ def _axis_labels(projection: Projection | None) -> list[str]:
     """What the axes are; they say that distances are approximate."""
     about = "distances are approximate"
     if projection is None:
-        return [f"first dimension ({about})", "second dimension"]
+        return [f"first dimension; {about}", "second dimension"]
     if projection.method != "pca":
         of = f"{projection.method.upper()} of {projection.n_rows:,} rows"
-        return [f"first dimension ({of}; {about})", "second dimension"]
+        return [f"{of}; {about}", "second dimension"]
     share = 100 * float(np.sum(projection.tensors["explained"]))
-    of = f"PCA of {projection.n_rows:,} rows explains {share:.3g} % of variance"
-    return [f"first component ({of}; {about})", "second component"]
+    of = f"PCA of {projection.n_rows:,} rows, {share:.3g} % of variance"
+    return [f"{of}; {about}", "second component"]
 
 
 def _numbers(value: Any, n: int) -> list[float] | None:

@@ -42,7 +42,7 @@ def test_the_map_is_there_when_its_points_are(exploration):
     assert exploration.points.shape == (65, 2) and np.isfinite(exploration.points).all()
     assert view.panel.message == "" and view.panel.picture["png"] is not None
     assert view.panel.picture["sequence"] == 1
-    assert view.labels is not None and view.panel.axes[0].startswith("first component (PCA of 65")
+    assert view.labels is not None and view.panel.axes[0].startswith("PCA of 65 rows, ")
 
 
 def test_a_second_map_needs_no_projection(exploration):
