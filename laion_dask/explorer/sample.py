@@ -27,6 +27,7 @@ from laion_dask.explorer.sample_reader import Batches, category_column, mapped, 
 from laion_dask.explorer.sample_writer import CONTENT, write_sample
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.storage.spill import removed_on_error
 from laion_dask.memory_pool import release_unused
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
@@ -242,13 +243,14 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
     digest, is_identified = _digest(frame, sample, seed)
     folder = sample_cache.kept(digest) if is_identified else None
     if folder is None:
-        parts = write_parts(provenance, types, sites, sample, seed)
-
-        def write(path: Path) -> None:
-            write_sample(parts, path, types, sites)
-
         keep = sample_cache.store if is_identified else _unidentified
-        folder = keep(digest, write)
+        with removed_on_error():
+            parts = write_parts(provenance, types, sites, sample, seed)
+
+            def write(path: Path) -> None:
+                write_sample(parts, path, types, sites)
+
+            folder = keep(digest, write)
         release_unused()
     return open_sample(frame, folder, digest, seed, types)
 

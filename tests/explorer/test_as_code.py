@@ -121,3 +121,61 @@ def test_scores_are_those_of_the_verb(exploration):
     scores = sample_scores(exploration.sample, exploration.embeddings, query)
     verb = exploration.frame.laion.similarity(exploration.embeddings, query, to="score")
     np.testing.assert_array_equal(scores, verb["score"].compute().to_numpy())
+
+
+class Shell:
+    def __init__(self, **variables):
+        self.user_ns = variables
+
+
+def test_variables_of_the_notebook_are_named(exploration, monkeypatch):
+    frame, images = exploration.frame, exploration.embeddings
+    set_filters(exploration, np.random.default_rng(0), "nr")
+    shell = Shell(_1=frame, ld=ld, df=frame, emb=images, region="mine", selected=3)
+    monkeypatch.setattr("laion_dask.explorer.source_text.running_shell", lambda: shell)
+    text = as_python(exploration)
+    assert "import" not in text and "read_shards" not in text
+    assert "    df\n" in text and "in_region(emb, region_2, " in text
+    assert run_as_cell(text, **shell.user_ns)[0] == selected_pairs(exploration)
+    shell.user_ns = {"selected": frame}
+    text = as_python(exploration)  # the frame's own variable is not overwritten
+    assert "selected_rows = (\n    selected\n" in text
+
+
+def test_a_filtered_frame_is_read_with_its_filter(exploration, tmp_path, demo_folder):
+    metadata = demo_folder / "embedded" / "metadata"
+    frame = ld.read_shards(metadata, where="width >= 300").laion.where("punsafe < 0.5")
+    filtered = Exploration(draw_sample(frame), exploration.embeddings)
+    filtered.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    expected = selected_pairs(filtered)
+    assert 0 < len(expected) < filtered.sample.n
+    assert run_as_cell(as_python(filtered))[0] == expected
+    (tmp_path / "recipe.yaml").write_text(as_recipe(filtered))
+    recipe = ld.recipe(tmp_path / "recipe.yaml")
+    assert not recipe.warnings
+    assert pairs(recipe.apply(ld.read_shards(metadata))) == expected
+    assert pairs(recipe.apply(frame)) == expected
+
+
+def test_a_frame_with_other_steps_is_named_in_words(exploration, tmp_path):
+    frame = exploration.frame.assign(area=exploration.frame["width"] * 2.0)
+    frame = frame.laion.where("area > 500")
+    computed = Exploration(draw_sample(frame))
+    computed.selection.set("area", NumberRange("area", None, 900))
+    expected = selected_pairs(computed)
+    assert 0 < len(expected) < computed.sample.n
+    text = as_python(computed)
+    assert "# frame: the frame that was explored" in text
+    assert run_as_cell(text, frame=frame)[0] == expected
+    (tmp_path / "recipe.yaml").write_text(as_recipe(computed))
+    recipe = ld.recipe(tmp_path / "recipe.yaml")
+    assert "Run it on that frame" in recipe.warnings[0]
+    assert pairs(recipe.apply(frame)) == expected
+
+
+def test_a_row_that_is_unscored_is_not_selected(exploration):
+    """The rest has the rows without a value."""
+    selection, sample = exploration.selection, exploration.sample
+    missing = sample.columns["similarity"].n_missing
+    selection.set("similarity", NumberRange("similarity"))
+    assert 0 < missing == sample.n - selection.n == len(rest_frame(exploration))
