@@ -34,4 +34,9 @@ _LINKED = re.compile(r"(?i)\bwww(?=\.)|:(?=//)|(?<=\w)(?=@)")
 
 def markdown(text: str) -> str:
     """Escape text for a cell of a Markdown table."""
-    return _LINKED.sub(r"\g<0>\\", text.translate(_MARKUP))
+    return without_links(text.translate(_MARKUP))
+
+
+def without_links(text: str) -> str:
+    """Markdown whose addresses are not turned into links; it looks the same."""
+    return _LINKED.sub(r"\g<0>\\", text)

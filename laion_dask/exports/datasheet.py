@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from laion_dask.display.cells import without_links
 from laion_dask.exports.about_recipe import AboutRecipe
 from laion_dask.exports.card import Card
 from laion_dask.exports.formats.cells import as_json
 from laion_dask.exports.model_names import model_name
-from laion_dask.formatting import counted, in_bytes, printable
+from laion_dask.formatting import counted, in_bytes, printable, printable_lines
 from laion_dask.io.storage.export_manifest import MANIFEST, PARTS
 
 #: Characters that Markdown or HTML may read as markup, wherever they stand in a line.
@@ -55,14 +56,16 @@ def datasheet(card: Card, manifest: Mapping[str, Any], format: str) -> str:
     format : str
     """
     counts = manifest["counts"]
+    said = (card.license, card.creator, card.url, card.version)
+    rights, creator, url, version = map(_text, said)
     sections = [
-        ("Motivation", [card.description]),
+        ("Motivation", [_without_html(card.description)]),
         ("Composition", [description(manifest), *_columns(manifest), *_rights(manifest)]),
         ("Collection", [_inputs(manifest)]),
         ("Preprocessing", [_outcome(counts), *_recipe(manifest), *_steps(manifest)]),
         ("Uses", ["unknown. Scores are not judgments; see the caveats of laion_dask."]),
-        ("Distribution", [f"{_files(manifest, format)} License of the subset: {card.license}."]),
-        ("Maintenance", [f"By {card.creator}. Page: {card.url}. Version {card.version}."]),
+        ("Distribution", [f"{_files(manifest, format)} License of the subset: {rights}."]),
+        ("Maintenance", [f"By {creator}. Page: {url}. Version {version}."]),
     ]
     parts = [f"# Datasheet of {_text(card.name)}"]
     parts += [f"## {title}\n\n" + "\n\n".join(texts) for title, texts in sections]
@@ -87,7 +90,8 @@ def hub_card(card: Card, manifest: Mapping[str, Any]) -> str:
     # JSON is YAML, and quotes every string.
     yaml = "\n".join(f"{name}: {as_json(value)}" for name, value in header if value is not None)
     counts = _outcome(manifest["counts"])
-    text = card.description if card.description != "unknown" else description(manifest)
+    text = _without_html(card.description)
+    text = description(manifest) if card.description == "unknown" else text
     body = [f"# {_text(card.name)}", text, counts, *_recipe(manifest), *_steps(manifest)]
     body += _rights(manifest)
     body.append(f"`{MANIFEST}` lists the inputs, the filters and the digest of each file.")
@@ -118,7 +122,13 @@ def _columns(manifest: Mapping[str, Any]) -> list[str]:
 
 def _text(text: str) -> str:
     """Text in Markdown that is shown as it is: no HTML, links, emphasis, or cells of a table."""
-    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _one_line(text))
+    plain = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _one_line(text))
+    return without_links(plain)
+
+
+def _without_html(text: str) -> str:
+    """Markdown that a person wrote, without HTML."""
+    return printable_lines(text).replace("<", "&lt;")
 
 
 def _code(text: str) -> str:
