@@ -10,6 +10,7 @@ import numpy as np
 
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.tag_filter import TagSets
 from laion_dask.explorer.ticked_rows import TickedRows
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.images.images import Images
@@ -31,6 +32,8 @@ class Exploration:
     selection : Selection
     ticked : TickedRows
         The rows that a person has ticked, to tag them.
+    tag_sets : TagSets
+        Sets of rows that were chosen by hand.
     """
 
     sample: Sample
@@ -40,10 +43,12 @@ class Exploration:
     points: np.ndarray | None = None
     selection: Selection = field(init=False)
     ticked: TickedRows = field(init=False)
+    tag_sets: TagSets = field(init=False)
 
     def __post_init__(self) -> None:
         self.selection = Selection(self.sample)
         self.ticked = TickedRows(self.sample)
+        self.tag_sets = TagSets(self.frame)
 
     @property
     def frame(self) -> dd.DataFrame:

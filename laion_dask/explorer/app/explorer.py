@@ -18,6 +18,10 @@ from laion_dask.explorer.filters import Condition
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.tabs.bias import BiasView
+from laion_dask.explorer.tabs.compare import CompareView
+from laion_dask.explorer.tabs.export_tab import ExportView
+from laion_dask.explorer.tabs.tags import TagsView
 from laion_dask.explorer.views.bars import BarsView
 from laion_dask.explorer.views.chips import ChipsView
 from laion_dask.explorer.views.component import MessageComponent
@@ -49,6 +53,10 @@ MakeView = Callable[[Exploration, Jobs], View | None]
 TABS: dict[str, MakeView] = {
     "Gallery": lambda exploration, jobs: GalleryView(exploration),
     "Table": lambda exploration, jobs: TableView(exploration),
+    "Tags": lambda exploration, jobs: TagsView(exploration),
+    "Bias": BiasView,
+    "Compare": CompareView,
+    "Export": ExportView,
 }
 #: The views that stand beside them, by their place on the page.
 PLACES: dict[str, MakeView] = {
@@ -203,6 +211,8 @@ class Explorer(Viewer):
                 panels=[view.panel for view in self._tabs],
                 **{name: view.panel for name, view in views.items()},
             )
+            self._stale = set(range(len(self._tabs)))
+            self._refresh_tab()
 
     def _refresh(self) -> None:
         self._stale = set(range(len(self._tabs)))

@@ -1,0 +1,106 @@
+"""The bias tab: rates among the selected rows beside those of all other rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs
+from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.explorer.tabs.files import module, styles
+from laion_dask.explorer.tabs.rates import Section, Sets, sections
+from laion_dask.explorer.views.component import Component
+
+#: A sample of more rows is counted in the background: 0.1 s for a million rows.
+_MAX_IN_CALLBACK = 1_500_000
+
+
+class RatesComponent(Component):
+    _esm = module("rates", "bias")
+    _stylesheets = styles()
+
+
+class BiasView:
+    """Rates with intervals for the selection and for the rest of the sample. A tab.
+
+    Captions are searched once, when the tab is first shown.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    jobs : Jobs
+    """
+
+    def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
+        self._exploration, self._jobs = exploration, jobs
+        self._terms: CaptionTerms | None = None
+        self._searching: Job | None = None
+        self._counting: Job | None = None
+        self.panel = RatesComponent(lambda message: None, sizing_mode="stretch_both")
+        self._draw(None)
+
+    def refresh(self) -> None:
+        """Compare the selection as it is now. Called when the tab is shown."""
+        sample = self._exploration.sample
+        canceled = self._searching is not None and self._searching.state == "canceled"
+        if self._terms is None and caption_column(sample) and (not self._searching or canceled):
+            self._searching = self._jobs.start(
+                "find terms in captions", self._search, then=self._found
+            )
+        self._count()
+
+    def _search(self, job: Job) -> CaptionTerms:
+        sample = self._exploration.sample
+        return CaptionTerms.of(sample, caption_column(sample), job.progress)
+
+    def _found(self, terms: CaptionTerms) -> None:
+        self._terms = terms
+        self._count()
+
+    def _count(self) -> None:
+        selected = self._exploration.selection.mask()
+        if selected.all() or not selected.any():
+            self._draw(None)
+        elif len(selected) <= _MAX_IN_CALLBACK:
+            self._draw(self._sections(selected))
+        else:
+            if self._counting is not None:
+                self._counting.cancel()
+            self._counting = self._jobs.start(
+                "compare the selection with the rest",
+                lambda job: self._sections(selected),
+                then=self._draw,
+            )
+
+    def _sections(self, selected: np.ndarray) -> list[Section]:
+        sets = Sets.of(selected, ~selected)
+        return sections(self._exploration.sample, sets, self._terms)
+
+    def _draw(self, found: list[Section] | None) -> None:
+        state: dict[str, Any] = {
+            "sentence": self._sentence(),
+            "waiting": "",
+            "names": ["selected", "not selected"],
+            "sections": [section.state() for section in found or []],
+        }
+        if found is not None and self._terms is None and self._searching is not None:
+            state["waiting"] = "Terms in captions are being searched…"
+        self.panel.draw(state)
+
+    def _sentence(self) -> str:
+        sample, n = self._exploration.sample, self._exploration.selection.n
+        if n == 0 or n == sample.n:
+            which = "Every row is" if n else "No row is"
+            return f"{which} selected: select some rows to compare them with the others."
+        return (
+            f"The {n:,} selected rows of the sample are compared with the {sample.n - n:,} others: "
+            "rates in percent, each with its 95 % interval, not corrected for looking at many. A "
+            "term is a word in a caption: it does not say who is in an image."
+        )
+
+
+def caption_column(sample: Any) -> str:
+    """The column of captions of a sample; empty if there is none."""
+    return "text" if "text" in sample.text_columns else ""

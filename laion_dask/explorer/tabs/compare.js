@@ -1,0 +1,50 @@
+// Two sets of rows side by side, or two data sets.
+
+export function render({ model }) {
+  const send = (message) => model.send_msg(message)
+  const choice = (label, kind) => {
+    const select = element("select", { onchange: () => send({ kind, value: select.value }) })
+    return [element("label", {}, element("span", { text: label }), select), select]
+  }
+  const options = (select, items, chosen) => {
+    fill(select, items, () => element("option"), (option, item) => {
+      option.value = item.key
+      setText(option, item.label)
+    })
+    select.value = chosen
+  }
+  const [firstLabel, first] = choice("First", "first")
+  const [secondLabel, second] = choice("Second", "second")
+  const name = element("input", { type: "text", maxlength: "100", value: "A" })
+  const keep = element("button", { text: "Remember the selection", onclick: () => send({ kind: "keep", name: name.value }) })
+  const sentence = element("p", { class: "sentence", role: "status" })
+  const note = element("p", { class: "note failed", role: "alert" })
+  const place = ratesPlace()
+  const path = element("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder of another data set" })
+  const by = element("input", { type: "text", value: "url", autocomplete: "off" })
+  const compare = element("button", { text: "Compare the data sets", onclick: () => send({ kind: "diff", path: path.value, by: by.value }) })
+  const result = element("pre", { role: "status" })
+
+  follow(model, (state) => {
+    options(first, state.choices, state.first)
+    options(second, state.choices, state.second)
+    setText(sentence, state.sentence)
+    setText(note, state.note)
+    note.hidden = !state.note
+    place.write(state.sections, state.names)
+    setText(result, state.diff)
+    result.hidden = !state.diff
+    compare.disabled = state.is_comparing
+  })
+  return element("div", { class: "tab", tabindex: "0", "aria-label": "Compare" },
+    element("div", { class: "line" }, firstLabel, secondLabel,
+      element("label", {}, element("span", { text: "Name" }), name), keep),
+    note, sentence, place.node,
+    element("div", { class: "block" },
+      element("h2", { text: "With another data set" }),
+      element("div", { class: "line" },
+        element("label", {}, element("span", { text: "Its folder" }), path),
+        element("label", {}, element("span", { text: "A row is identified by" }), by), compare),
+      element("p", { class: "muted", text: "All rows of both are read, not only the sample: those that one of them lacks, and values that differ." }),
+      result))
+}

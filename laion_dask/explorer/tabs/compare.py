@@ -1,0 +1,171 @@
+"""The compare tab: two sets of sampled rows side by side, or the frame and another data set."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from laion_dask.curation.duplicates.diff import Diff, diff
+from laion_dask.errors import LaionDaskError, OptionError
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.tabs.bias import caption_column
+from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.explorer.tabs.files import module, styles
+from laion_dask.explorer.tabs.rates import Section, Sets, sections
+from laion_dask.explorer.tag_filter import in_set
+from laion_dask.explorer.views.component import Component
+from laion_dask.formatting import counted, printable
+from laion_dask.io.parquet.read_shards import read_shards
+
+#: The choices that are always there.
+SELECTED, REST, ALL = "selected", "rest", "all"
+_FIXED = {SELECTED: "the selected rows", REST: "the rows not selected", ALL: "all rows"}
+#: The most selections that are remembered, a bit a row each.
+_MAX_KEPT = 20
+
+
+class CompareComponent(Component):
+    _esm = module("rates", "compare")
+    _stylesheets = styles()
+
+
+class CompareView:
+    """Rates of two sets of the sample's rows, and what they share; or two data sets. A tab.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    jobs : Jobs
+    """
+
+    def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
+        self._exploration, self._jobs = exploration, jobs
+        self._kept: dict[str, np.ndarray] = {}
+        self._first, self._second, self._note, self._diff = SELECTED, ALL, "", ""
+        self._terms: CaptionTerms | None = None
+        self._searching: Job | None = None
+        self._comparing: Job | None = None
+        self.panel = CompareComponent(self._receive, sizing_mode="stretch_both")
+        jobs.subscribe(self._job_changed)
+        self._draw([], "")
+
+    def _job_changed(self) -> None:
+        if self._comparing is not None:
+            self._draw(self._sections, self._sentence)
+
+    def refresh(self) -> None:
+        """Compare the two sets as they are now. Called when the tab is shown."""
+        sample = self._exploration.sample
+        canceled = self._searching is not None and self._searching.state == "canceled"
+        if self._terms is None and caption_column(sample) and (not self._searching or canceled):
+            self._searching = self._jobs.start(
+                "find terms in captions",
+                lambda job: CaptionTerms.of(sample, caption_column(sample), job.progress),
+                then=self._found,
+            )
+        self._count()
+
+    def _found(self, terms: CaptionTerms) -> None:
+        self._terms = terms
+        self._count()
+
+    def _choices(self) -> dict[str, str]:
+        kept = {f"kept:{name}": f"remembered: {name}" for name in self._kept}
+        sets = {f"tags:{name}": f"set: {name}" for name in self._exploration.tag_sets.by_name}
+        return {**_FIXED, **kept, **sets}
+
+    def _mask(self, key: str) -> np.ndarray:
+        kind, _, name = key.partition(":")
+        sample, selection = self._exploration.sample, self._exploration.selection
+        if key == ALL:
+            return np.ones(sample.n, bool)
+        if kind == "kept":
+            return np.unpackbits(self._kept[name], count=sample.n).view(bool)
+        if kind == "tags":
+            return in_set(sample, self._exploration.tag_sets.by_name[name])
+        selected = selection.mask()
+        return selected if key == SELECTED else ~selected
+
+    def _count(self) -> None:
+        choices = self._choices()
+        self._first = self._first if self._first in choices else SELECTED
+        self._second = self._second if self._second in choices else ALL
+        if self._first == self._second:
+            self._draw([], "Choose two different sets.")
+            return
+        sets = Sets.of(self._mask(self._first), self._mask(self._second))
+        _, only_first, only_second, both = (int(n) for n in sets.sizes)
+        union = only_first + only_second + both
+        shared = f"{100 * both / union:.1f} % of the rows of either" if union else "none"
+        sentence = (
+            f"{choices[self._first]}: {counted(only_first + both, 'row')} of the sample; "
+            f"{choices[self._second]}: {counted(only_second + both, 'row')}. They share "
+            f"{counted(both, 'row')} ({shared}). Each rate has its 95 % interval; the difference's "
+            "takes the shared rows into account."
+        )
+        found = sections(self._exploration.sample, sets, self._terms) if union else []
+        self._draw(found, sentence)
+
+    def _draw(self, found: list[Section], sentence: str) -> None:
+        choices = self._choices()
+        self._sections, self._sentence = found, sentence
+        self.panel.draw(
+            {
+                "choices": [{"key": k, "label": printable(v)} for k, v in choices.items()],
+                "first": self._first,
+                "second": self._second,
+                "names": [printable(choices[one]) for one in (self._first, self._second)],
+                "sentence": printable(sentence),
+                "note": printable(self._note),
+                "sections": [section.state() for section in found],
+                "diff": self._diff,
+                "is_comparing": self._comparing is not None and not self._comparing.has_ended,
+            }
+        )
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        kind, self._note = message.get("kind"), ""
+        try:
+            self._do(kind, message)
+        except LaionDaskError as error:
+            self._note = one_line(error)
+        self._count()
+
+    def _do(self, kind: object, message: dict[str, Any]) -> None:
+        value, name = message.get("value"), message.get("name")
+        if kind == "first" and value in self._choices():
+            self._first = str(value)
+        elif kind == "second" and value in self._choices():
+            self._second = str(value)
+        elif kind == "keep" and isinstance(name, str):
+            self._keep(name.strip())
+        elif kind == "diff":
+            self._start_diff(str(message.get("path", "")), str(message.get("by", "")))
+
+    def _keep(self, name: str) -> None:
+        if not name:
+            raise OptionError("The selection has no name. Write one, such as A.")
+        if name not in self._kept and len(self._kept) >= _MAX_KEPT:
+            raise OptionError(f"{_MAX_KEPT} selections are remembered. Use one of their names.")
+        self._kept[name] = np.packbits(self._exploration.selection.mask())
+        self._second = f"kept:{name}"
+
+    def _start_diff(self, path: str, by: str) -> None:
+        if not path.strip():
+            raise OptionError("No folder is named. Write that of another data set.")
+        keys = [one.strip() for one in by.split(",") if one.strip()]
+        frame = self._exploration.frame
+
+        def compare(job: Job) -> Diff:
+            other = read_shards(os.path.expanduser(path.strip()))
+            return diff(frame, other, by=keys if len(keys) > 1 else (keys or ["url"])[0])
+
+        self._diff = ""
+        self._comparing = self._jobs.start("compare the data sets", compare, then=self._differs)
+
+    def _differs(self, found: Diff) -> None:
+        self._diff = found._card().text()[:20_000]
+        self._draw(self._sections, self._sentence)

@@ -1,0 +1,232 @@
+"""The export tab: what the selection is in the whole data set, whom it excludes, and writing it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from laion_dask.aggregations.audit import audit, default_axes
+from laion_dask.errors import ExportError, LaionDaskError, OptionError
+from laion_dask.explorer.as_code import as_recipe, selected_frame
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.tabs.files import module, styles
+from laion_dask.explorer.views.component import Component
+from laion_dask.exports import formats
+from laion_dask.exports.export import export
+from laion_dask.formatting import in_bytes, printable
+from laion_dask.frame.accounting import Rows
+from laion_dask.frame.funnel import funnel
+from laion_dask.frame.provenance import Provenance
+from laion_dask.frame.rows import rows
+from laion_dask.io.storage.atomic_file import committed
+
+#: Formats that need an argument of the explorer, by the attribute of the exploration.
+_NEEDS = {"embeddings": "embeddings", "webdataset": "images"}
+#: Groups of an audit that are shown.
+_MAX_GROUPS = 40
+
+
+class ExportComponent(Component):
+    _esm = module("export_tab")
+    _stylesheets = styles()
+
+
+class ExportView:
+    """Count, audit and write the selected rows of the whole data set. A tab.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    jobs : Jobs
+    """
+
+    def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
+        self._exploration, self._jobs = exploration, jobs
+        self._job: Job | None = None
+        self._state: dict[str, Any] = {"facts": "", "funnel": None, "audit": None, "result": ""}
+        self._computed_for: object = None
+        self._note, self._is_error = "", False
+        self.panel = ExportComponent(self._receive, sizing_mode="stretch_both")
+        jobs.subscribe(self._job_changed)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the selection as it is now; what was counted for another is marked as old."""
+        exploration = self._exploration
+        n, of = exploration.selection.n, exploration.sample
+        filters = exploration.selection.filters
+        which = f"{n:,} of the sample's {of.n:,} rows pass" if filters else "No filter is set"
+        is_old = self._state["facts"] and self._computed_for != filters
+        self.panel.draw(
+            {
+                "sentence": f"{which}. What follows is of all {of.n_rows:,} rows, not only of the "
+                "sample; the head of the page shows the progress, and cancels.",
+                **self._state,
+                "stale": "These figures are of an earlier selection." if is_old else "",
+                "formats": self._formats(),
+                "note": printable(self._note),
+                "is_error": self._is_error,
+                "is_running": self._job is not None and not self._job.has_ended,
+            }
+        )
+
+    def _formats(self) -> list[str]:
+        """The formats that can be written: some need embeddings or images."""
+        return [
+            name
+            for name in formats.names()
+            if name not in _NEEDS or getattr(self._exploration, _NEEDS[name]) is not None
+        ]
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        kind = message.get("kind")
+        self._note, self._is_error = "", False
+        try:
+            if self._job is not None and not self._job.has_ended:
+                raise OptionError("Something is running already. Wait for it, or cancel it above.")
+            if kind == "count":
+                self._start("count the selected rows of all", self._count)
+            elif kind == "audit":
+                self._start("see whom the filters exclude", self._audit)
+            elif kind == "write":
+                folder, chosen = str(message.get("folder", "")), str(message.get("format", ""))
+                self._write(folder.strip(), chosen)
+        except LaionDaskError as error:
+            self._note, self._is_error = one_line(error), True
+        self.refresh()
+
+    def _start(self, label: str, work: Any) -> None:
+        """Start some work, whose result is part of the state."""
+        exploration, filters = self._exploration, self._exploration.selection.filters
+        frame = selected_frame(exploration)  # the selection may change meanwhile
+
+        def done(found: dict[str, Any]) -> None:
+            if filters != self._computed_for:
+                self._state |= {"facts": "", "funnel": None, "audit": None}
+            self._state |= found
+            self._computed_for = filters
+            self.refresh()
+
+        self._job = self._jobs.start(label, lambda job: work(frame), then=done)
+
+    def _job_changed(self) -> None:
+        """Whether buttons are enabled depends on the job; called at each step of its progress."""
+        if self._job is not None:
+            if self._job.state == "canceled" and not self._note:
+                self._note = "Canceled."
+            self.refresh()
+
+    # -- what the jobs compute -------------------------------------------------------------------
+
+    def _count(self, frame) -> dict[str, Any]:
+        found = rows(frame)
+        size = in_bytes(bytes_of(frame, found))
+        facts = f"{found}\nAbout {size} as Parquet, by the size of the shards."
+        return {"facts": facts, "funnel": funnel_state(funnel(frame))}
+
+    def _audit(self, frame) -> dict[str, Any]:
+        before = self._exploration.frame
+        by = default_axes(before)
+        if not by:
+            raise OptionError("The rows have no language and no text, by which to group them.")
+        if not self._exploration.selection.filters:
+            raise OptionError("No filter is set, so no row is excluded.")
+        return {"audit": audit_state(audit(before, frame, list(by)))}
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def _write(self, folder: str, chosen: str) -> None:
+        path = os.path.expanduser(folder)
+        recipe = check_free(path)
+        if chosen not in self._formats():
+            raise OptionError(f"format is {chosen!r}. Expected one of {self._formats()}.")
+        exploration = self._exploration
+        options = {}
+        if chosen in _NEEDS:
+            options[_NEEDS[chosen]] = getattr(exploration, _NEEDS[chosen])
+        text = as_recipe(exploration, Path(path).name or "selection")
+
+        def work(frame) -> dict[str, Any]:
+            done = export(frame, path, chosen, **options)
+            with committed(recipe) as file:
+                file.write(text.encode())
+            shown = f"{done}\nThe recipe: {recipe}"
+            return {"result": shown.replace(path, os.path.abspath(path), 1)}
+
+        self._start("write the selected rows", work)
+
+
+def check_free(path: str) -> Path:
+    """The file for the recipe beside a new folder; raises if either exists.
+
+    Raises
+    ------
+    ExportError, OptionError
+    """
+    if not path:
+        raise OptionError("No folder is named. Write the name of a new one.")
+    if "://" in path:
+        raise OptionError(
+            f"The folder is {path!r}. Expected one on this machine; to write to a store, run the "
+            "copied Python and call selected.laion.export(...)."
+        )
+    target = Path(path)
+    recipe = target.parent / f"{target.name}.recipe.yaml"
+    if os.path.lexists(recipe):
+        raise ExportError(f"{recipe} exists already. Name another folder, or move it away.")
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+        raise ExportError(f"{path} exists already and is not an empty folder. Name a new one.")
+    return recipe
+
+
+def bytes_of(frame, found: Rows) -> float:
+    """The size of the kept rows, at the mean size of a row of the shards."""
+    shards = Provenance.of(frame).shards
+    n_rows = sum(shard.n_rows for shard in shards)
+    return found.kept * sum(shard.size for shard in shards) / n_rows if n_rows else 0.0
+
+
+def funnel_state(table: pd.DataFrame) -> dict[str, Any] | None:
+    """The funnel as text for the page; None without a filter."""
+    if not len(table):
+        return None
+    counts = [name for name in ("before", "dropped", "unscored", "after") if name in table]
+    return {
+        "title": "Funnel",
+        "note": "Unscored rows lack a value that the clause needs; they are never kept.",
+        "head": ["clause", *counts],
+        "rows": [
+            [printable(str(one["clause"])), *(f"{int(one[name]):,}" for name in counts)]
+            for one in table.to_dict("records")
+        ],
+    }
+
+
+def audit_state(table: pd.DataFrame) -> dict[str, Any]:
+    """The groups that a filter excludes more or less often than others, as text for the page."""
+    is_all = table["group"] == "(all)"
+    overall = float(table.loc[is_all, "rate"].iloc[0])
+    groups = table[~is_all & table["rate"].notna()]
+    differs = groups[groups["verdict"] != "inconclusive"]
+    order = (differs["rate"] - overall).abs().sort_values(ascending=False, kind="stable").index
+    rows = [
+        [
+            printable(f"{one['axis']}: {one['group']}"),
+            f"{int(one['n']):,}",
+            f"{100 * one['rate']:.1f} % [{100 * one['lo']:.1f}, {100 * one['hi']:.1f}]",
+            str(one["verdict"]),
+        ]
+        for one in differs.loc[order].head(_MAX_GROUPS).to_dict("records")
+    ]
+    return {
+        "title": "Whom the filters exclude",
+        "note": f"Of all rows, {100 * overall:.1f} % are excluded. {len(differs):,} of the "
+        f"{len(groups):,} groups with at least {table.attrs['min_n']} rows differ from the rest, "
+        "those that differ most first. A term is a word in a caption.",
+        "head": ["group", "rows", "excluded, 95 % interval", "verdict"],
+        "rows": rows,
+    }

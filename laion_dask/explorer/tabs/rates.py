@@ -1,0 +1,165 @@
+"""Rates of properties among two sets of sampled rows, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.formatting import printable
+from laion_dask.stats import overlap_difference, wilson
+
+#: Sets of fewer rows are suppressed, as in `laion_dask.statistics`.
+MIN_ROWS = 30
+#: Labels of a category that are shown: the most frequent ones of both sets together.
+TOP = 10
+#: Scores with a published threshold, above which a row counts as unsafe or watermarked.
+SCORES = {"punsafe": (0.5, "unsafe images"), "pwatermark": (0.8, "watermarks")}
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """Two sets of rows of a sample, which may share rows.
+
+    Attributes
+    ----------
+    group : (n,) uint8 array
+        0: in neither set; 1: in the first only; 2: in the second only; 3: in both.
+    """
+
+    group: np.ndarray
+
+    @classmethod
+    def of(cls, first: np.ndarray, second: np.ndarray) -> Sets:
+        """The sets of two masks, (n,) bool each."""
+        return cls(first.view(np.uint8) + 2 * second.view(np.uint8))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The number of rows of each group, (4,) int64."""
+        return np.bincount(self.group, minlength=4)
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """Rates of one kind.
+
+    Attributes
+    ----------
+    title, note : str
+    labels : sequence of str
+        What the rates are of.
+    k : (4, m) int64 array
+        Rows of each group of `Sets` that have each property.
+    n : (4,) int64 array
+        Rows of each group for which that is known.
+    """
+
+    title: str
+    note: str
+    labels: Sequence[str]
+    k: np.ndarray
+    n: np.ndarray
+
+    def state(self) -> dict[str, Any]:
+        """The section as text for the page."""
+        return {
+            "title": printable(self.title),
+            "note": printable(self.note),
+            "of": [f"of {int(self.n[one] + self.n[3]):,}" for one in (1, 2)],
+            "rows": [self._row(at, label) for at, label in enumerate(self.labels)],
+        }
+
+    def _row(self, at: int, label: str) -> dict[str, Any]:
+        k, n = self.k[:, at], self.n
+        row: dict[str, Any] = {
+            "label": printable(label),
+            "first": _rate(k[1] + k[3], n[1] + n[3]),
+            "second": _rate(k[2] + k[3], n[2] + n[3]),
+            "difference": None,
+        }
+        if row["first"]["rate"] is not None and row["second"]["rate"] is not None:
+            row["difference"] = _difference(k, n)
+        return row
+
+
+def _rate(k: int, n: int) -> dict[str, Any]:
+    """A rate in percent with its 95 % interval; suppressed below `MIN_ROWS` rows."""
+    if n < MIN_ROWS:
+        return {"rate": None, "text": f"{int(n):,} rows, too few"}
+    lo, hi = (float(end) for end in wilson(int(k), int(n)))
+    rate = int(k) / int(n)
+    text = f"{_percent(rate)} [{_percent(lo)}, {_percent(hi)}]"
+    return {"rate": rate, "lo": lo, "hi": hi, "text": text, "of": f"{int(k):,} of {int(n):,}"}
+
+
+def _difference(k: np.ndarray, n: np.ndarray) -> dict[str, Any]:
+    """The rate of the first set minus that of the second, in percentage points."""
+    only_first, both, only_second = ((int(k[group]), int(n[group])) for group in (1, 3, 2))
+    found = overlap_difference(only_second, both, only_first)
+    value, lo, hi = (float(one) for one in found)
+    verdict = "more" if lo > 0 else "less" if hi < 0 else "inconclusive"
+    return {"text": f"{_points(value)} [{_points(lo)}, {_points(hi)}]", "verdict": verdict}
+
+
+def _percent(share: float) -> str:
+    share = 100 * share
+    digits = 1 if share >= 10 or share == 0 else 2
+    return f"{share:.{digits}f}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.{1 if abs(share) >= 0.1 else 2}f}"
+
+
+def sections(sample: Sample, sets: Sets, terms: CaptionTerms | None) -> list[Section]:
+    """All rates of two sets: scores, categories, and terms in captions if they were found."""
+    found = [*_scores(sample, sets)]
+    for name in ("language", "domain", "tld"):
+        column = sample.columns.get(name)
+        if isinstance(column, CategoryColumn) and len(column.labels):
+            found.append(_category(column, sets))
+    if terms is not None:
+        found += [_terms(sets, one, terms) for one in terms.lists]
+    return found
+
+
+def _scores(sample: Sample, sets: Sets) -> Iterator[Section]:
+    for name, (threshold, title) in SCORES.items():
+        column = sample.columns.get(name)
+        if isinstance(column, NumberColumn) and not column.is_integer:
+            above = column.values >= column.values.dtype.type(threshold)  # false for NaN
+            k = np.bincount(sets.group[above], minlength=4)
+            n = sets.sizes - np.bincount(sets.group[column.missing()], minlength=4)
+            note = f"rows with {name}; a model's guess"
+            yield Section(title, note, [f"{name} ≥ {threshold}"], k[:, None], n)
+
+
+def _category(column: CategoryColumn, sets: Sets) -> Section:
+    size = column.size  # the rows without a value, which have the code -1, last
+    codes = np.where(column.codes < 0, size - 1, column.codes).astype(np.int64)
+    table = np.bincount(sets.group * np.int64(size) + codes, minlength=4 * size).reshape(4, size)
+    known = table[:, :-1]
+    top = np.argsort(-known[1:].sum(axis=0), kind="stable")[:TOP]
+    top = top[known[1:, top].sum(axis=0) > 0]
+    rest = len(column.labels) - len(top)
+    note = f"rows with a {column.name}"
+    note += f"; the {len(top)} most frequent of {len(column.labels):,}" if rest else ""
+    names = [column.labels[int(at)] for at in top]
+    return Section(column.name, note, names, known[:, top], known.sum(axis=1))
+
+
+def _terms(sets: Sets, name: str, terms: CaptionTerms) -> Section:
+    note = "rows with a caption"
+    missing = np.bincount(sets.group[terms.without_caption], minlength=4)
+    k, labels = terms.counts(name, sets.group, 4), terms.labels(name)
+    if len(labels) > TOP:
+        top = np.argsort(-k[1:].sum(axis=0), kind="stable")[:TOP]
+        note += f"; the {TOP} most frequent of {len(labels):,}"
+        k, labels = k[:, top], tuple(labels[int(at)] for at in top)
+    return Section(f"{name} terms in captions", note, labels, k, sets.sizes - missing)
