@@ -103,7 +103,13 @@ ARROWS = {
         "predicate projections runtime scoring stats text"
     ),
     "explorer/views": "explorer io/images plots projections runtime stats",
-    "explorer/app": "explorer explorer/views frame io/embeddings io/images projections stats",
+    "explorer/tabs": (
+        "aggregations aggregations/grouping curation/duplicates explorer explorer/views exports "
+        "exports/formats frame io/parquet io/storage stats text"
+    ),
+    "explorer/app": (
+        "explorer explorer/tabs explorer/views frame io/embeddings io/images projections stats"
+    ),
     "doors": "display frame models/heads training",
     "cli": (
         "doors aggregations aggregations/engine aggregations/grouping cluster demo "

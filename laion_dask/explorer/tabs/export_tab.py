@@ -91,7 +91,7 @@ class ExportView:
             if kind == "count":
                 self._start("count the selected rows of all", self._count)
             elif kind == "audit":
-                self._start("see whom the filters exclude", self._audit)
+                self._audit()
             elif kind == "write":
                 folder, chosen = str(message.get("folder", "")), str(message.get("format", ""))
                 self._write(folder.strip(), chosen)
@@ -128,14 +128,17 @@ class ExportView:
         facts = f"{found}\nAbout {size} as Parquet, by the size of the shards."
         return {"facts": facts, "funnel": funnel_state(funnel(frame))}
 
-    def _audit(self, frame) -> dict[str, Any]:
+    def _audit(self) -> None:
         before = self._exploration.frame
         by = default_axes(before)
         if not by:
             raise OptionError("The rows have no language and no text, by which to group them.")
         if not self._exploration.selection.filters:
             raise OptionError("No filter is set, so no row is excluded.")
-        return {"audit": audit_state(audit(before, frame, list(by)))}
+        self._start(
+            "see whom the filters exclude",
+            lambda frame: {"audit": audit_state(audit(before, frame, list(by)))},
+        )
 
     # -- writing ---------------------------------------------------------------------------------
 
