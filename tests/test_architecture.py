@@ -99,8 +99,8 @@ ARROWS = {
         "models/heads reports scoring"
     ),
     "explorer": (
-        "curation curation/recipes frame io/embeddings io/images io/parquet io/storage plots "
-        "predicate projections runtime scoring stats text"
+        "curation curation/recipes frame io/embeddings io/images io/parquet io/storage models "
+        "plots predicate projections runtime scoring stats text"
     ),
     "explorer/views": "explorer io/images plots projections runtime stats",
     "explorer/tabs": (

@@ -22,6 +22,7 @@ from laion_dask.explorer.tabs.bias import BiasView
 from laion_dask.explorer.tabs.compare import CompareView
 from laion_dask.explorer.tabs.export_tab import ExportView
 from laion_dask.explorer.tabs.tags import TagsView
+from laion_dask.explorer.views.ask import AskView, make_ask
 from laion_dask.explorer.views.bars import BarsView
 from laion_dask.explorer.views.chips import ChipsView
 from laion_dask.explorer.views.component import MessageComponent
@@ -64,6 +65,7 @@ PLACES: dict[str, MakeView] = {
     "map": make_map,
     "histograms": lambda exploration, jobs: HistogramsView(exploration),
     "bars": lambda exploration, jobs: BarsView(exploration),
+    "ask": make_ask,
 }
 
 
@@ -198,7 +200,10 @@ class Explorer(Viewer):
         made = {title: view for title, view in tabs.items() if view is not None}
         views = {name: view for name, view in places.items() if view is not None}
         self._views, self._tabs = list(views.values()), list(made.values())
+        ask = views.get("ask")
         for view in (*self._views, *self._tabs):
+            if isinstance(ask, AskView):  # a row of the gallery may be asked for
+                getattr(view, "set_on_more", lambda call: None)(ask.ask_row)
             for component in view.panel.select(MessageComponent):
                 cast(MessageComponent, component).on_error = self._head.fail
         self._exploration = exploration

@@ -49,7 +49,7 @@ function tabs(model, titles, children) {
 
 // Panel calls it again when a child has been set, which happens once: when the sample is there.
 export function render({ model }) {
-  const names = ["head", "chips", "map", "histograms", "bars"]
+  const names = ["head", "ask", "chips", "map", "histograms", "bars"]
   const child = Object.fromEntries(names.map((name) => [name, model.get_child(name)]))
   const panels = model.get_child("panels") || []
   const titles = JSON.parse(model.titles)
@@ -67,7 +67,7 @@ export function render({ model }) {
       ...(titles.length ? [tabs(model, titles, panels)] : []))
     body.classList.toggle("without-map", !child.map)
     body.classList.toggle("without-tabs", !titles.length)
-    page.append(slot("chips", child.chips), body)
+    page.append(...(child.ask ? [slot("ask-bar", child.ask)] : []), slot("chips", child.chips), body)
   }
   followTheme(model, page)
   return page

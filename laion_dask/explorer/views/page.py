@@ -26,6 +26,7 @@ class PageComponent(JSComponent):
     """
 
     head = Child()
+    ask = Child()
     chips = Child()
     map = Child()
     histograms = Child()
