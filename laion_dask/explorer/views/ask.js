@@ -76,7 +76,6 @@ export function render({ model }) {
   }
   number.addEventListener("change", commit)
 
-  const about = element("span", { class: "about" })
   const rows = element("output", { class: "muted" })
   const plot = drawn("svg", { preserveAspectRatio: "none", "aria-hidden": "true" })
   const faint = plot.appendChild(drawn("path", { class: "all" }))
@@ -86,10 +85,10 @@ export function render({ model }) {
   const area = element("div", { class: "plot", role: "img" }, plot, line, hint)
   const clear = element("button", { type: "button", text: "×", "aria-label": "Remove the question",
     onclick: () => { send({ kind: "clear" }); text.focus() } })
-  const answer = element("div", { class: "answer" }, about, area, rows, clear)
+  const answer = element("div", { class: "answer" }, area, rows, clear)
   const node = element("div", { class: "ask" }, form, rule, answer, note)
 
-  let state = null
+  let state = null, asked = ""
   mode.addEventListener("change", () => {
     write(number, mode.value === "k" ? state.k : state.at_least)
     limit()
@@ -147,18 +146,21 @@ export function render({ model }) {
     if (number.getRootNode().activeElement !== number || number.value === "" || !state.busy)
       write(number, state.by === "k" ? state.k : state.at_least)
     answer.hidden = !state.histogram
-    if (!state.histogram) return
+    if (!state.histogram) {
+      asked = ""
+      return
+    }
+    if (state.about !== asked) text.value = state.text
+    asked = state.about
     const bound = digits(state.at_least)
-    setText(about, state.about)
-    about.title = state.about
     setText(rows, state.by === "k" ? `at least ${bound}: ${state.rows}` : state.rows)
-    rows.title = "The same threshold selects rows in the whole data set"
+    rows.title = `Sampled rows with an embedding, ${state.about}. The same threshold selects rows of the whole data set.`
     const { all, chosen } = state.histogram
     plot.setAttribute("viewBox", `0 0 ${all.length} ${HEIGHT}`)
     faint.setAttribute("d", path(all, Math.max(1, ...all)))
     strong.setAttribute("d", path(chosen, Math.max(1, ...all)))
     area.setAttribute("aria-label",
-      `Similarities from ${digits(state.histogram.low)} to ${digits(state.histogram.high)}; rows of at least ${bound} are selected`)
+      `Similarities of rows ${state.about}, from ${digits(state.histogram.low)} to ${digits(state.histogram.high)}; rows of at least ${bound} are selected`)
     place(state.at_least)
   })
   return node

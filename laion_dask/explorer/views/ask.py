@@ -156,17 +156,18 @@ class AskView:
         """What is shown of the answer: the question, and the histogram of its scores."""
         found, bins = self._answer, self._bins
         if found is None or bins is None or not is_active:
-            return {"about": "", "histogram": None, "rows": ""}
+            return {"about": "", "text": "", "histogram": None, "rows": ""}
         n = int(np.count_nonzero(found.scores >= np.float32(self._at_least)))
         return {
             "about": printable(about(found)),
+            "text": printable(found.text),
             "histogram": {
                 "low": bins.low,
                 "high": bins.high,
                 "all": bins.counts(),
                 "chosen": bins.counts(self._selection.mask(without=KEY)),
             },
-            "rows": f"{counted(n, 'sampled row')} of {found.n_known:,} with an embedding",
+            "rows": f"{counted(n, 'row')} of {found.n_known:,}",
         }
 
     def _receive(self, message: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def test_more_like_a_row_is_the_verb_of_all_rows(data):
     assert state["is_active"] and not state["busy"] and state["k"] == 10
     assert state["at_least"] == pytest.approx(-best[-1][0], abs=1e-6)
     assert state["about"] == "like row 5 of shard 0"
-    assert state["rows"] == "10 sampled rows of 64 with an embedding"
+    assert state["rows"] == "10 rows of 64"
     found = selected_frame(exploration).compute()
     assert set(zip(found["shard"], found["row"], strict=True)) == {
         (int(exploration.sample.shard[at]), int(exploration.sample.row[at])) for at in positions
