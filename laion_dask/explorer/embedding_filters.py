@@ -131,6 +131,12 @@ class Score(Filter):
         frame = pd.DataFrame({"score": self.scores}, copy=False)
         return certain_and_possible(self.predicate("score"), frame)[0].to_numpy()
 
+    def best_first(self, sample: Sample) -> npt.NDArray[np.int64]:
+        """The positions of the rows that pass, the highest score first; equal ones in order."""
+        there = np.flatnonzero(self.passes(sample))
+        order: npt.NDArray[np.int64] = there[np.argsort(-self.scores[there], kind="stable")]
+        return order
+
 
 def query_of(query: Any, embeddings: Embeddings) -> embedding_kernel.Query:
     """A query as the verb `similarity` makes it of a vector."""

@@ -139,7 +139,7 @@ class AskView:
                 "at_least": None if self._by_k and own is None else self._at_least,
                 "busy": self._question is not None,
                 "is_active": isinstance(own, Score),
-                **self._answered(isinstance(own, Score)),
+                **self._answered(own if isinstance(own, Score) else None),
             }
         )
 
@@ -152,12 +152,12 @@ class AskView:
         if self._by_k and own.at_least != threshold_of(self._answer.scores, self._k):
             self._by_k = False
 
-    def _answered(self, is_active: bool) -> dict[str, Any]:
+    def _answered(self, own: Score | None) -> dict[str, Any]:
         """What is shown of the answer: the question, and the histogram of its scores."""
         found, bins = self._answer, self._bins
-        if found is None or bins is None or not is_active:
+        if found is None or bins is None or own is None:
             return {"about": "", "text": "", "histogram": None, "rows": ""}
-        n = int(np.count_nonzero(found.scores >= np.float32(self._at_least)))
+        n = int(np.count_nonzero(own.passes(self._exploration.sample)))
         return {
             "about": printable(about(found)),
             "text": printable(found.text),

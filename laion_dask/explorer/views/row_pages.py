@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.columns import NumberColumn
+from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
 from laion_dask.io.images.thumbnails import UNSAFE
@@ -47,6 +48,7 @@ class RowPages:
         self.descending = self.shows_hidden = False
         self._is_safe = safe_rows(selection.sample, safety)
         self._ranked: tuple[np.ndarray, str] | None = None
+        self._question: Score | None = None
         self._shown: np.ndarray | None = None
         self._in_order: np.ndarray | None = None
         self.n = self.n_hidden = 0
@@ -61,7 +63,11 @@ class RowPages:
         return max(1, -(-self.n // self.size))
 
     def refresh(self) -> None:
-        """Take over a changed selection, and go to its first page."""
+        """Take over a changed selection, and go to its first page.
+
+        The rows that a question selects are shown the most similar first.
+        """
+        self._follow_question()
         selected = self._selection.mask()
         if self._ranked is not None:
             within = np.zeros(len(selected), bool)
@@ -74,6 +80,15 @@ class RowPages:
         self.n = n if self.shows_hidden else n - self.n_hidden
         self._in_order = None
         self.page = 1
+
+    def _follow_question(self) -> None:
+        filters = self._selection.filters
+        question = next((one for one in filters if isinstance(one, Score)), None)
+        if question is not self._question:
+            self._question, self._ranked = question, None
+            if question is not None:
+                self._ranked = question.best_first(self.sample), "most similar first"
+                self.order_by, self.descending = None, False
 
     def rank(self, positions: np.ndarray | None, label: str = "") -> None:
         """Show only these rows, in this order, unless another order is chosen; None: all rows.

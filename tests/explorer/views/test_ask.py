@@ -19,6 +19,7 @@ from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.questions import N_BINS, ScoreBins
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.views.ask import KEY, AskView, make_ask
+from laion_dask.explorer.views.row_pages import RowPages
 
 
 @pytest.fixture
@@ -58,6 +59,25 @@ def test_more_like_a_row_is_the_verb_of_all_rows(data):
     assert set(zip(found["shard"], found["row"], strict=True)) == {
         (int(exploration.sample.shard[at]), int(exploration.sample.row[at])) for at in positions
     }
+
+
+def test_pages_show_the_most_similar_rows_first(data):
+    _, exploration = data
+    view, pages = AskView(exploration, Jobs(wake=None)), RowPages(exploration.selection, 100)
+    pages.shows_hidden, pages.order_by = True, "width"
+    view.ask_row(5)
+    asked(view)
+    exploration.selection.set("width", NumberRange("width", 300, None))
+    pages.refresh()
+    scores = exploration.selection.get(KEY).scores
+    selected = exploration.selection.positions().tolist()
+    expected = sorted(selected, key=lambda at: (-scores[at], at))
+    assert pages.positions().tolist() == expected and pages.n == len(expected) > 5
+    assert pages.bar("blurred")["default_order"] == "most similar first"
+    exploration.selection.set(KEY, None)
+    pages.refresh()
+    assert pages.bar("blurred")["default_order"] == "as stored"
+    assert pages.positions().tolist() == exploration.selection.positions().tolist()
 
 
 def test_the_histogram_ignores_its_own_filter(data):
