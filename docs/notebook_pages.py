@@ -25,6 +25,9 @@ get_ipython().run_line_magic("reset", "-f out")
 get_ipython().run_line_magic("reset_selective", "-f .")
 """
 
+#: The media type of a page of Panel, such as the explorer: it needs a kernel, so no page has it.
+LIVE = "application/vnd.holoviews_exec.v0+json"
+
 
 def run(paths: list[Path]) -> None:
     """Run notebooks in order, and add their outputs to the files.
@@ -70,4 +73,4 @@ def _is_shown(output: nbformat.NotebookNode) -> bool:
     """Whether an output is a result; progress bars leave empty outputs and lines on stderr."""
     if output.output_type == "stream":
         return output.name == "stdout"
-    return bool(output.get("data"))
+    return bool(output.get("data")) and LIVE not in output["data"]

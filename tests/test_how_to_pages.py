@@ -19,6 +19,7 @@ FOLDER = ROOT / "docs/how-to"
 #: The pages whose every block runs on the demo corpus.
 PAGES = [
     "read",
+    "explore",
     "carve",
     "duplicates",
     "filter-networks",
@@ -73,9 +74,9 @@ def rewrapped(output: str) -> str:
     return " ".join(output.split()) if re.match(r"\w+Error: ", output) else output
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_page_prints_what_it_shows(page, names):
-    for code, shown in steps(page):
+@pytest.mark.parametrize("guide", PAGES)  # pytest-playwright has a fixture "page"
+def test_the_page_prints_what_it_shows(guide, names):
+    for code, shown in steps(guide):
         assert rewrapped(printed(code, names)) == rewrapped(shown), code
 
 
@@ -85,9 +86,9 @@ def test_every_output_directly_follows_its_code():
         assert text.count("```text\n") == sum(bool(shown) for _, shown in steps(path.stem)), path
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_code_and_output_fit_the_column(page):
-    lines = [line for block in steps(page) for text in block for line in text.splitlines()]
+@pytest.mark.parametrize("guide", PAGES)
+def test_code_and_output_fit_the_column(guide):
+    lines = [line for block in steps(guide) for text in block for line in text.splitlines()]
     assert [line for line in lines if len(line) > WIDTH] == []
 
 
