@@ -29,6 +29,8 @@ class Exploration:
         Set when it has been computed.
     points : (n, 2) float32 array or None
         The sample's rows in the plane of the projection; NaN for rows without an embedding.
+    caption_terms : CaptionTerms or None
+        Set when captions have been searched for terms.
     selection : Selection
     ticked : TickedRows
         The rows that a person has ticked, to tag them.
@@ -41,6 +43,7 @@ class Exploration:
     images: Images | None = None
     projection: Any = None
     points: np.ndarray | None = None
+    caption_terms: Any = None
     selection: Selection = field(init=False)
     ticked: TickedRows = field(init=False)
     tag_sets: TagSets = field(init=False)

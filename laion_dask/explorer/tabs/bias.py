@@ -8,7 +8,7 @@ import numpy as np
 
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs
-from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.explorer.tabs.caption_terms import TermSearch
 from laion_dask.explorer.tabs.files import module, styles
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.views.component import Component
@@ -35,28 +35,14 @@ class BiasView:
 
     def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
         self._exploration, self._jobs = exploration, jobs
-        self._terms: CaptionTerms | None = None
-        self._searching: Job | None = None
+        self._search = TermSearch(exploration, jobs, self._count)
         self._counting: Job | None = None
         self.panel = RatesComponent(lambda message: None, sizing_mode="stretch_both")
         self._draw(None)
 
     def refresh(self) -> None:
         """Compare the selection as it is now. Called when the tab is shown."""
-        sample = self._exploration.sample
-        canceled = self._searching is not None and self._searching.state == "canceled"
-        if self._terms is None and caption_column(sample) and (not self._searching or canceled):
-            self._searching = self._jobs.start(
-                "find terms in captions", self._search, then=self._found
-            )
-        self._count()
-
-    def _search(self, job: Job) -> CaptionTerms:
-        sample = self._exploration.sample
-        return CaptionTerms.of(sample, caption_column(sample), job.progress)
-
-    def _found(self, terms: CaptionTerms) -> None:
-        self._terms = terms
+        self._search.start()
         self._count()
 
     def _count(self) -> None:
@@ -76,7 +62,7 @@ class BiasView:
 
     def _sections(self, selected: np.ndarray) -> list[Section]:
         sets = Sets.of(selected, ~selected)
-        return sections(self._exploration.sample, sets, self._terms)
+        return sections(self._exploration.sample, sets, self._search.terms)
 
     def _draw(self, found: list[Section] | None) -> None:
         state: dict[str, Any] = {
@@ -85,7 +71,7 @@ class BiasView:
             "names": ["selected", "not selected"],
             "sections": [section.state() for section in found or []],
         }
-        if found is not None and self._terms is None and self._searching is not None:
+        if found is not None and self._search.is_running:
             state["waiting"] = "Terms in captions are being searched…"
         self.panel.draw(state)
 
@@ -99,8 +85,3 @@ class BiasView:
             "rates in percent, each with its 95 % interval, not corrected for looking at many. A "
             "term is a word in a caption: it does not say who is in an image."
         )
-
-
-def caption_column(sample: Any) -> str:
-    """The column of captions of a sample; empty if there is none."""
-    return "text" if "text" in sample.text_columns else ""

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from laion_dask.aggregations.default_set import LISTS
 from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.jobs import Job, Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.text.matcher import mentions
 
@@ -74,6 +76,52 @@ class CaptionTerms:
         here = (self.groups >= first) & (self.groups < first + size)
         at = of_row[self.rows[here]] * np.int64(size) + (self.groups[here] - first)
         return np.bincount(at, minlength=n * size).reshape(n, size)
+
+
+class TermSearch:
+    """Searches the captions of an exploration in the background, once for all tabs.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    jobs : Jobs
+    found : callable
+        Called, without arguments, once ``exploration.caption_terms`` is there.
+    """
+
+    def __init__(self, exploration: Exploration, jobs: Jobs, found: Callable[[], object]) -> None:
+        self._exploration, self._jobs, self._found = exploration, jobs, found
+        self.job: Job | None = None
+
+    @property
+    def terms(self) -> CaptionTerms | None:
+        """What was found; None before."""
+        found: CaptionTerms | None = self._exploration.caption_terms
+        return found
+
+    @property
+    def is_running(self) -> bool:
+        return self.job is not None and not self.job.has_ended
+
+    def start(self) -> None:
+        """Start the search, unless it was started; a search that was canceled starts again."""
+        was_canceled = self.job is not None and self.job.state == "canceled"
+        has_captions = bool(caption_column(self._exploration.sample))
+        if self.terms is None and has_captions and (self.job is None or was_canceled):
+            self.job = self._jobs.start("find terms in captions", self._search, then=self._keep)
+
+    def _search(self, job: Job) -> CaptionTerms:
+        sample = self._exploration.sample
+        return self.terms or CaptionTerms.of(sample, caption_column(sample), job.progress)
+
+    def _keep(self, terms: CaptionTerms) -> None:
+        self._exploration.caption_terms = terms
+        self._found()
+
+
+def caption_column(sample: Sample) -> str:
+    """The column of captions of a sample; empty if there is none."""
+    return "text" if "text" in sample.text_columns else ""
 
 
 _NONE = np.empty(0, np.int32)

@@ -11,8 +11,7 @@ from laion_dask.curation.duplicates.diff import Diff, diff
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
-from laion_dask.explorer.tabs.bias import caption_column
-from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.explorer.tabs.caption_terms import TermSearch
 from laion_dask.explorer.tabs.files import module, styles
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.tag_filter import in_set
@@ -45,8 +44,7 @@ class CompareView:
         self._exploration, self._jobs = exploration, jobs
         self._kept: dict[str, np.ndarray] = {}
         self._first, self._second, self._note, self._diff = SELECTED, ALL, "", ""
-        self._terms: CaptionTerms | None = None
-        self._searching: Job | None = None
+        self._search = TermSearch(exploration, jobs, self._count)
         self._comparing: Job | None = None
         self.panel = CompareComponent(self._receive, sizing_mode="stretch_both")
         jobs.subscribe(self._job_changed)
@@ -54,22 +52,11 @@ class CompareView:
 
     def _job_changed(self) -> None:
         if self._comparing is not None:
-            self._draw(self._sections, self._sentence)
+            self._draw_states(self._sections, self._sentence)
 
     def refresh(self) -> None:
         """Compare the two sets as they are now. Called when the tab is shown."""
-        sample = self._exploration.sample
-        canceled = self._searching is not None and self._searching.state == "canceled"
-        if self._terms is None and caption_column(sample) and (not self._searching or canceled):
-            self._searching = self._jobs.start(
-                "find terms in captions",
-                lambda job: CaptionTerms.of(sample, caption_column(sample), job.progress),
-                then=self._found,
-            )
-        self._count()
-
-    def _found(self, terms: CaptionTerms) -> None:
-        self._terms = terms
+        self._search.start()
         self._count()
 
     def _choices(self) -> dict[str, str]:
@@ -101,15 +88,18 @@ class CompareView:
         union = only_first + only_second + both
         shared = f"{100 * both / union:.1f} % of the rows of either" if union else "none"
         sentence = (
-            f"{choices[self._first]}: {counted(only_first + both, 'row')} of the sample; "
-            f"{choices[self._second]}: {counted(only_second + both, 'row')}. They share "
+            f"Compared: {choices[self._first]} ({counted(only_first + both, 'row')} of the sample) "
+            f"and {choices[self._second]} ({counted(only_second + both, 'row')}). They share "
             f"{counted(both, 'row')} ({shared}). Each rate has its 95 % interval; the difference's "
             "takes the shared rows into account."
         )
-        found = sections(self._exploration.sample, sets, self._terms) if union else []
+        found = sections(self._exploration.sample, sets, self._search.terms) if union else []
         self._draw(found, sentence)
 
     def _draw(self, found: list[Section], sentence: str) -> None:
+        self._draw_states([section.state() for section in found], sentence)
+
+    def _draw_states(self, found: list[dict[str, Any]], sentence: str) -> None:
         choices = self._choices()
         self._sections, self._sentence = found, sentence
         self.panel.draw(
@@ -120,7 +110,7 @@ class CompareView:
                 "names": [printable(choices[one]) for one in (self._first, self._second)],
                 "sentence": printable(sentence),
                 "note": printable(self._note),
-                "sections": [section.state() for section in found],
+                "sections": found,
                 "diff": self._diff,
                 "is_comparing": self._comparing is not None and not self._comparing.has_ended,
             }
@@ -168,4 +158,4 @@ class CompareView:
 
     def _differs(self, found: Diff) -> None:
         self._diff = found._card().text()[:20_000]
-        self._draw(self._sections, self._sentence)
+        self._draw_states(self._sections, self._sentence)

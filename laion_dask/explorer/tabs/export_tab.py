@@ -229,7 +229,8 @@ def audit_state(table: pd.DataFrame) -> dict[str, Any]:
         "title": "Whom the filters exclude",
         "note": f"Of all rows, {100 * overall:.1f} % are excluded. {len(differs):,} of the "
         f"{len(groups):,} groups with at least {table.attrs['min_n']} rows differ from the rest, "
-        "those that differ most first. A term is a word in a caption.",
+        "those that differ most first. A term is a word in a caption. Amplified: a group that had "
+        "less than its share before is excluded more than others.",
         "head": ["group", "rows", "excluded, 95 % interval", "verdict"],
         "rows": rows,
     }

@@ -135,15 +135,16 @@ def test_captions_are_searched_once_and_again_after_a_cancel(exploration, jobs):
     view = BiasView(exploration, jobs)
     select(exploration)
     view.refresh()
-    view._searching.cancel()
+    view._search.job.cancel()
     finish(jobs)
-    canceled = view._searching.state == "canceled"
     view.refresh()
     finish(jobs)
-    first = view._searching
+    first, terms = view._search.job, exploration.caption_terms
     view.refresh()
-    assert view._searching is first and view._terms is not None
-    assert canceled or first.state == "done"
+    assert view._search.job is first and first.state == "done" and terms is not None
+    other = CompareView(exploration, jobs)
+    other.refresh()
+    assert other._search.job is None and exploration.caption_terms is terms
 
 
 def test_no_captions_and_no_scores(tmp_path, jobs):
@@ -171,7 +172,7 @@ def test_two_remembered_selections_share_what_pandas_says(exploration, jobs):
     assert f"They share {both:,} rows" in state["sentence"]
     exploration.tag_sets.add("A", [0, 0], [1, 2])
     view._receive({"kind": "first", "value": "tags:A"})
-    assert "set: A: 2 rows" in state_of(view)["sentence"]
+    assert "set: A (2 rows of the sample)" in state_of(view)["sentence"]
     exploration.tag_sets.remove("A")
     view.refresh()
     assert state_of(view)["first"] == "selected"
