@@ -17,10 +17,14 @@ from typing import Any
 
 from laion_dask.errors import LaionDaskError
 from laion_dask.formatting import printable
+from laion_dask.notebook_traceback import running_shell
 from laion_dask.runtime.cancellation import Cancelled
 from laion_dask.runtime.observation import Observer, observed
 from laion_dask.runtime.workers import waiting_client
 
+#: Held by whoever changes views: in a notebook their messages come in several threads, and what is
+#: sent to the browser must not be mixed.
+VIEWS = threading.RLock()
 #: Seconds between two reports of progress: an eye follows no more, and each is a message.
 _TICK_S = 0.15
 #: Characters of an error that fit in one line of the page.
@@ -141,9 +145,12 @@ class Jobs:
         job = Job(label, self)
 
         def deliver() -> None:
-            if job.state == "done" and then is not None:
-                then(job.result)
-            elif job.exception is not None and failed is not None:
+            try:
+                if job.state == "done" and then is not None:
+                    then(job.result)
+            except Exception as error:  # an event loop would only log it
+                job.exception, job.state = error, "failed"
+            if job.exception is not None and failed is not None:
                 failed(job.exception)
 
         def run(job: Job) -> None:
@@ -235,10 +242,11 @@ class Jobs:
     def deliver(self) -> None:
         """Deliver results and tell subscribers; call it on the thread that owns the views."""
         self._is_woken = False
-        while self._outbox:
-            self._outbox.popleft()()
-        for callback in tuple(self._subscribers):
-            callback()
+        with VIEWS:
+            while self._outbox:
+                self._outbox.popleft()()
+            for callback in tuple(self._subscribers):
+                callback()
 
 
 def one_line(error: BaseException) -> str:
@@ -250,9 +258,15 @@ def one_line(error: BaseException) -> str:
 
 
 def _owner() -> Callable[[Callable[[], None]], object] | None:
-    """How to call something on the thread that owns the views which this thread creates."""
+    """How to deliver what a job sends to views that this thread creates.
+
+    On a server, on the thread of its page. In a notebook, in the job's own thread: the main thread
+    may be busy with a cell for minutes, and JupyterLab sends messages of views to other threads.
+    """
     import panel
 
+    if getattr(running_shell(), "kernel", None) is not None:
+        return _now
     document = panel.state.curdoc
     if document is not None and document.session_context is not None:
         return document.add_next_tick_callback
@@ -260,3 +274,7 @@ def _owner() -> Callable[[Callable[[], None]], object] | None:
         return asyncio.get_running_loop().call_soon_threadsafe
     except RuntimeError:
         return None
+
+
+def _now(callback: Callable[[], None]) -> None:
+    callback()

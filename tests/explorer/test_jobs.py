@@ -107,6 +107,14 @@ def test_an_error_is_one_line_and_is_raised_by_wait():
     assert jobs.start("next", lambda job: 1).wait(60) is None
 
 
+def test_an_error_of_a_delivery_is_one_of_the_job():
+    jobs, failures = Jobs(), []
+    job = jobs.start("work", lambda job: 1, then=lambda _: 1 // 0, failed=failures.append)
+    with pytest.raises(ZeroDivisionError):
+        job.wait(60)
+    assert job.state == "failed" and failures == [job.exception]
+
+
 def test_after_close_nothing_runs_or_is_delivered():
     jobs, started, delivered = Jobs(), threading.Event(), []
 

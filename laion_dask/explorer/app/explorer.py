@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Protocol, cast
 
 import dask.dataframe as dd
-from panel.io import hold, state
+from panel.io import hold
 from panel.viewable import Viewable, Viewer
 
 from laion_dask.errors import OptionError
@@ -15,7 +15,7 @@ from laion_dask.explorer.app.map_job import make_map
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import Condition
-from laion_dask.explorer.jobs import Jobs
+from laion_dask.explorer.jobs import VIEWS, Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
 from laion_dask.explorer.tabs.bias import BiasView
@@ -100,14 +100,17 @@ class Explorer(Viewer):
         self._views: list[View] = []
         self._tabs: list[View] = []
         self._stale: set[int] = set()
+        self._places: dict[str, Viewable] = {}
+        self._titles: list[str] = []
+        self._pages: list[PageComponent] = []
+        self._is_page, self._is_dark = is_page, False
         self._head = HeadView(self._jobs, CODE)
-        self._page = PageComponent(head=self._head.panel, is_page=is_page)
-        self._page.on_active(lambda at: self._held(self._refresh_tab))
-        self._page.on_dark(self._set_dark)
         self._inputs = embeddings, images
-        self._drawing = self._jobs.start(
-            "draw the sample", lambda job: draw(), then=self._show, failed=self._head.fail
-        )
+        with VIEWS:  # the job may tell of itself before it is known here
+            self._drawing = self._jobs.start(
+                "draw the sample", lambda job: draw(), then=self._show, failed=self._head.fail
+            )
+            self._jobs.subscribe(self._mark_over)
 
     # -- from code -------------------------------------------------------------------------------
 
@@ -172,14 +175,25 @@ class Explorer(Viewer):
 
     def close(self) -> None:
         """Cancel what runs and release the memory; the views show nothing any more."""
+        with VIEWS:
+            self._close()
+
+    def _close(self) -> None:
         self._jobs.close()
         for view in (*self._views, *self._tabs):
             getattr(view, "close", lambda: None)()
-        self._views, self._tabs, self._exploration = [], [], None
+        self._views, self._tabs, self._places, self._exploration = [], [], {}, None
         self._head.close()
+        for page in self._pages:
+            page.clear()
+        self._mark_over()
 
     def __panel__(self) -> Viewable:
-        return self._page
+        page = PageComponent(self._is_page, sizing_mode="stretch_width")
+        page.on_ready(lambda: self._attach(page))
+        page.on_active(lambda at: self._held(self._refresh_tabs))
+        page.on_dark(lambda dark: self._held(lambda: self._set_dark(dark)))
+        return page
 
     def __repr__(self) -> str:
         exploration = self._exploration
@@ -206,36 +220,45 @@ class Explorer(Viewer):
                 getattr(view, "set_on_more", lambda call: None)(ask.ask_row)
             for component in view.panel.select(MessageComponent):
                 cast(MessageComponent, component).on_error = self._head.fail
-        self._exploration = exploration
-        self._set_dark(self._page.dark)
+        self._exploration, self._titles = exploration, list(made)
+        self._places = {name: view.panel for name, view in views.items()}
+        self._set_dark(self._is_dark)
         exploration.selection.subscribe(lambda _: self._held(self._refresh))
+        self._head.show(exploration)
+        for page in self._pages:
+            self._attach(page)
+
+    def _mark_over(self) -> None:
+        """Have pages that no views will come to take no more room than the head."""
+        is_over = self._exploration is None and self._drawing.has_ended
+        for page in self._pages:
+            page.is_over = is_over
+
+    def _attach(self, page: PageComponent) -> None:
+        """Put the views on a page, once a browser shows it: what is sent earlier gets lost."""
+        self._pages = [one for one in self._pages if one.is_shown and one is not page] + [page]
         with self._hold():
-            self._head.show(exploration)
-            self._page.set_titles(list(made))
-            self._page.param.update(
-                panels=[view.panel for view in self._tabs],
-                **{name: view.panel for name, view in views.items()},
-            )
+            page.put(self._places | {"head": self._head.panel}, self._tabs, self._titles)
             self._stale = set(range(len(self._tabs)))
-            self._refresh_tab()
+            self._refresh_tabs()
+        self._mark_over()
 
     def _refresh(self) -> None:
         self._stale = set(range(len(self._tabs)))
         self._head.refresh()
         for view in self._views:
             view.refresh()
-        self._refresh_tab()
+        self._refresh_tabs()
 
-    def _refresh_tab(self) -> None:
-        """Refresh the tab that is shown, if the selection has changed since it was refreshed."""
-        at = self._page.active
-        if at in self._stale:
+    def _refresh_tabs(self) -> None:
+        """Refresh the tabs that are shown, if the selection has changed since they were."""
+        for at in self._stale & {page.active for page in self._pages}:
             self._stale.discard(at)
             self._tabs[at].refresh()
 
     def _held(self, draw: Callable[[], None]) -> None:
         """Draw, and send all changes to the browser together; show an error in the head."""
-        with self._hold():
+        with VIEWS, self._hold():
             try:
                 draw()
             except Exception as error:
@@ -243,12 +266,12 @@ class Explorer(Viewer):
 
     def _hold(self) -> ExitStack:
         stack = ExitStack()
-        for ref in list(self._page._models):
-            _, _, document, comm = state._views.get(ref, (None, None, None, None))
-            if document is not None:
+        for page in self._pages:
+            for document, comm in page.documents():
                 stack.enter_context(hold(document, "combine", comm))
         return stack
 
     def _set_dark(self, dark: bool) -> None:
+        self._is_dark = dark
         for view in (*self._views, *self._tabs):
             getattr(view, "set_dark", lambda dark: None)(dark)

@@ -67,6 +67,7 @@ def serve(
         panel.state.on_session_destroyed(lambda context: explorer.close())
         return explorer
 
+    panel.extension("tabulator")
     server = panel.serve(
         page,
         address=ADDRESS,

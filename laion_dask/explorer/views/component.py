@@ -10,6 +10,8 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
+from laion_dask.explorer.jobs import VIEWS
+
 _FOLDER = Path(__file__).parent
 
 
@@ -49,12 +51,13 @@ class MessageComponent(JSComponent):
     def _handle_msg(self, data: Any) -> None:
         if not isinstance(data, dict):
             return
-        try:
-            self._on_message(data)
-        except Exception as error:
-            if self.on_error is None:
-                raise
-            self.on_error(error)
+        with VIEWS:
+            try:
+                self._on_message(data)
+            except Exception as error:
+                if self.on_error is None:
+                    raise
+                self.on_error(error)
 
 
 class Component(MessageComponent):

@@ -6,35 +6,17 @@ function isDark() {
   return lab ? lab === "false" : matchMedia("(prefers-color-scheme: dark)").matches
 }
 
-const slot = (name, child) => element("div", { class: `slot ${name}` }, ...(child ? [child] : []))
-
-function tabs(model, titles, children) {
+// The tabs: a list of buttons, and a panel for each of them.
+function tabs(model) {
   const bar = element("div", { role: "tablist", class: "tablist", "aria-label": "Rows and tools" })
   const panels = element("div", { class: "panels" })
-  const select = (at, focus) => {
-    const last = titles.length - 1
-    const chosen = at < 0 ? last : at > last ? 0 : at
-    model.active = chosen
-    show()
-    if (focus) bar.children[chosen].focus()
-  }
   const id = `ld-${Math.random().toString(36).slice(2)}`
-  titles.forEach((title, at) => {
-    const tab = element("button", {
-      role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-panel-${at}`, text: title,
-      onclick: () => select(at, false),
-      onkeydown: (event) => {
-        const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: titles.length - 1 }[event.key]
-        if (next === undefined) return
-        select(next, true)
-        event.preventDefault()
-      },
-    })
-    bar.append(tab)
-    panels.append(element("div", {
-      role: "tabpanel", id: `${id}-panel-${at}`, "aria-labelledby": `${id}-tab-${at}`, class: "panel",
-    }, children[at]))
-  })
+  let titles = []
+  const select = (at, focus) => {
+    model.active = (at + titles.length) % titles.length
+    show()
+    if (focus) bar.children[model.active].focus()
+  }
   // Hidden panels keep their size, so that a table or a figure in one is drawn as it should be.
   const show = () => titles.forEach((_, at) => {
     const isShown = at === model.active
@@ -42,32 +24,95 @@ function tabs(model, titles, children) {
     bar.children[at].tabIndex = isShown ? 0 : -1
     panels.children[at].classList.toggle("shown", isShown)
   })
+  const tab = (title, at) => element("button", {
+    role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-panel-${at}`, text: title,
+    onclick: () => select(at, false),
+    onkeydown: (event) => {
+      const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key]
+      if (next === undefined) return
+      select(next, true)
+      event.preventDefault()
+    },
+  })
+  const panel = (_, at) => element("div", {
+    role: "tabpanel", id: `${id}-panel-${at}`, "aria-labelledby": `${id}-tab-${at}`, class: "panel",
+  })
   model.on("active", show)
-  show()
-  return element("section", { class: "tabs", "aria-label": "Rows and tools" }, bar, panels)
+  const node = element("section", { class: "tabs", "aria-label": "Rows and tools" }, bar, panels)
+  return {
+    node,
+    arrange(children) {
+      const wanted = JSON.parse(model.titles)
+      if (children.length < wanted.length || children.some((child) => !child)) return
+      if (String(wanted) !== String(titles)) {
+        titles = wanted
+        bar.replaceChildren(...titles.map(tab))
+        panels.replaceChildren(...titles.map(panel))
+      }
+      titles.forEach((_, at) => settle(panels.children[at], children[at]))
+      node.hidden = titles.length === 0
+      show()
+    },
+  }
 }
 
-// Panel calls it again when a child has been set, which happens once: when the sample is there.
+// Put a child in its place, unless it is there: to move it would end a drag, and the focus.
+function settle(place, child) {
+  if (!child) place.replaceChildren()
+  else if (place.firstElementChild !== child) place.replaceChildren(child)
+}
+
+// Bokeh 3.9 measures the figures of a page that changes its size, and fails, with the rest of the
+// page left as it was, if one has come but is not drawn yet, as the figure of a component.
+function measureOnlyDrawnFigures() {
+  const figures = window.Bokeh?.Models.get("Plot")?.prototype.default_view?.prototype
+  for (const name of ["_measure_layout", "_after_layout"]) {
+    const original = figures?.[name]
+    if (!original || original.isGuarded) continue
+    figures[name] = function () { if (this.layout) original.call(this) }
+    figures[name].isGuarded = true
+  }
+}
+
 export function render({ model }) {
-  const names = ["head", "ask", "chips", "map", "histograms", "bars"]
-  const child = Object.fromEntries(names.map((name) => [name, model.get_child(name)]))
-  const panels = model.get_child("panels") || []
-  const titles = JSON.parse(model.titles)
-  const isReady = Boolean(child.histograms && child.bars && panels.length >= titles.length)
+  measureOnlyDrawnFigures()
+  const slots = {}
+  const slot = (name) => (slots[name] = element("div", { class: `slot ${name}` }))
+  const place = (where, label, name) =>
+    element("section", { class: `place ${where}`, "aria-label": label }, slot(name))
+  const waiting = element("p", { class: "waiting", role: "status", text: "Loading…" })
+  const head = slot("head"), ask = slot("ask"), chips = slot("chips"), map = place("upper-left", "Map", "map")
+  const tools = tabs(model)
+  const body = element("div", { class: "body" }, map,
+    place("lower-left", "Distributions", "histograms"), place("lower-right", "Values", "bars"), tools.node)
   const page = element(model.is_page ? "main" : "section", { class: "page", "aria-label": "Explorer" },
-    element("h1", { class: "unseen", text: "Explorer" }), slot("head", child.head))
+    element("h1", { class: "unseen", text: "Explorer" }), waiting, head, ask, chips, body)
   page.classList.toggle("alone", model.is_page)
-  page.classList.toggle("ready", isReady)
-  if (isReady) {
-    const place = (name, label, key) =>
-      element("section", { class: `place ${name}`, "aria-label": label }, slot(key, child[key]))
-    const body = element("div", { class: "body" },
-      ...(child.map ? [place("upper-left", "Map", "map")] : []),
-      place("lower-left", "Distributions", "histograms"), place("lower-right", "Values", "bars"),
-      ...(titles.length ? [tabs(model, titles, panels)] : []))
-    body.classList.toggle("without-map", !child.map)
-    body.classList.toggle("without-tabs", !titles.length)
-    page.append(...(child.ask ? [slot("ask-bar", child.ask)] : []), slot("chips", child.chips), body)
+
+  // Children come in two steps: first the head, then the views, when the sample is there.
+  const arrange = () => {
+    for (const [name, where] of Object.entries(slots)) settle(where, model.get_child(name))
+    tools.arrange(model.get_child("panels") || [])
+    const isReady = Boolean(slots.bars.firstElementChild)
+    waiting.hidden = Boolean(slots.head.firstElementChild)
+    chips.hidden = body.hidden = !isReady
+    ask.hidden = !isReady || !ask.firstElementChild
+    page.classList.toggle("over", model.is_over)
+    map.hidden = !slots.map.firstElementChild
+    page.classList.toggle("ready", isReady)
+    body.classList.toggle("without-map", map.hidden)
+    body.classList.toggle("without-tabs", tools.node.hidden)
+  }
+  tools.node.hidden = true
+  model.on([...Object.keys(slots), "panels", "titles", "is_over"], arrange)
+  arrange()
+
+  // Python sends them once it hears that somebody shows the page.
+  if (!waiting.hidden) {
+    setTimeout(() => {
+      if (!waiting.hidden) setText(waiting, "There is no answer: if the kernel is idle, run this cell again.")
+    }, 15000)
+    model.send_msg({ kind: "ready" })
   }
   followTheme(model, page)
   return page

@@ -12,10 +12,11 @@ from support.shards import collection, laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import OptionError, ProvenanceError
-from laion_dask.explorer.app.explorer import PLACES, Explorer
+from laion_dask.explorer.app.explorer import PLACES, TABS, Explorer
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.views.component import Component
+from laion_dask.explorer.views.page import PageComponent
 
 
 @pytest.fixture
@@ -30,21 +31,29 @@ def explorer(frame):
     explorer.close()
 
 
+def page_of(explorer) -> PageComponent:
+    """A page that a browser shows."""
+    page = explorer.__panel__()
+    page._handle_msg({"kind": "ready"})
+    return page
+
+
 def components(explorer) -> list[Component]:
-    return explorer._page.select(Component)
+    return page_of(explorer).select(Component)
 
 
-def shown(explorer) -> list[Component]:
+def shown(explorer, page) -> list[Component]:
     """The components that are visible: not those of other tabs than the first."""
     hidden = [one for tab in explorer._tabs[1:] for one in tab.panel.select(Component)]
-    return [one for one in components(explorer) if one not in hidden]
+    return [one for one in page.select(Component) if one not in hidden]
 
 
 def test_every_view_shows_a_change_of_the_selection(explorer):
-    before = shown(explorer)
+    page = page_of(explorer)
+    before = shown(explorer, page)
     states = [one.state for one in before]
     explorer.selection.set("similarity", NumberRange("similarity", 0.3, None))
-    after = shown(explorer)
+    after = shown(explorer, page)
     assert after == before and len(after) >= 4  # no new widgets
     assert all(one.state != state for one, state in zip(after, states, strict=True))
     assert (
@@ -76,11 +85,13 @@ def test_nothing_is_computed_before_the_sample_is_drawn(frame):
 
     explorer = Explorer(draw)
     assert repr(explorer) == "Explorer(draw the sample: running)"
-    assert explorer._page.histograms is None
+    page = page_of(explorer)
+    assert page.head is not None and page.histograms is None
     with pytest.raises(OptionError, match="draw the sample is running"):
         explorer.wait(0.01)
     go_on.set()
     assert explorer.wait() is explorer and explorer.selection.n == 300
+    assert page.histograms is not None and len(page.panels) == len(TABS)
     explorer.close()
 
 
