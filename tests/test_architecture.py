@@ -108,7 +108,8 @@ ARROWS = {
         "exports/formats frame io/parquet io/storage stats text"
     ),
     "explorer/app": (
-        "explorer explorer/tabs explorer/views frame io/embeddings io/images projections stats"
+        "display explorer explorer/tabs explorer/views frame io/embeddings io/images projections "
+        "stats"
     ),
     "doors": "display frame models/heads training",
     "cli": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import numpy as np
@@ -17,6 +18,7 @@ from support.shards import collection, refuse
 import laion_dask as ld
 from laion_dask import stats
 from laion_dask.cluster.client import Client
+from laion_dask.display.card import Displayed
 from laion_dask.exports.garbage import Garbage
 from laion_dask.inference.output_folder import EmbedResult
 from laion_dask.io.embeddings.file import EmbeddingFile
@@ -74,6 +76,13 @@ def _summary():
     return ld.Summary(9, ROWS, empty, empty, empty, empty, empty, domains)
 
 
+def _explorer():
+    from laion_dask.explorer.app.explorer import Explorer
+
+    drawing = SimpleNamespace(label=BAD, state="running")
+    return _made(Explorer, _exploration=None, _drawing=drawing)
+
+
 def _client():
     settings = {"cluster": BAD, "dashboard": "javascript:alert(1)"}
     return _made(Client, settings=settings, status="running")
@@ -106,6 +115,7 @@ OBJECTS = {
     "curation.recipes.recipe.Recipe": lambda: ld.Recipe(BAD, title=BAD).where(f"text == {BAD!r}"),
     "curation.tags.Tags": lambda: ld.Tags(BAD, (), BAD),
     "demo.job.DemoCorpus": lambda: ld.DemoCorpus(*[Path(BAD)] * 5, OBJECTS_EMBEDDED),
+    "explorer.app.explorer.Explorer": _explorer,
     "exports.result.Export": _export,
     "exports.verify.Verification": lambda: ld.exports.verify.Verification(BAD, 1, 2, 3),
     "frame.accounting.Rows": lambda: ROWS,
@@ -197,8 +207,8 @@ def check(shown) -> None:
     assert len(page) < 20_000
     for text in (repr(shown), str(shown)):
         assert isinstance(text, str) and text and len(text) < 20_000
-    bundle = getattr(shown, "_repr_mimebundle_", dict)()
-    if bundle:
+    if isinstance(shown, (Displayed, stats.Table)):
+        bundle = shown._repr_mimebundle_()
         assert bundle["text/html"].count("<script") <= 1 and bundle["text/plain"] == repr(shown)
         assert "\u202e" not in bundle["text/html"]
 

@@ -10,6 +10,7 @@ import dask.dataframe as dd
 from panel.io import hold
 from panel.viewable import Viewable, Viewer
 
+from laion_dask.display.card import Card
 from laion_dask.errors import OptionError
 from laion_dask.explorer.app.map_job import make_map
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
@@ -203,6 +204,10 @@ class Explorer(Viewer):
         return f"Explorer({exploration.selection.n:,} selected of {sample.n:,} sampled rows)"
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """What is shown where the page cannot be, such as in a saved notebook."""
+        return Card(str(self), notes=["Run the cell to see the page."]).html()
 
     # -- the page --------------------------------------------------------------------------------
 
