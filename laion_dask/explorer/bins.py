@@ -13,6 +13,8 @@ MAX_BINS = 254
 _ABOUT = 80
 #: Columns of sizes, whose bins are equally wide in the logarithm.
 SIZES = ("width", "height", "original_width", "original_height", "bytes", "original_bytes")
+#: A range of values this many times as wide as that of nearly all of them is not shown as a whole.
+_FAR = 20
 #: Values that are encoded at a time.
 _BLOCK = 1 << 20
 
@@ -37,9 +39,12 @@ def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
     is_float = values.dtype.kind == "f"
     if is_float and 0 <= low < 0.1 and 0.5 < high <= 1:
         return np.arange(101) / 100, False  # a probability
-    positive = low >= 0 and high > 0
-    if positive and high > 16 and (name in SIZES or high > 1000 * max(float(_middle(values)), 1)):
+    start, middle, end = _quantiles(values)
+    if low >= 0 and high > 16 and (name in SIZES or high > 1000 * max(middle, 1 + 15 * is_float)):
         return _logarithmic(max(low, 1.0), high), True
+    spread = end - start
+    if is_float and high - low > _FAR * spread > 0:  # a few values far from all others
+        low, high = max(low, start - spread / 2), min(high, end + spread / 2)
     return _linear(low, high, is_float), False
 
 
@@ -55,11 +60,14 @@ def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
     return (min(lows), max(highs)) if lows else (None, None)
 
 
-def _middle(values: np.ndarray) -> float:
-    """About the median of a column; of a fixed choice of values."""
+def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
+    """About the quantiles of 0.001, 0.5 and 0.999 of a column; of a fixed choice of its values."""
     chosen = np.asarray(values[:: max(1, len(values) // 65_536)], np.float64)
     chosen = chosen[np.isfinite(chosen)]
-    return float(np.median(chosen)) if len(chosen) else 0.0
+    if not len(chosen):
+        return 0.0, 0.0, 0.0
+    start, middle, end = np.quantile(chosen, [0.001, 0.5, 0.999]).tolist()
+    return start, middle, end
 
 
 def _around(value: float) -> np.ndarray:
@@ -78,9 +86,10 @@ def round_step(width: float) -> float:
 
 
 def _linear(low: float, high: float, is_float: bool) -> np.ndarray:
-    width = high - low
-    if not math.isfinite(width) or width <= 0 or width < 1e-12 * max(abs(low), abs(high)):
-        return np.linspace(low, np.nextafter(high, np.inf), 3) if width > 0 else _around(low)
+    with np.errstate(over="ignore"):
+        width = float(np.subtract(high, low))
+    if not math.isfinite(width) or width < 1e-12 * max(abs(low), abs(high)):
+        return _halves(low, high)
     step = round_step(width / _ABOUT)
     if not is_float:
         step = max(step, 1.0)
@@ -89,7 +98,13 @@ def _linear(low: float, high: float, is_float: bool) -> np.ndarray:
     # A quotient of two integers is the float nearest to the decimal that a person would write.
     edges = numbers * step if step >= 1 else numbers / round(1 / step)
     edges = edges[: MAX_BINS + 1]
-    return edges if (np.diff(edges) > 0).all() else np.linspace(low, high, 3)
+    return edges if bool((edges[1:] > edges[:-1]).all()) else _halves(low, high)
+
+
+def _halves(low: float, high: float) -> np.ndarray:
+    """Two bins, for values that round edges do not tell apart."""
+    edges = np.array([low, low / 2 + high / 2, high])
+    return edges if bool((edges[1:] > edges[:-1]).all()) else _around(low)
 
 
 def _logarithmic(low: float, high: float) -> np.ndarray:

@@ -33,7 +33,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
 
 #: The layout of the files; a change makes samples of earlier versions unused.
-_VERSION = 3
+_VERSION = 4
 #: The largest number of rows of a page.
 MAX_PAGE = 1_000
 

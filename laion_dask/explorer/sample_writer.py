@@ -95,12 +95,18 @@ class _Source:
     def tables(self) -> list[pa.RecordBatch]:
         return [file.batches[0] for file in self.files]
 
+    def release(self) -> None:
+        """Release what has been read of the files."""
+        for file in self.files:
+            file.release()
+
     def column(self, name: str) -> list[pa.Array]:
         return [batch.column(name) for batch in self.tables]
 
     def numbers(self, name: str) -> np.ndarray:
         """The values of a column of numbers in the order of the sample; 0 or NaN for null."""
         found = np.concatenate([_filled(one) for one in self.column(name)])
+        self.release()
         return found if self.order is None else found[self.order]
 
     def missing(self, name: str) -> np.ndarray | None:
@@ -237,6 +243,7 @@ def _merged(source: _Source, column: str) -> tuple[pa.Array, np.ndarray]:
         codes.append(positions[np.where(own >= 0, own + start, -1)])
         start += len(part.dictionary)
     found = np.concatenate(codes)
+    source.release()
     counts = np.bincount(found + 1, minlength=len(merged.dictionary) + 1)[1:]
     table = pa.table({"label": merged.dictionary, "n": pa.array(counts)})
     order = pc.sort_indices(table, [("n", "descending"), ("label", "ascending")]).to_numpy()
