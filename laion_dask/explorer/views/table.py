@@ -224,7 +224,7 @@ def _table(sample: Sample, hidden: list[str]) -> TableRows:
         formatters={field: {"type": "plaintext"} for field, _ in fields},
         title_formatters={field: {"type": "plaintext"} for field, _ in fields},
         text_align={f: "right" if number else "left" for f, number in is_number.items()},
-        widths={f: 88 if is_number[f] else _WIDTHS.get(name, 140) for f, name in fields},
+        widths={f: 96 if is_number[f] else _WIDTHS.get(name, 140) for f, name in fields},
         show_index=False,
         disabled=True,
         pagination=None,
