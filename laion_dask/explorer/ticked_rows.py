@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from laion_dask.explorer.jobs import VIEWS
 from laion_dask.explorer.sample import Sample
 
 
@@ -40,11 +41,12 @@ class TickedRows:
     def change(self, add: Iterable[int] = (), remove: Iterable[int] = ()) -> None:
         """Tick rows and untick others; then call the subscribers, if anything changed."""
         n = self._sample.n
-        new = (self._positions - set(remove)) | {int(at) for at in add if 0 <= at < n}
-        if new != self._positions:
-            self._positions = new
-            for callback in list(self._callbacks):
-                callback()
+        with VIEWS:
+            new = (self._positions - set(remove)) | {int(at) for at in add if 0 <= at < n}
+            if new != self._positions:
+                self._positions = new
+                for callback in list(self._callbacks):
+                    callback()
 
     def clear(self) -> None:
         """Untick all rows."""
