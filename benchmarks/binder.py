@@ -3,9 +3,9 @@
     python benchmarks/binder.py
 
 A clone of the repository is prepared by `binder/postBuild` in a new environment, with torch from
-pip instead of conda, and JupyterLab is started by `binder/start` on one core, in a control group whose
-memory is limited if this user may make one. A headless Chromium outside of it opens the first
-notebook and runs all cells. Needs a terminal that may use the package index.
+pip instead of conda, and JupyterLab is started by `binder/start` on one core, in a control group
+whose memory is limited if this user may make one. A headless Chromium outside of it opens
+the first notebook and runs all cells. Needs a terminal that may use the package index.
 """
 
 from __future__ import annotations
