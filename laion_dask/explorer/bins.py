@@ -42,8 +42,9 @@ def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
     start, middle, end = _quantiles(values)
     if low >= 0 and high > 16 and (name in SIZES or high > 1000 * max(middle, 1 + 15 * is_float)):
         return _logarithmic(max(low, 1.0), high), True
-    spread = end - start
-    if is_float and high - low > _FAR * spread > 0:  # a few values far from all others
+    with np.errstate(over="ignore"):
+        spread, width = np.subtract(end, start), np.subtract(high, low)
+    if is_float and width / _FAR > spread > 0:  # a few values far from all others
         low, high = max(low, start - spread / 2), min(high, end + spread / 2)
     return _linear(low, high, is_float), False
 
@@ -66,7 +67,8 @@ def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
     chosen = chosen[np.isfinite(chosen)]
     if not len(chosen):
         return 0.0, 0.0, 0.0
-    start, middle, end = np.quantile(chosen, [0.001, 0.5, 0.999]).tolist()
+    chosen.sort()
+    start, middle, end = chosen[[int(q * (len(chosen) - 1)) for q in (0.001, 0.5, 0.999)]].tolist()
     return start, middle, end
 
 
