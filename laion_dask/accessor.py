@@ -53,15 +53,15 @@ class Laion:
         self._frame = frame
 
     def __repr__(self) -> str:
-        return self._card().text()
+        return self._overview().text()
 
     def _repr_html_(self) -> str:
-        return self._card().html()
+        return self._overview().html()
 
-    def _card(self):
-        from laion_dask.display.card import Card
+    def _overview(self):
         from laion_dask.display.grid import Grid
-        from laion_dask.frame.frame_card import origin
+        from laion_dask.display.overview import Overview
+        from laion_dask.frame.frame_overview import origin
 
         grids = []
         for task, verbs in TASKS.items():
@@ -69,7 +69,7 @@ class Laion:
             names = ", ".join(name.lstrip(".") for name, _ in lines)
             grids.append(Grid((), lines, len(lines), heading=f"{task}: {names}", is_folded=True))
         facts = origin(self._frame) or {"frame": "does not come from read_shards"}
-        return Card("The verbs of a frame: frame.laion.<verb>(...)", facts, grids=grids)
+        return Overview("The verbs of a frame: frame.laion.<verb>(...)", facts, grids=grids)
 
     def __getattr__(self, name: str):
         from laion_dask.errors import did_you_mean
@@ -120,7 +120,7 @@ def _register() -> None:
 
 
 def _register_with_ipython(frames: type) -> None:
-    """Let a running IPython show frames from shards as cards, unless the user chose otherwise.
+    """Let a running IPython show frames from shards as overviews, unless the user chose otherwise.
 
     A frame is a plain Dask DataFrame, so what it shows is Dask's; IPython asks formatters first.
     """
@@ -136,17 +136,17 @@ def _register_with_ipython(frames: type) -> None:
 
 
 def _html(frame) -> str:
-    from laion_dask.frame.frame_card import frame_card
+    from laion_dask.frame.frame_overview import frame_overview
 
-    card = frame_card(frame)
-    return frame._repr_html_() if card is None else card.html()
+    overview = frame_overview(frame)
+    return frame._repr_html_() if overview is None else overview.html()
 
 
 def _print(frame, printer, cycle: bool) -> None:
-    from laion_dask.frame.frame_card import frame_card
+    from laion_dask.frame.frame_overview import frame_overview
 
-    card = frame_card(frame)
-    printer.text(repr(frame) if card is None else card.text())
+    overview = frame_overview(frame)
+    printer.text(repr(frame) if overview is None else overview.text())
 
 
 def register_with_dask() -> None:

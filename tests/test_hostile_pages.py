@@ -13,7 +13,7 @@ from support.hostile import ATTACKS
 from support.safe_markup import text_of_markdown, text_of_page
 
 import laion_dask as ld
-from laion_dask.frame.frame_card import frame_card
+from laion_dask.frame.frame_overview import frame_overview
 from laion_dask.stats.table import Table
 
 IMG = "<img src=x onerror=alert(1)>"
@@ -95,9 +95,9 @@ def test_objects_and_pages(frame, tmp_path):
     filtered, page = frame.laion.where(RULE), tmp_path / "page.html"
     summary = frame.laion.summary()
     shown = [
-        frame_card(frame).html(),
+        frame_overview(frame).html(),
         frame.laion._repr_html_(),
-        frame_card(filtered).html(),
+        frame_overview(filtered).html(),
         filtered.laion._repr_html_(),
         summary._repr_html_(),
         ld.gallery(frame.head(40), facts=["language", "hash", IMG])._repr_html_(),

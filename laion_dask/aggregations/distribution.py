@@ -15,7 +15,7 @@ from laion_dask.aggregations.binning import cuts_reached
 from laion_dask.aggregations.engine.base import Partition, ReportOptions, Statistic
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.dtypes import column_type
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, must_be, no_column, one_of
 from laion_dask.frame.provenance import Provenance
@@ -98,7 +98,7 @@ class Distribution(Displayed):
         }
         return pd.DataFrame(table)
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         ends = f"{len(self.edges):,} from {self.edges[0]:g} to {self.edges[-1]:g}"
         facts = {
             "column": self.column,
@@ -107,7 +107,7 @@ class Distribution(Displayed):
             "edges": ends,
             "outside the edges": self.outside() or None,
         }
-        return Card("Distribution", facts, notes=["Plot: ld.score_plot(distribution)."])
+        return Overview("Distribution", facts, notes=["Plot: ld.score_plot(distribution)."])
 
     def outside(self) -> str:
         """Text that counts the rows outside the edges; an empty string without such rows."""

@@ -18,8 +18,8 @@ from laion_dask.aggregations.describe import (
 )
 from laion_dask.aggregations.engine.statistics import bind, collect
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.formatting import printable
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.provenance import Provenance
@@ -96,12 +96,12 @@ class Summary(Displayed):
         """The number of rows, or the account of the rows read."""
         return str(self.rows) if self.rows is not None else f"{self.n_rows:,} rows"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         grids = [
             Grid.of(table, shown=readable(table), heading=heading)
             for heading, table in self.tables().items()
         ]
-        return Card(self.headline(), grids=grids)
+        return Overview(self.headline(), grids=grids)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

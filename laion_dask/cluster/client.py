@@ -12,7 +12,7 @@ from dask.utils import format_bytes
 
 from laion_dask.cluster import dask_config as held
 from laion_dask.cluster.worker_recovery import NAME, ReplaceLostGpuWorker
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import MissingExtraError
 from laion_dask.runtime.worker_backends import is_import_error
 
@@ -131,4 +131,4 @@ class Client(distributed.Client):
         (_, headline), *settings = self.settings.items()
         facts = {"status": self.status, **dict(settings)}
         links = {"dashboard": self.settings.get("dashboard", "")}
-        return Card(f"Client: {headline}", facts, links=links).html()
+        return Overview(f"Client: {headline}", facts, links=links).html()

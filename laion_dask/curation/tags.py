@@ -14,7 +14,7 @@ import pandas as pd
 from laion_dask.curation.row_pairs import rows_by_shard
 from laion_dask.curation.row_table import keys_of
 from laion_dask.curation.shard_names import ShardName, found_again, shard_names
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import OptionError, must_be
 from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
@@ -115,14 +115,14 @@ class Tags(Displayed):
         rows, shards = counted(len(self), "row"), counted(len(self.shards), "shard")
         return f"Tags({self.name!r}, {rows} of {shards}{where})"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "name": self.name,
             "rows": f"{len(self):,}",
             "shards": f"{len(self.shards):,}",
             "file": self.path or "none",
         }
-        return Card("Rows chosen by hand", facts)
+        return Overview("Rows chosen by hand", facts)
 
     @property
     def record(self) -> ListRecord:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ExportError
 from laion_dask.extras import require_extra
 from laion_dask.inference.output_folder import MANIFEST, EmbedResult

@@ -1,1 +1,1 @@
-"""What objects show of themselves in notebooks: one card, one template."""
+"""What objects show of themselves in notebooks: one overview, one template."""

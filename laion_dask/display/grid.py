@@ -1,4 +1,4 @@
-"""A table as text in rows and columns, for a card."""
+"""A table as text in rows and columns, for an overview."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ExportError, must_be
 from laion_dask.exports.lease import Lease, release
 from laion_dask.exports.staging import abandoned, running, unlisted_parts

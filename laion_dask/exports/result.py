@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask.dataframe as dd
 import pandas as pd
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.formatting import counted, in_bytes
 from laion_dask.frame import filter_text
 from laion_dask.frame.accounting import Rows
@@ -70,10 +70,10 @@ class Export(Displayed):
 
     __repr__ = __str__
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         first, *others, last = str(self).split("\n")
         facts = {"rows": first, "also": "; ".join(others) or None, "written": last}
-        return Card("Export", facts)
+        return Overview("Export", facts)
 
     def funnel(self) -> pd.DataFrame:
         """The number of rows that each clause excluded; see `laion_dask.funnel`. Eager.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ExportError, ShardError, must_be
 from laion_dask.formatting import counted
 from laion_dask.io.parquet.footer import read_footers

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.backend import Frame
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import ProvenanceError
 from laion_dask.frame.provenance import Provenance, with_identity
 from laion_dask.frame.repeated_rows import counted_rows, repeated_rows
@@ -76,9 +76,9 @@ class Rows(Displayed):
             parts[0] += f" ({self.records:,} records)"
         return f"{self.read:,} read = {' + '.join(parts)}"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {name: f"{n:,}" for name, n in self.counts.items()}
-        return Card("Rows: read is the sum of kept, dropped, unscored and rejected", facts)
+        return Overview("Rows: read is the sum of kept, dropped, unscored and rejected", facts)
 
     @property
     def written(self) -> int:

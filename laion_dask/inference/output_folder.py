@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ExportError
 from laion_dask.inference.metadata_columns import RESCALED
 from laion_dask.io.storage.atomic_file import PARTIAL, committed, json_bytes, sweep, writing

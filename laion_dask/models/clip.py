@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import OptionError, must_be, parameter
 from laion_dask.extras import require_extra
 from laion_dask.io.images import decoding
@@ -86,14 +86,16 @@ class ClipModel(Displayed):
         device = f", device={self.device!r}" if self.device else ""
         return f"ClipModel({', '.join(map(repr, names))}{device})"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "architecture": self.arch,
             "weights": self.pretrained
             or ("in this package" if self.arch == "demo" else "not named"),
             "device": self.device or "a GPU if there is one, else the CPU",
         }
-        return Card("CLIP model", facts, notes=["A spec: nothing is loaded before the first use."])
+        return Overview(
+            "CLIP model", facts, notes=["A spec: nothing is loaded before the first use."]
+        )
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import OptionError, must_be
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import ModelMismatchError
 
 #: Results of these are not vectors of the space, whatever their shape.
@@ -58,7 +58,7 @@ class Vectors(np.ndarray):
             "model": getattr(self.model, "name", None),
             "text": self.text,
         }
-        return Card("Vectors", facts).html()
+        return Overview("Vectors", facts).html()
 
     def __array_finalize__(self, other) -> None:
         self.model, self.text = getattr(other, "model", None), None

@@ -10,8 +10,8 @@ import dask.dataframe as dd
 import pandas as pd
 
 from laion_dask.cost import Spec
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import OptionError, parameter
 from laion_dask.formatting import counted, in_bytes, in_time
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -178,13 +178,13 @@ class Plan(Displayed):
 
     __repr__ = __str__
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         head, table, notes = self._shown()
         rows = tuple(table.astype(str).itertuples(index=False, name=None))
         right = tuple(range(1, table.shape[1]))
         grid = Grid(tuple(table.columns), rows, len(rows), right=right)
         shown, others = notes[:SHOWN_NOTES], notes[SHOWN_NOTES:]
-        return Card(head, grids=[grid], notes=shown, more=others)
+        return Overview(head, grids=[grid], notes=shown, more=others)
 
 
 def plan(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import EmbeddingsError, ModelMismatchError, ProjectionError, must_be
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.models import check_same_space
@@ -79,14 +79,14 @@ class Projection(Displayed):
             f"{self.model}, {self.digest[:15]}…)"
         )
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "method": f"{self.method} of {self.dim:,} dimensions",
             "fitted on": f"{self.n_rows:,} rows, drawn by seed {self.seed}",
             "model": self.model,
             "digest": self.digest,
         }
-        return Card("Projection to two dimensions", facts)
+        return Overview("Projection to two dimensions", facts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Projection) and self.digest == other.digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import OptionError
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings

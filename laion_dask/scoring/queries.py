@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import (
     EmbeddingsError,
     OptionError,

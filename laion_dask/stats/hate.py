@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import OptionError
 from laion_dask.stats.checks import Numbers, numbers, probability, shares
 from laion_dask.stats.intervals import wilson
@@ -121,7 +121,7 @@ class HateComparison(NamedTuple):
 
     def _repr_html_(self) -> str:
         facts = {name: f"{value:.4g}" for name, value in self._asdict().items()}
-        return Card("Comparison of hate content rates, in percent", facts).html()
+        return Overview("Comparison of hate content rates, in percent", facts).html()
 
 
 def compare_hate(

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.caveats import caveats_of
-from laion_dask.display.card import Card
 from laion_dask.display.cells import markdown, text_of
 from laion_dask.display.grid import STATIC_ROWS, Grid, with_index
+from laion_dask.display.overview import Overview
 from laion_dask.errors import ColumnError, OptionError, did_you_mean
 from laion_dask.reserved_labels import NOT_GROUPS
 from laion_dask.stats.divergence import between_tables
@@ -195,14 +195,14 @@ class Table(pd.DataFrame):
         return "\n".join([shown, *self._more(), *self._foot()])
 
     def _repr_html_(self) -> str:
-        return self._card().html()
+        return self._overview().html()
 
-    def _card(self) -> Card:
-        return Card(grids=[Grid.of(self._filled())], notes=self._foot())
+    def _overview(self) -> Overview:
+        return Overview(grids=[Grid.of(self._filled())], notes=self._foot())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What IPython shows: as `_repr_html_`, but sorted and paged where scripts run."""
-        return {"text/html": self._card().html(is_sortable=True), "text/plain": repr(self)}
+        return {"text/html": self._overview().html(is_sortable=True), "text/plain": repr(self)}
 
     def _filled(self) -> pd.DataFrame:
         """The non-empty columns. An index other than a plain range comes first."""

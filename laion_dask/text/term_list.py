@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import OptionError, did_you_mean
 from laion_dask.text.word_boundaries import folded, split
 

@@ -18,7 +18,7 @@ from support.shards import collection, refuse
 import laion_dask as ld
 from laion_dask import stats
 from laion_dask.cluster.client import Client
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.exports.garbage import Garbage
 from laion_dask.inference.output_folder import EmbedResult
 from laion_dask.io.embeddings.file import EmbeddingFile

@@ -15,7 +15,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.reduction import Accumulator, Factory, Reduction
 from laion_dask.backend import frame_from_arrow
 from laion_dask.cost import Cost
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.dtypes import decoded
 from laion_dask.predicate import Predicate, certain_and_possible
 

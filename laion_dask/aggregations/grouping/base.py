@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.engine.reduction import Factory
 from laion_dask.cost import Cost
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ColumnError, OptionError, did_you_mean, parameter
 
 if TYPE_CHECKING:

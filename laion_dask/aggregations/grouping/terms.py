@@ -16,7 +16,7 @@ import pyarrow as pa
 from laion_dask.aggregations.engine.base import Partition
 from laion_dask.aggregations.grouping.base import Grouping, Members
 from laion_dask.cost import Cost
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import OptionError, no_column
 from laion_dask.text.matcher import mentions
 from laion_dask.text.packaged_lists import is_path, packaged, read
@@ -140,7 +140,7 @@ class Terms(Grouping):
     def _first_labels(self) -> str:
         return ", ".join(self.labels[:8]) + (", …" if len(self.labels) > 8 else "")
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "list": self.axis,
             "version": self.version or None,
@@ -150,7 +150,7 @@ class Terms(Grouping):
             "source": self.source or None,
         }
         notes = ["A match is a word in a caption; it does not show who is in the image."]
-        return Card("Term list", facts, notes=notes)
+        return Overview("Term list", facts, notes=notes)
 
     def __repr__(self) -> str:
         # Dask names tasks by this text, so different terms must have different texts.

@@ -20,7 +20,7 @@ from laion_dask.curation.clusters.chunks import (
 from laion_dask.curation.clusters.lloyd import PER_CENTROID, Training, train
 from laion_dask.curation.clusters.stages import Workspace, check_folder
 from laion_dask.curation.clusters.work import cluster_cost, clustering_work
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
@@ -65,7 +65,7 @@ class Clusters(Displayed):
             f"{self.distance:.4f}, {self.model})"
         )
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         k, dim = self.centroids.shape
         sizes = f"{int(self.sizes.min()):,} to {int(self.sizes.max()):,} rows" if k else None
         facts = {
@@ -75,7 +75,7 @@ class Clusters(Displayed):
             "mean distance": f"{self.distance:.4f}",
             "model": self.model,
         }
-        return Card("Clusters", facts)
+        return Overview("Clusters", facts)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the centroids as a ``.npy`` file. Eager."""

@@ -18,8 +18,8 @@ from laion_dask.curation.duplicates.side_by_side import measures_of, side_by_sid
 from laion_dask.curation.exclude import Listed
 from laion_dask.curation.key import Key
 from laion_dask.curation.row_table import KEY, row_keys
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import OptionError, must_be
 from laion_dask.formatting import counted
 from laion_dask.frame.exploded import refuse_exploded
@@ -65,7 +65,7 @@ class Diff(Displayed):
     not_compared: tuple[str, ...]
     statistics: pd.DataFrame
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "columns only in a": ", ".join(self.only_in_a) or None,
             "columns only in b": ", ".join(self.only_in_b) or None,
@@ -73,7 +73,7 @@ class Diff(Displayed):
         }
         tables = {"Rows": self.rows, "Changed": self.changed, "Statistics": self.statistics}
         grids = [Grid.of(table, heading=name) for name, table in tables.items() if len(table)]
-        return Card("Comparison of two frames", facts, grids=grids)
+        return Overview("Comparison of two frames", facts, grids=grids)
 
     def __str__(self) -> str:
         sides = self.rows.to_dict("index")

@@ -19,8 +19,8 @@ from laion_dask.curation.recipes.needs import roles_of
 from laion_dask.curation.recipes.steps import StepKind
 from laion_dask.curation.row_table import RowTable
 from laion_dask.curation.stored_decisions import not_stored
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import ColumnError, RecipeError
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.planning.passes import IN_FRAME
@@ -104,9 +104,9 @@ class CarvePlan(Displayed):
             notes.append(f"Not counted, because embeddings were not given: {steps}.")
         return notes
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         steps = Grid.of(self.steps, heading="Steps")
-        return self.cost._card().below(steps, self._not_counted())
+        return self.cost._overview().below(steps, self._not_counted())
 
 
 class _Planned(Application):

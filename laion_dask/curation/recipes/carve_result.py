@@ -8,8 +8,8 @@ import pandas as pd
 
 from laion_dask.curation.recipes.apply_steps import Application
 from laion_dask.curation.recipes.definition import Definition
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import ProvenanceError
 from laion_dask.exports.about_recipe import recipe_notes
 from laion_dask.exports.result import Export
@@ -92,7 +92,7 @@ class Carve(Displayed):
         """What a reader of the rows should know."""
         return list(recipe_notes(self.recipe.tree))
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         grids = [Grid.of(self.funnel, heading="Rows after each step")]
         notes = [*self._notes(), *self.left_out]
         if self.audit is not None:
@@ -100,8 +100,8 @@ class Carve(Displayed):
             notes += [head] if groups is None else []
             grids += [] if groups is None else [Grid.of(groups, heading=head)]
             notes += below
-        return Card(
-            f"Carve by {self.recipe.name}", self.export._card().facts, grids=grids, notes=notes
+        return Overview(
+            f"Carve by {self.recipe.name}", self.export._overview().facts, grids=grids, notes=notes
         )
 
 

@@ -14,7 +14,7 @@ from laion_dask.curation.recipes.carve_result import Carve
 from laion_dask.curation.recipes.definition import Definition
 from laion_dask.curation.recipes.document import to_yaml
 from laion_dask.curation.recipes.inputs import EmbeddingsArgument, Source
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,12 @@ class Recipe(Displayed, Definition):
 
         return carve(prepared(self, source, embeddings, model, export, by), out)
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         """The name, the source and the steps."""
         about = {"title": self.title, "paper": self.paper, "url": self.url}
         shown = {"parameters": self.parameters, "values": self.values, "steps": self.steps}
         steps = to_yaml({key: self.tree[key] for key, one in shown.items() if one})
-        return Card(self.name, {key: text or None for key, text in about.items()}, code=steps)
+        return Overview(self.name, {key: text or None for key, text in about.items()}, code=steps)
 
 
 def recipe(name: str, /, **parameters: Any) -> Recipe:

@@ -24,7 +24,7 @@ from laion_dask.curation.recipes.replay_comparison import (
 from laion_dask.curation.recipes.run_record import embeddings_record, escaped_tree, open_recorded
 from laion_dask.curation.recipes.step_files import step_files
 from laion_dask.curation.recipes.steps import STEPS
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import ColumnError, ExportError, RecipeError, ShardError, must_be
 from laion_dask.exports.formats.base import WrittenPart
 from laion_dask.exports.verify import verify
@@ -58,14 +58,14 @@ class Replay(Displayed):
     rows: Rows
     parts: int
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "rows": str(self.rows),
             "parts": f"{self.parts:,}, with the same bytes",
             "replayed": self.path,
             "new export": self.to,
         }
-        return Card("Replay", facts)
+        return Overview("Replay", facts)
 
     def __str__(self) -> str:
         where = "" if self.to is None else f", now also in {self.to}"

@@ -10,7 +10,7 @@ import dask.dataframe as dd
 from panel.io import hold
 from panel.viewable import Viewable, Viewer
 
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import OptionError
 from laion_dask.explorer.app.map_job import make_map
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
@@ -207,7 +207,7 @@ class Explorer(Viewer):
 
     def _repr_html_(self) -> str:
         """What is shown where the page cannot be, such as in a saved notebook."""
-        return Card(str(self), notes=["Run the cell to see the page."]).html()
+        return Overview(str(self), notes=["Run the cell to see the page."]).html()
 
     # -- the page --------------------------------------------------------------------------------
 

@@ -157,5 +157,5 @@ class CompareView:
         self._comparing = self._jobs.start("compare the data sets", compare, then=self._differs)
 
     def _differs(self, found: Diff) -> None:
-        self._diff = found._card().text()[:20_000]
+        self._diff = found._overview().text()[:20_000]
         self._draw_states(self._sections, self._sentence)

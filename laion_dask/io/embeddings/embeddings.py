@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import EmbeddingsError, must_be
 from laion_dask.formatting import counted
 from laion_dask.io.embeddings.exported import ExportedEmbeddings, stored_files
@@ -54,7 +54,7 @@ class Embeddings(Displayed):
             f"{self.model.name})"
         )
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "rows": f"{len(self):,}",
             "dimensions": f"{self.dim:,}",
@@ -63,7 +63,7 @@ class Embeddings(Displayed):
             "shards": f"{len(self.files):,}",
             "first": getattr(self.files[0], "path", None) if self.files else None,
         }
-        return Card("Embeddings", facts)
+        return Overview("Embeddings", facts)
 
     @property
     def dim(self) -> int:

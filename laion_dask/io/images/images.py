@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import ColumnError, ImageError, OptionError, must_be, parameter
 from laion_dask.formatting import counted
 from laion_dask.io.images.files import SourceFiles, find_files
@@ -146,10 +146,10 @@ class Images(Displayed):
         n, first = len(self._shards), self._shards[0].name
         return f"<Images in {n:,} shards, first {first}>" if n > 1 else f"<Images in {first}>"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {"shards": f"{len(self._shards):,}", "first": self._shards[0].name}
         notes = ["Local files only; each is indexed when it is first searched."]
-        return Card("Images", facts, notes=notes)
+        return Overview("Images", facts, notes=notes)
 
     def read(self, keys: Iterable[str]) -> list[bytes | None]:
         """The image file for each key; ``None`` if it does not exist or is truncated. Eager.

@@ -13,7 +13,7 @@ from enum import Enum
 
 import pandas as pd
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import ImageError
 from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS, SupportsGet, first_text
 from laion_dask.io.images.shards import Shard

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from laion_dask.cost import Cost
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 from laion_dask.errors import OptionError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from laion_dask.cost import EMBEDDINGS, Cost
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import EmbeddingsError, OptionError, WeightsError
 from laion_dask.extras import require_extra
 from laion_dask.io.storage.atomic_file import committed, writing
@@ -82,9 +82,9 @@ class FilterNetwork(Displayed):
     def __repr__(self) -> str:
         return f"FilterNetwork({self.name!r}, {self.clip.name}, {self.report})"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {"name": self.name, "clip": self.clip.name, "report": self.report}
-        return Card("FilterNetwork", facts)
+        return Overview("FilterNetwork", facts)
 
     def to(self, name: str) -> Self:
         """The same network with a different output column, which its file also names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from laion_dask.display.card import Displayed
+from laion_dask.display.overview import Displayed
 
 _CARD = """\
 # {name}

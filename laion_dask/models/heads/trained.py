@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from laion_dask.cost import Cost
-from laion_dask.display.card import Card
+from laion_dask.display.overview import Overview
 from laion_dask.errors import ModelMismatchError, WeightsError
 from laion_dask.extras import require_extra
 from laion_dask.io.storage.atomic_file import committed, writing
@@ -55,9 +55,9 @@ class TrainedHead(EmbeddingHead):
     def __repr__(self) -> str:
         return f"TrainedHead({self.name!r}, {self.clip.name}, {self.report})"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {"name": self.name, "clip": self.clip.name, "report": self.report}
-        return Card("TrainedHead", facts)
+        return Overview("TrainedHead", facts)
 
     def to(self, name: str) -> Self:
         """The same head with a different output column, which its file also names."""

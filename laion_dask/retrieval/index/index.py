@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from dask.system import CPU_COUNT
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import EmbeddingsError, IndexFileError, OptionError, must_be
 from laion_dask.io.embeddings import fingerprint
 from laion_dask.io.embeddings.embeddings import Embeddings
@@ -72,9 +72,9 @@ class Index(Displayed):
     def __repr__(self) -> str:
         return f"Index({str(self.path)!r}, {len(self):,} x {self.dim}, nprobe={self.nprobe})"
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {"path": self.path, "nprobe": f"{self.nprobe:,}"}
-        return Card("Index of embeddings", facts, code=str(self))
+        return Overview("Index of embeddings", facts, code=str(self))
 
     def __str__(self) -> str:
         ivf, counts = self.manifest["index"], self.manifest["counts"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 
 #: Maximum number of labels counted exactly: about 40 MB.
 CAPACITY = 1_000_000
@@ -94,13 +94,13 @@ class HeavyHitters(Displayed):
     smallest: np.ndarray | None = None
     entries: Entries | None = None
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         facts = {
             "rows": f"{self.n:,}",
             "labels": f"{len(self.labels):,}",
             "counts": "exact" if self.sketch is None else "estimated, with a bound",
         }
-        return Card("Counts of labels", facts)
+        return Overview("Counts of labels", facts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "entries": None}

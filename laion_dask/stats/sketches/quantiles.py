@@ -10,7 +10,7 @@ from math import ceil, exp, frexp, log
 import numpy as np
 import numpy.typing as npt
 
-from laion_dask.display.card import Card, Displayed
+from laion_dask.display.overview import Displayed, Overview
 
 #: Relative error of quantiles from the bins of a `Quantiles` sketch.
 ACCURACY = 0.0005
@@ -60,8 +60,8 @@ class Quantiles(Displayed):
     total: Fraction = Fraction(0)
     capacity: int = EXACT
 
-    def _card(self) -> Card:
-        return Card("Quantiles", {"values": f"{self.n:,}", "mean": f"{self.mean:.6g}"})
+    def _overview(self) -> Overview:
+        return Overview("Quantiles", {"values": f"{self.n:,}", "mean": f"{self.mean:.6g}"})
 
     @property
     def n(self) -> int:

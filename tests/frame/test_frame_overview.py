@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import laion_dask as ld
 from laion_dask.accessor import _register_with_ipython
-from laion_dask.frame.frame_card import frame_card
+from laion_dask.frame.frame_overview import frame_overview
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
@@ -32,17 +32,17 @@ def frame(write):
         yield frame
 
 
-def lines(card) -> dict[str, str]:
-    return {name: str(value) for name, value in card.facts.items() if value is not None}
+def lines(overview) -> dict[str, str]:
+    return {name: str(value) for name, value in overview.facts.items() if value is not None}
 
 
-def columns(card) -> dict[str, tuple[str, ...]]:
-    return {row[0]: row[1:] for row in card.grids[0].rows}
+def columns(overview) -> dict[str, tuple[str, ...]]:
+    return {row[0]: row[1:] for row in overview.grids[0].rows}
 
 
 def test_a_frame_shows_its_shards_columns_and_filters(frame):
-    card = frame_card(frame)
-    assert lines(card) | {"first": "", "shards": ""} == {
+    overview = frame_overview(frame)
+    assert lines(overview) | {"first": "", "shards": ""} == {
         "shards": "",
         "first": "",
         "others": "1 more",
@@ -50,41 +50,41 @@ def test_a_frame_shows_its_shards_columns_and_filters(frame):
         "rows read": "3, by the footers",
         "partitions": str(frame.npartitions),
     }
-    assert columns(card)["text"] == ("str", "TEXT")
-    assert columns(card)["shard"][1] == "number of the file"
+    assert columns(overview)["text"] == ("str", "TEXT")
+    assert columns(overview)["shard"][1] == "number of the file"
     filtered = frame.laion.where("url != 'u'").assign(text="x", new=1)
-    card = frame_card(filtered)
-    assert lines(card)["filters"] == "url != 'u'"
-    assert columns(card)["text"][1] == columns(card)["new"][1] == "computed"
-    assert columns(card)["url"][1] == "URL"
-    for page in (card.html(), filtered.laion._repr_html_()):
+    overview = frame_overview(filtered)
+    assert lines(overview)["filters"] == "url != 'u'"
+    assert columns(overview)["text"][1] == columns(overview)["new"][1] == "computed"
+    assert columns(overview)["url"][1] == "URL"
+    for page in (overview.html(), filtered.laion._repr_html_()):
         assert "<img" not in page and "\u202e" not in page and len(page) < 16_000
-    assert "\u202e" not in card.text() + repr(frame.laion)
+    assert "\u202e" not in overview.text() + repr(frame.laion)
 
 
 def test_names_in_files_are_not_claimed_after_a_step_that_may_rename(frame):
     renamed = frame.rename(columns={"url": "text", "text": "url"})
-    assert frame_card(renamed).grids[0].head == ("column", "dtype")
+    assert frame_overview(renamed).grids[0].head == ("column", "dtype")
 
 
-def test_a_wide_frame_has_a_small_card(write):
+def test_a_wide_frame_has_a_small_overview(write):
     path = write("wide.parquet", {f"c{i:04}": [1] for i in range(3000)})
-    card = frame_card(ld.read_shards(path))
-    assert len(card.html()) < 10_000 and "2,962 more columns." in card.notes
+    overview = frame_overview(ld.read_shards(path))
+    assert len(overview.html()) < 10_000 and "2,962 more columns." in overview.notes
 
 
 def test_frames_of_other_origin_are_left_to_dask():
     other = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
-    assert frame_card(other) is None
+    assert frame_overview(other) is None
     assert "does not come from read_shards" in repr(other.laion)
 
 
-def test_ipython_shows_the_card_and_dask_other_frames(frame):
+def test_ipython_shows_the_overview_and_dask_other_frames(frame):
     shell = InteractiveShell.instance()
     _register_with_ipython(dd.DataFrame)
     shown, _ = shell.display_formatter.format(frame)
-    assert shown["text/html"] == frame_card(frame).html()
-    assert shown["text/plain"] == frame_card(frame).text()
+    assert shown["text/html"] == frame_overview(frame).html()
+    assert shown["text/plain"] == frame_overview(frame).text()
     other = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     shown, _ = shell.display_formatter.format(other)
     assert shown["text/html"] == other._repr_html_() and shown["text/plain"] == repr(other)

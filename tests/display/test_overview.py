@@ -1,4 +1,4 @@
-"""Cards are small, escaped, and have the colors of their page."""
+"""Overviews are small, escaped, and have the colors of their page."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import re
 
 import pandas as pd
 
-from laion_dask.display.card import Card, Displayed
 from laion_dask.display.grid import PAGED_ROWS, STATIC_ROWS, Grid
+from laion_dask.display.overview import Displayed, Overview
 
 HOSTILE = "</td><script>alert(1)</script>\u202e\x00'\"&"
 SEEN = "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;\\u202e\\u0000&#39;&#34;&amp;"
 
 
-def test_every_text_of_a_card_is_escaped_and_visible():
+def test_every_text_of_an_overview_is_escaped_and_visible():
     frame = pd.DataFrame({HOSTILE: [HOSTILE, "b"]}, index=pd.Index([HOSTILE, "x"], name=HOSTILE))
-    card = Card(
+    overview = Overview(
         HOSTILE,
         {HOSTILE: HOSTILE, "unknown": None},
         code=f"first\n{HOSTILE}",
@@ -25,28 +25,30 @@ def test_every_text_of_a_card_is_escaped_and_visible():
         notes=[HOSTILE],
         more=[HOSTILE],
     )
-    page = card.html(is_sortable=True)
+    page = overview.html(is_sortable=True)
     assert page.count(SEEN) == 2 + 2 + 2 * 5 + 2, "each text, once each time it was given"
     assert f"<pre>first\n{SEEN}</pre>" in page and "unknown" not in page
     assert page.count("<script") == 1 and "\u202e" not in page and "\x00" not in page
-    text = card.text()
+    text = overview.text()
     assert "\u202e" not in text and "\\u202e" in text and "unknown" not in text
 
 
 def test_only_web_addresses_become_links():
-    card = Card("x", {"a": "A", "b": "B"}, links={"a": "https://host/", "b": "javascript:alert(1)"})
-    assert '<a href="https://host/"' in card.html() and "javascript" not in card.html()
+    overview = Overview(
+        "x", {"a": "A", "b": "B"}, links={"a": "https://host/", "b": "javascript:alert(1)"}
+    )
+    assert '<a href="https://host/"' in overview.html() and "javascript" not in overview.html()
 
 
-def test_a_card_has_no_color_of_its_own():
-    page = Card("x", {"a": 1}, code="c", grids=[Grid(("a",), (("1",),), 1)]).html()
+def test_an_overview_has_no_color_of_its_own():
+    page = Overview("x", {"a": 1}, code="c", grids=[Grid(("a",), (("1",),), 1)]).html()
     style = page[page.index("<style>") : page.index("</style>")]
     assert "#" not in style and "white" not in style.replace("white-space", "")
     assert len(page) < 4000
 
 
 def test_long_values_are_cut():
-    page = Card("x", {"a": "y" * 10_000}, code="z" * 10_000).html()
+    page = Overview("x", {"a": "y" * 10_000}, code="z" * 10_000).html()
     assert "y" * 300 + "…" in page and "z" * 4000 + "…" in page and len(page) < 8000
 
 
@@ -58,14 +60,14 @@ def attribute(page: str, name: str):
 def test_rows_beyond_the_static_ones_are_data_and_no_markup():
     n = 3000
     values = [HOSTILE, *map(str, range(1, n))]
-    card = Card(grids=[Grid.of(pd.DataFrame({"text": values, "n": range(n)}))])
-    assert "data-" not in card.html() and "<script" not in card.html()
-    page = card.html(is_sortable=True)
+    overview = Overview(grids=[Grid.of(pd.DataFrame({"text": values, "n": range(n)}))])
+    assert "data-" not in overview.html() and "<script" not in overview.html()
+    page = overview.html(is_sortable=True)
     assert page.count("<tr>") == STATIC_ROWS + 1 and "2,900 rows more" in page
     paged = attribute(page, "paged")
     assert paged == [[str(i), f"{i:,}"] for i in range(STATIC_ROWS, PAGED_ROWS)]
     late = pd.DataFrame({"text": ["a"] * STATIC_ROWS + [HOSTILE]})
-    page = Card(grids=[Grid.of(late)]).html(is_sortable=True)
+    page = Overview(grids=[Grid.of(late)]).html(is_sortable=True)
     assert page.count("<script") == 1 and "'\"&" not in page
     assert attribute(page, "paged")[0][0].startswith("</td><script>alert(1)")
 
@@ -85,14 +87,14 @@ def test_ranks_sort_by_the_exact_values():
 
 def test_a_wide_table_is_not_paged_beyond_a_reasonable_size():
     wide = pd.DataFrame({f"c{i}": ["x" * 200] * 1000 for i in range(40)})
-    assert len(Card(grids=[Grid.of(wide)]).html(is_sortable=True)) < 1_000_000
+    assert len(Overview(grids=[Grid.of(wide)]).html(is_sortable=True)) < 1_000_000
     assert len(Grid.of(wide).paged) < 40
 
 
 def test_no_rows_and_no_columns_are_legal():
     for frame in (pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame(index=[1, 2])):
-        card = Card(grids=[Grid.of(frame)])
-        assert "<table" in card.html(is_sortable=True) and isinstance(card.text(), str)
+        overview = Overview(grids=[Grid.of(frame)])
+        assert "<table" in overview.html(is_sortable=True) and isinstance(overview.text(), str)
 
 
 def test_an_object_shows_its_parameters_by_default():

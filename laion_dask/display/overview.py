@@ -1,6 +1,6 @@
-"""A card: what an object shows of itself in a notebook, and as plain text elsewhere.
+"""An overview: what an object shows of itself in a notebook, and as plain text elsewhere.
 
-Nothing on a card is read or computed for it. All text is escaped, control and bidirectional
+Nothing on an overview is read or computed for it. All text is escaped, control and bidirectional
 characters are visible, and long text is cut. Colors are those of the page, light or dark.
 """
 
@@ -21,7 +21,7 @@ _FACT, _CODE = 300, 4000
 
 
 @dataclass(frozen=True)
-class Card:
+class Overview:
     """What an object shows of itself, from top to bottom.
 
     Attributes
@@ -48,12 +48,12 @@ class Card:
     more: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)
 
-    def below(self, grid: Grid, notes: Sequence[str]) -> Card:
-        """The same card with another grid and its notes in front of its own."""
+    def below(self, grid: Grid, notes: Sequence[str]) -> Overview:
+        """The same overview with another grid and its notes in front of its own."""
         return replace(self, grids=[grid, *self.grids], notes=[*notes, *self.notes])
 
     def html(self, *, is_sortable: bool = False) -> str:
-        """The card as HTML, which stays within its output and loads nothing.
+        """The overview as HTML, which stays within its output and loads nothing.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Card:
         return str(
             render(
                 "laion_dask.display",
-                "card",
+                "overview",
                 title=self.title,
                 facts=self._facts(),
                 links={k: v for k, v in self.links.items() if v.startswith(("http:", "https:"))},
@@ -82,7 +82,7 @@ class Card:
         )
 
     def text(self) -> str:
-        """The card as plain text."""
+        """The overview as plain text."""
         facts = self._facts()
         width = max(map(len, facts), default=0)
         lines = [printable(self.title)] if self.title else []
@@ -121,25 +121,25 @@ def _value_text(value: object) -> str:
 
 
 class Displayed:
-    """A base class of objects that show themselves as a card in notebooks."""
+    """A base class of objects that show themselves as an overview in notebooks."""
 
     __slots__ = ()
 
-    def _card(self) -> Card:
+    def _overview(self) -> Overview:
         """What to show; by default the name of the class and its parameters."""
         if not is_dataclass(self):
-            return Card(type(self).__name__)
+            return Overview(type(self).__name__)
         shown = {one.name: getattr(self, one.name, None) for one in fields(self) if one.repr}
         facts = {
             name: _value_text(value)
             for name, value in shown.items()
             if value is not None and not (isinstance(value, (tuple, list, dict)) and not value)
         }
-        return Card(type(self).__name__, facts)
+        return Overview(type(self).__name__, facts)
 
     def _repr_html_(self) -> str:
-        return self._card().html()
+        return self._overview().html()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What IPython shows: as `_repr_html_`, but tables sort and page where scripts run."""
-        return {"text/html": self._card().html(is_sortable=True), "text/plain": repr(self)}
+        return {"text/html": self._overview().html(is_sortable=True), "text/plain": repr(self)}

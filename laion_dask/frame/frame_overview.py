@@ -8,8 +8,8 @@ from __future__ import annotations
 import dask.dataframe as dd
 
 from laion_dask.dialects import recognize
-from laion_dask.display.card import Card
 from laion_dask.display.grid import Grid
+from laion_dask.display.overview import Overview
 from laion_dask.errors import ProvenanceError
 from laion_dask.formatting import counted, in_bytes
 from laion_dask.frame.computed_columns import computed_texts
@@ -23,8 +23,8 @@ _MAX_COLUMNS, _MAX_FILTERS = 40, 6
 _ADVICE = "Lazy: .head() reads some rows, .laion lists the verbs."
 
 
-def frame_card(frame: dd.DataFrame) -> Card | None:
-    """The card of a frame from shards; None for any other frame. Lazy: nothing is read."""
+def frame_overview(frame: dd.DataFrame) -> Overview | None:
+    """The overview of a frame from shards; None for any other frame. Lazy: nothing is read."""
     facts = origin(frame)
     if facts is None:
         return None
@@ -36,7 +36,7 @@ def frame_card(frame: dd.DataFrame) -> Card | None:
     grid = Grid(("column", "dtype", "stored as")[:width], shown, len(shown))
     left_out = len(columns) - len(shown)
     notes = [f"{counted(left_out, 'more column')}."] if left_out else []
-    return Card("Dask DataFrame from shards", facts, grids=[grid], notes=[*notes, _ADVICE])
+    return Overview("Dask DataFrame from shards", facts, grids=[grid], notes=[*notes, _ADVICE])
 
 
 def origin(frame: dd.DataFrame) -> dict[str, object] | None:
