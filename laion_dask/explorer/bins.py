@@ -44,9 +44,9 @@ def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
         return _logarithmic(max(low, 1.0), high), True
     with np.errstate(over="ignore"):
         spread, width = np.subtract(end, start), np.subtract(high, low)
-    if is_float and width / _FAR > spread > 0:  # a few values far from all others
-        low, high = max(low, start - spread / 2), min(high, end + spread / 2)
-    return _linear(low, high, is_float), False
+        if is_float and width / _FAR > spread > 0:  # a few values far from all others
+            low, high = max(low, start - spread / 2), min(high, end + spread / 2)
+    return _linear(float(low), float(high), is_float), False
 
 
 def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
