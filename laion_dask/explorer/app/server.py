@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import panel
+from bokeh.server.server import Server
+from panel.io.resources import COMPONENT_PATH
 
 from laion_dask.errors import OptionError
 from laion_dask.explorer.app.explorer import Explorer
@@ -36,18 +38,11 @@ def free_port(port: int | None) -> int:
     )
 
 
-def serve(
-    make: Callable[[], Explorer],
-    *,
-    title: str,
-    port: int,
-    open_browser: bool = False,
-    ready: Callable[[str], object] = lambda address: None,
-) -> None:
-    """Serve an explorer for each page that is opened, until Ctrl-C. Eager.
+def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Server:
+    """A server of an explorer for each page that is opened; it is not started.
 
-    The server listens on the loopback address; it accepts pages of its own address only, serves no
-    files but the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
+    It listens on the loopback address, accepts pages of its own address only, serves no files but
+    the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
 
     Parameters
     ----------
@@ -56,10 +51,6 @@ def serve(
     title : str
         The title of the page.
     port : int
-    open_browser : bool
-        Whether to open the page in the browser.
-    ready : callable
-        Called with the address once the server listens.
     """
 
     def page() -> Explorer:
@@ -79,10 +70,40 @@ def serve(
         verbose=False,
         threaded=False,
     )
-    address = f"http://{ADDRESS}:{port}/"
+    for router in (server._tornado.default_router, server._tornado.wildcard_router):
+        router.rules = [rule for rule in router.rules if not _imports(rule)]
+    return server
+
+
+def _imports(rule) -> bool:
+    """Whether a route of Panel's imports any module that an address names; no view needs it."""
+    pattern = getattr(getattr(rule.matcher, "regex", None), "pattern", "")
+    return pattern.startswith(f"/{COMPONENT_PATH}")
+
+
+def serve(
+    make: Callable[[], Explorer],
+    *,
+    title: str,
+    port: int,
+    open_browser: bool = False,
+    ready: Callable[[str], object] = lambda address: None,
+) -> None:
+    """Serve an explorer for each page that is opened, until Ctrl-C. Eager.
+
+    Parameters
+    ----------
+    make, title, port
+        As for `make_server`.
+    open_browser : bool
+        Whether to open the page in the browser.
+    ready : callable
+        Called with the address once the server listens.
+    """
+    server = make_server(make, title=title, port=port)
     try:
         server.start()
-        ready(address)
+        ready(f"http://{ADDRESS}:{port}/")
         if open_browser:
             server.io_loop.add_callback(server.show, "/")
         server.io_loop.start()

@@ -13,6 +13,7 @@ from panel.io import state
 from panel.layout import Panel
 from panel.viewable import Viewable
 
+from laion_dask.explorer.jobs import VIEWS
 from laion_dask.explorer.views.component import MessageComponent, as_json, module, styles
 
 
@@ -64,6 +65,11 @@ class PageComponent(MessageComponent):
     def __init__(self, is_page: bool = False, **params: Any) -> None:
         super().__init__(self._receive, is_page=is_page, **params)
         self._ready: Callable[[], object] = lambda: None
+
+    def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
+        """Act on any message of a notebook's page, which may come in any thread."""
+        with VIEWS:
+            super()._on_msg(ref, manager, msg)
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("kind") == "ready" and self.head is None:
