@@ -11,6 +11,7 @@ from laion_dask.curation.duplicates.diff import Diff, diff
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.tabs.bias import MAX_IN_CALLBACK
 from laion_dask.explorer.tabs.caption_terms import TermSearch
 from laion_dask.explorer.tabs.files import module, styles
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
@@ -46,6 +47,7 @@ class CompareView:
         self._first, self._second, self._note, self._diff = SELECTED, ALL, "", ""
         self._search = TermSearch(exploration, jobs, self._count)
         self._comparing: Job | None = None
+        self._counting: Job | None = None
         self.panel = CompareComponent(self._receive, sizing_mode="stretch_both")
         jobs.subscribe(self._job_changed)
         self._draw([], "")
@@ -83,18 +85,36 @@ class CompareView:
         if self._first == self._second:
             self._draw([], "Choose two different sets.")
             return
-        sets = Sets.of(self._mask(self._first), self._mask(self._second))
+        masks = self._mask(self._first), self._mask(self._second)
+        names = choices[self._first], choices[self._second]
+        if self._exploration.sample.n <= MAX_IN_CALLBACK:
+            self._draw(*self._compared(masks, names))
+            return
+        if self._counting is not None:
+            self._counting.cancel()
+        self._counting = self._jobs.start(
+            "compare two sets of rows",
+            lambda job: self._compared(masks, names),
+            then=lambda found: self._draw(*found),
+        )
+
+    def _compared(
+        self, masks: tuple[np.ndarray, np.ndarray], names: tuple[str, str]
+    ) -> tuple[list[Section], str]:
+        """The rates of two sets, and a sentence on what they share."""
+        sets = Sets.of(*masks)
         _, only_first, only_second, both = (int(n) for n in sets.sizes)
         union = only_first + only_second + both
         shared = f"{100 * both / union:.1f} % of the rows of either" if union else "none"
         sentence = (
-            f"Compared: {choices[self._first]} ({counted(only_first + both, 'row')} of the sample) "
-            f"and {choices[self._second]} ({counted(only_second + both, 'row')}). They share "
+            f"Compared: {names[0]} ({counted(only_first + both, 'row')} of the sample) and "
+            f"{names[1]} ({counted(only_second + both, 'row')}). They share "
             f"{counted(both, 'row')} ({shared}). Each rate has its 95 % interval; the difference's "
             "takes the shared rows into account."
         )
-        found = sections(self._exploration.sample, sets, self._search.terms) if union else []
-        self._draw(found, sentence)
+        if not union:
+            return [], sentence
+        return sections(self._exploration.sample, sets, self._search.terms), sentence
 
     def _draw(self, found: list[Section], sentence: str) -> None:
         self._draw_states([section.state() for section in found], sentence)

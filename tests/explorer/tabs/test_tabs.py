@@ -14,6 +14,7 @@ from support.shards import laion_table, write_shard
 import laion_dask as ld
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.jobs import Jobs
+from laion_dask.explorer.tabs import bias, compare
 from laion_dask.explorer.tabs.bias import BiasView
 from laion_dask.explorer.tabs.compare import CompareView
 from laion_dask.explorer.tabs.export_tab import ExportView, audit_state
@@ -182,6 +183,24 @@ def test_two_remembered_selections_share_what_pandas_says(exploration, jobs):
     assert "no name" in state_of(view)["note"]
     view._receive({"kind": "first", "value": "no such"})
     assert state_of(view)["first"] == "selected"
+
+
+def test_large_samples_are_counted_in_the_background(exploration, jobs, monkeypatch):
+    small = CompareView(exploration, jobs), BiasView(exploration, jobs)
+    select(exploration)
+    for view in small:
+        view.refresh()
+    finish(jobs)
+    expected = [state_of(view) for view in small]
+    monkeypatch.setattr(compare, "MAX_IN_CALLBACK", 10)
+    monkeypatch.setattr(bias, "MAX_IN_CALLBACK", 10)
+    large = CompareView(exploration, jobs), BiasView(exploration, jobs)
+    for view in large:
+        view.refresh()
+        view.refresh()
+        assert state_of(view)["sections"] == []
+    finish(jobs)
+    assert [state_of(view) for view in large] == expected
 
 
 def test_another_data_set_is_compared_by_diff(exploration, jobs, tmp_path):
