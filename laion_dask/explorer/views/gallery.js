@@ -79,15 +79,9 @@ export function render({ model, el }) {
 
   function describe(it) {
     const row = it.row
-    const parts = [row.caption ?? "no caption", ...row.facts.map(pair => pair.join(" ").trim())]
-    if (hasPictures) {
-      parts.push(!it.has ? it.reason.textContent || "loading"
-        : it.blurred ? "picture blurred, Enter shows it" : "picture shown")
-    }
-    it.cell.setAttribute("aria-label", parts.join(", "))
     it.cell.setAttribute("aria-selected", String(it.tick.checked))
     it.cell.classList.toggle("ld-ticked", it.tick.checked)
-    it.image.alt = it.blurred ? "" : row.caption ?? ""
+    it.image.alt = it.blurred ? "Blurred picture; Enter shows it" : `Picture: ${row.caption ?? "no caption"}`
     it.veil.hidden = !(it.has && it.blurred)
     it.veil.textContent = `show · ${row.doubt}`
     it.picture.classList.toggle("ld-can-reveal", it.has && Boolean(row.doubt))
