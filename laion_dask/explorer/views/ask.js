@@ -138,7 +138,7 @@ export function render({ model }) {
   follow(model, (next) => {
     state = next
     text.disabled = ask.disabled = pick.disabled = Boolean(state.why)
-    text.placeholder = state.why || "describe an image, such as: a red bird"
+    text.placeholder = state.why || "such as: a red bird"
     text.title = state.why
     setText(ask, state.busy ? "Asking…" : "Find similar")
     mode.value = state.by

@@ -17,7 +17,7 @@ function labelled(text, control) {
 }
 
 function setOptions(select, values, chosen, text) {
-  const wanted = JSON.stringify(values)
+  const wanted = JSON.stringify(values.map(value => [value, text(value)]))
   if (select.dataset.values !== wanted) {
     select.dataset.values = wanted
     select.replaceChildren(...values.map(value => {
