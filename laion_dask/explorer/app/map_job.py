@@ -11,11 +11,17 @@ from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.sample_points import sample_points
 from laion_dask.explorer.views import map_native
 from laion_dask.explorer.views.map import MapView
+from laion_dask.extras import is_installed
+from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.projections.polygon import Polygon
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import stored_projection
 
 _CANCELED = "its computation was canceled. Call explore() again to compute it."
+#: A projection, and the points of the sample.
+Computed = tuple[Projection, np.ndarray]
+#: The projections to choose from; UMAP takes about a minute.
+_METHODS = {"pca": "PCA", "umap": "UMAP (slow)"}
 #: A polygon that no row is in, to load what a lasso needs.
 _TRIANGLE = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
 
@@ -31,41 +37,85 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
         Its ``projection`` and ``points`` are set when they are computed.
     jobs : Jobs
     """
-    embeddings = exploration.embeddings
-    if embeddings is None:
+    if exploration.embeddings is None:
         return None
     view = MapView(exploration)
-
-    def project(job: Job) -> tuple[Projection, np.ndarray]:
-        projection = exploration.projection or stored_projection(embeddings)
-        return projection, sample_points(exploration.sample, embeddings, projection)
-
-    def show(found: tuple[Projection, np.ndarray]) -> None:
-        exploration.projection, exploration.points = found
-        view.refresh()
-        label()
-
-    def label() -> None:
-        points = exploration.points
-        assert points is not None
-        jobs.start(
-            "label the map", lambda job: _labels(exploration.sample, points), then=set_labels
-        )
-
-    def set_labels(labels: RegionLabels) -> None:
-        view.labels = labels
-
-    if exploration.points is not None:
-        label()
-    else:
-        job = jobs.start(
-            "project the embeddings",
-            project,
-            then=show,
-            failed=lambda error: view.fail(one_line(error)),
-        )
-        jobs.subscribe(lambda: view.fail(_CANCELED) if job.state == "canceled" else None)
+    _MapJobs(exploration, jobs, view, exploration.embeddings).start()
     return view
+
+
+class _MapJobs:
+    """Starts the jobs of a map, and gives their results to it."""
+
+    def __init__(
+        self, exploration: Exploration, jobs: Jobs, view: MapView, embeddings: Embeddings
+    ) -> None:
+        self._exploration, self._jobs, self._view = exploration, jobs, view
+        self._embeddings = embeddings
+        self._job: Job | None = None  # the one that computes points
+        jobs.subscribe(self._follow)
+
+    def start(self) -> None:
+        """Compute the points, unless they are there, and then the labels."""
+        if self._exploration.points is not None:
+            self._label()
+        else:
+            self._project("pca", "project the embeddings")
+
+    def choose(self, method: str) -> None:
+        """Show the map by another method. A region that was drawn still selects its rows."""
+        if self._job is not None and not self._job.has_ended:
+            self._job.cancel()
+        self._view.panel.projection = method
+        if method != self._shown:
+            self._project(method, f"project the embeddings by {_METHODS[method]}")
+
+    @property
+    def _shown(self) -> str:
+        projection = self._exploration.projection
+        return "pca" if projection is None else projection.method
+
+    def _project(self, method: str, label: str) -> None:
+        def work(job: Job) -> Computed:
+            known = self._exploration.projection
+            if known is None or known.method != method:
+                known = stored_projection(self._embeddings, method)
+            return known, sample_points(self._exploration.sample, self._embeddings, known)
+
+        self._job = self._jobs.start(label, work, then=self._show, failed=self._fail)
+
+    def _show(self, found: Computed) -> None:
+        self._exploration.projection, self._exploration.points = found
+        self._view.labels = None
+        self._view.panel.projection = self._shown
+        self._view.refresh()
+        self._label()
+
+    def _fail(self, error: Exception) -> None:
+        if self._exploration.points is None:
+            self._view.fail(one_line(error))
+        self._view.panel.projection = self._shown
+
+    def _follow(self) -> None:
+        if self._job is not None and self._job.state == "canceled":
+            self._job = None
+            if self._exploration.points is None:
+                self._view.fail(_CANCELED)
+            self._view.panel.projection = self._shown
+
+    def _label(self) -> None:
+        points = self._exploration.points
+        assert points is not None
+        if is_installed("umap"):
+            self._view.offer(list(_METHODS.items()), self.choose)
+
+        def show(labels: RegionLabels) -> None:
+            if points is self._exploration.points:
+                self._view.labels = labels
+
+        self._jobs.start(
+            "label the map", lambda job: _labels(self._exploration.sample, points), then=show
+        )
 
 
 def _labels(sample: Sample, points: np.ndarray) -> RegionLabels:

@@ -53,6 +53,11 @@ export function render({ model, view, el }) {
   const colorSelect = make("select")
   colorLabel.append(colorSelect)
   colorSelect.onchange = () => model.send_msg({ kind: "color", value: colorSelect.value })
+  const methodLabel = make("label", "ld-map-color ld-map-method", "by ")
+  methodLabel.title = "How embeddings are projected to two dimensions"
+  const methodSelect = make("select")
+  methodLabel.append(methodSelect)
+  methodSelect.onchange = () => model.send_msg({ kind: "projection", value: methodSelect.value })
   const key = make("div", "ld-map-key")
   const reset = make("button", "", "Show all")
   reset.type = "button"
@@ -62,7 +67,7 @@ export function render({ model, view, el }) {
   pick.type = "button"
   pick.title = "Select the rows that are in view (Enter)"
   pick.onclick = () => selectView()
-  head.append(modes, colorLabel, reset, pick)
+  head.append(modes, colorLabel, methodLabel, reset, pick)
 
   // -- the map ----------------------------------------------------------------------------------
   const stage = make("div", "ld-map-stage")
@@ -284,14 +289,19 @@ export function render({ model, view, el }) {
     }
     if (note) key.append(make("span", "ld-map-note", note))
   }
-  function drawColors() {
-    colorSelect.replaceChildren()
-    for (const [value, label] of model.color_options) {
+  function drawOptions(select, options, chosen) {
+    select.replaceChildren()
+    for (const [value, label] of options) {
       const option = make("option", "", label)
       option.value = value
-      colorSelect.append(option)
+      select.append(option)
     }
-    colorSelect.value = model.color
+    select.value = chosen
+  }
+  const drawColors = () => drawOptions(colorSelect, model.color_options, model.color)
+  function drawMethods() {
+    drawOptions(methodSelect, model.projection_options, model.projection)
+    methodLabel.hidden = model.projection_options.length < 2
   }
   function drawTheme() {
     root.classList.toggle("ld-dark", model.dark)
@@ -404,13 +414,14 @@ export function render({ model, view, el }) {
   model.on("labels", drawLabels)
   model.on("key", drawKey)
   model.on(["color", "color_options"], drawColors)
+  model.on(["projection", "projection_options"], drawMethods)
   model.on("dark", drawTheme)
   model.on(["description", "status", "message", "axes"], drawWords)
   model.on("extent", extended)
   model.on("card", drawCard)
   model.on("go", () => { const [x0, x1, y0, y1] = model.go; show(x0, x1, y0, y1) })
   choose("lasso")
-  for (const step of [drawTheme, drawColors, drawKey, drawWords, drawOutline, drawLabels]) step()
+  for (const step of [drawTheme, drawColors, drawMethods, drawKey, drawWords, drawOutline, drawLabels]) step()
   drawPicture()
   extended()
   later()

@@ -59,6 +59,7 @@ class MapView:
     def __init__(self, exploration: Exploration, labels: Labels | None = None) -> None:
         self._exploration = exploration
         self._labels = labels
+        self._on_method: Callable[[str], object] | None = None
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
         self._placed: np.ndarray | None = None
@@ -89,6 +90,11 @@ class MapView:
         self._pane.dark = dark
         self._draw()
 
+    def offer(self, methods: Sequence[tuple[str, str]], call: Callable[[str], object]) -> None:
+        """Offer projections by names and labels; a choice calls a function with the name."""
+        self._on_method = call
+        self._pane.projection_options = [list(each) for each in methods]
+
     def fail(self, error: str) -> None:
         """Say in one line of text why there is no map."""
         self._pane.message = f"There is no map: {error}"
@@ -101,6 +107,8 @@ class MapView:
     @labels.setter
     def labels(self, labels: Labels | None) -> None:
         self._labels = labels
+        if labels is None:
+            self._pane.labels = {"x": [], "y": [], "text": []}
         self._draw_labels()
 
     def _place(self, points: np.ndarray) -> None:
@@ -116,7 +124,7 @@ class MapView:
 
     def _outline(self) -> list[list[float]]:
         for each in self._selection.filters:
-            if isinstance(each, Region):
+            if isinstance(each, Region) and each.projection == self._exploration.projection:
                 corners = np.array(each.polygon)
                 return [corners[:, 0].tolist(), corners[:, 1].tolist()]
         return [[], []]
@@ -130,6 +138,7 @@ class MapView:
             "hover": self._on_hover,
             "color": self._on_color,
             "clear": self._on_clear,
+            "projection": self._on_projection,
             "labels": lambda _: self._draw_labels(),
         }
         if isinstance(message, Mapping) and str(message.get("kind")) in actions:
@@ -170,6 +179,11 @@ class MapView:
             self._color = coloring.color_of(self._exploration.sample, key)
             self._pane.color = key
             self._draw()
+
+    def _on_projection(self, message: Mapping[str, Any]) -> None:
+        name = str(message.get("value"))
+        if self._on_method and any(name == one for one, _ in self._pane.projection_options):
+            self._on_method(name)
 
     def _on_hover(self, message: Mapping[str, Any]) -> None:
         pixel, at = _pixel(message), _numbers([message.get("x"), message.get("y")], 2)

@@ -32,6 +32,8 @@ class MapPane(Component):
     key = param.Dict({"kind": "ramp", "title": ""})
     color = param.String("density")
     color_options = param.List([])
+    projection = param.String("pca")
+    projection_options = param.List([])
     card = param.Dict({"sequence": -1})
     go = param.List([])
     axes = param.List(["", ""])

@@ -7,9 +7,11 @@ from support.shards import collection
 import laion_dask as ld
 from laion_dask.explorer.app import map_job
 from laion_dask.explorer.app.map_job import make_map
+from laion_dask.explorer.embedding_filters import Region
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import draw_sample
+from laion_dask.projections import fit
 
 VIEW = {"kind": "view", "view": [-2, 2, -2, 2], "width": 60, "height": 40, "sequence": 1}
 
@@ -56,8 +58,63 @@ def test_a_second_map_needs_no_projection(exploration):
     jobs.close()
 
 
+def landmarks(vectors, seed):
+    """Stands in for UMAP: the first two dimensions."""
+    codes = np.clip(vectors * 40, -127, 127).astype(np.int8)
+    return {"landmarks": codes, "places": vectors[:, :2].astype(np.float64)}
+
+
+def test_another_projection_is_computed_and_a_region_keeps_its_rows(exploration, monkeypatch):
+    monkeypatch.setattr(fit, "umap_landmarks", landmarks)
+    monkeypatch.setattr(map_job, "is_installed", lambda module: True)
+    monkeypatch.setattr(fit, "require_extra", lambda *given: None)
+    jobs = Jobs()
+    view = make_map(exploration, jobs)
+    assert view.panel.projection_options == []
+    wait_for(jobs)
+    assert [name for name, _ in view.panel.projection_options] == ["pca", "umap"]
+    first, selection = exploration.projection, exploration.selection
+    corners = ((-1.0, -1.0), (0.1, -1.0), (0.1, 1.0), (-1.0, 1.0))
+    selection.set("map", Region(corners, first, exploration.points))
+    view.refresh()
+    rows, outline = selection.positions(), view.panel.outline
+    view.panel._handle_msg({"kind": "projection", "value": "tsne"})
+    view.panel._handle_msg({"kind": "projection", "value": "umap"})
+    assert view.panel.projection == "umap"
+    wait_for(jobs)
+    assert exploration.projection.method == "umap" and view.labels is not None
+    assert view.panel.axes[0].startswith("UMAP of 65 rows")
+    assert view.panel.outline == [[], []] and outline != [[], []]  # it is of the other map
+    assert selection.positions().tolist() == rows.tolist()
+    view.panel._handle_msg({"kind": "projection", "value": "pca"})
+    wait_for(jobs)
+    assert exploration.projection == first and view.panel.outline == outline
+
+
+def test_a_projection_that_is_canceled_or_fails_leaves_the_map(exploration, monkeypatch):
+    monkeypatch.setattr(map_job, "is_installed", lambda module: True)
+    jobs = Jobs()
+    view = make_map(exploration, jobs)
+    wait_for(jobs)
+    points = exploration.points
+
+    def fail(embeddings, method):
+        raise ValueError("no memory")
+
+    monkeypatch.setattr(map_job, "stored_projection", fail)
+    view.panel._handle_msg({"kind": "projection", "value": "umap"})
+    with pytest.raises(ValueError):
+        jobs.current.wait(60)
+    assert view.panel.projection == "pca" and view.panel.message == ""
+    monkeypatch.setattr(map_job, "stored_projection", lambda *given: jobs.cancel())
+    monkeypatch.setattr(map_job, "sample_points", lambda *given: None)
+    view.panel._handle_msg({"kind": "projection", "value": "umap"})
+    jobs.current.wait(60)
+    assert view.panel.projection == "pca" and exploration.points is points
+
+
 def test_a_projection_that_fails_says_why(exploration, monkeypatch):
-    def fail(embeddings):
+    def fail(embeddings, method):
         raise ValueError("<b>no</b>\n memory")
 
     monkeypatch.setattr(map_job, "stored_projection", fail)
@@ -70,7 +127,7 @@ def test_a_projection_that_fails_says_why(exploration, monkeypatch):
 
 def test_a_canceled_projection_says_so(exploration, monkeypatch):
     jobs = Jobs(wake=lambda callback: callback())
-    monkeypatch.setattr(map_job, "stored_projection", lambda emb: jobs.cancel())
+    monkeypatch.setattr(map_job, "stored_projection", lambda *given: jobs.cancel())
     monkeypatch.setattr(map_job, "sample_points", lambda *given: None)
     view = make_map(exploration, jobs)
     jobs.current.wait(60)
