@@ -53,9 +53,10 @@ export function render({ model, view, el }) {
   const colorSelect = make("select")
   colorLabel.append(colorSelect)
   colorSelect.onchange = () => model.send_msg({ kind: "color", value: colorSelect.value })
-  const methodLabel = make("label", "ld-map-color ld-map-method", "by ")
+  const methodLabel = make("span", "ld-map-method")
   methodLabel.title = "How embeddings are projected to two dimensions"
   const methodSelect = make("select")
+  methodSelect.setAttribute("aria-label", "Projection")
   methodLabel.append(methodSelect)
   methodSelect.onchange = () => model.send_msg({ kind: "projection", value: methodSelect.value })
   const key = make("div", "ld-map-key")
@@ -301,7 +302,7 @@ export function render({ model, view, el }) {
   const drawColors = () => drawOptions(colorSelect, model.color_options, model.color)
   function drawMethods() {
     drawOptions(methodSelect, model.projection_options, model.projection)
-    methodLabel.hidden = model.projection_options.length < 2
+    methodSelect.hidden = model.projection_options.length < 2
   }
   function drawTheme() {
     root.classList.toggle("ld-dark", model.dark)

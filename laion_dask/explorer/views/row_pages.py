@@ -87,7 +87,7 @@ class RowPages:
         if question is not self._question:
             self._question, self._ranked = question, None
             if question is not None:
-                self._ranked = question.best_first(self.sample), "most similar first"
+                self._ranked = question.best_first(self.sample), "most similar"
                 self.order_by, self.descending = None, False
 
     def rank(self, positions: np.ndarray | None, label: str = "") -> None:

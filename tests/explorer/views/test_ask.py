@@ -73,7 +73,7 @@ def test_pages_show_the_most_similar_rows_first(data):
     selected = exploration.selection.positions().tolist()
     expected = sorted(selected, key=lambda at: (-scores[at], at))
     assert pages.positions().tolist() == expected and pages.n == len(expected) > 5
-    assert pages.bar("blurred")["default_order"] == "most similar first"
+    assert pages.bar("blurred")["default_order"] == "most similar"
     exploration.selection.set(KEY, None)
     pages.refresh()
     assert pages.bar("blurred")["default_order"] == "as stored"
