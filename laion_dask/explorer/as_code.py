@@ -174,15 +174,23 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
     steps += [{call.verb: escaped(_plain(call))} for call in calls]
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
-    paths = _paths(frame)
-    about = f"Selected by hand among {exploration.sample.n:,} of {exploration.sample.n_rows:,} rows"
-    recipe = Recipe(
-        name,
-        steps=steps,
-        description=f"{about}{f' of {paths}' if paths else ''}.",
-        warnings=warnings,
-    )
-    return recipe.to_yaml()
+    about = _description(exploration, calls)
+    return Recipe(name, steps=steps, description=about, warnings=warnings).to_yaml()
+
+
+def _description(exploration: Exploration, calls: list[Call]) -> str:
+    """Where the selection was made, and what a run needs beside the recipe."""
+    sample, paths = exploration.sample, _paths(exploration.frame)
+    chosen = f"Selected by hand among {sample.n:,} of {sample.n_rows:,} rows"
+    sentences = [f"{chosen}{f' of {paths}' if paths else ''}."]
+    texts = [str(call.arguments.get("expression", "")) for call in calls]
+    if any("file(" in text for text in texts):
+        sentences.append("Lists that a filter names are looked for in the folder of this recipe.")
+    if any(call.verb in ("in_region", "tagged") for call in calls):
+        sentences.append("To move it, also move the files that its steps name.")
+    if any(EMBEDDINGS in call.arguments.values() for call in calls):
+        sentences.append("Pass the embeddings to run().")
+    return " ".join(sentences)
 
 
 def _plain(call: Call) -> Any:
