@@ -51,7 +51,7 @@ export function render({ model, el }) {
       blurred: false, has: false, row: null }
     tick.onchange = () => send({ kind: "tick", id: it.id, ticked: tick.checked })
     picture.onclick = () => reveal(it)
-    cell.addEventListener("focus", () => choose(it.id, false))
+    cell.addEventListener("focusin", () => choose(it.id, false))
     cell.addEventListener("pointerdown", event => {
       if (event.target !== tick && event.target !== more) choose(it.id, true)
     })

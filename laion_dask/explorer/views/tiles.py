@@ -64,11 +64,15 @@ def _facts(row: Mapping[Any, Any], safety: str) -> Iterator[list[str]]:
     for name in ("similarity", safety):
         if name in row and not pd.isna(row[name]):
             value = row[name]
-            yield [cell_text(name, 20), f"{value:.3f}" if isinstance(value, float) else str(value)]
+            yield [
+                cell_text(name, 20),
+                f"{value:.3f}" if isinstance(value, float) else cell_text(value, 20),
+            ]
     if "language" in row and not pd.isna(row["language"]):
         yield ["", cell_text(row["language"], 20)]
-    if {"width", "height"} <= row.keys() and not pd.isna(row["width"] + row["height"]):
-        yield ["", f"{cell_text(row['width'], 12)} x {cell_text(row['height'], 12)}"]
+    sides = [row[name] for name in ("width", "height") if name in row and not pd.isna(row[name])]
+    if len(sides) == 2:
+        yield ["", " x ".join(cell_text(side, 12) for side in sides)]
 
 
 def read_images(images: Images, page: pd.DataFrame) -> list[RowImage | LaionDaskError]:

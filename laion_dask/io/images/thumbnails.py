@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+
 from laion_dask.errors import ImageError
 from laion_dask.io.images.image_header import format_of, read_header
 from laion_dask.io.images.thumbnail_process import ANSWER, REQUEST
@@ -235,10 +237,14 @@ def doubt(score: object) -> str | None:
         The probability that the image is unsafe. Null, NaN, negative numbers (some tables write -1
         for a missing score) and what is no number do not show that it is safe.
     """
+    if _is_null(score):
+        return "is missing"
+    if isinstance(score, (str, bytes, bool, np.bool_)):
+        return "is not a number"
     try:
         value = float(score)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return "is missing" if _is_null(score) else "is not a number"
+        return "is not a number"
     if value != value:
         return "is missing"
     return None if 0 <= value < UNSAFE else f"is {value:.3g}"

@@ -13,6 +13,7 @@ import time
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, features
 
@@ -298,6 +299,10 @@ def _is_running(pid: int) -> bool:
         (float("nan"), "is missing"),
         (None, "is missing"),
         ("UNLIKELY", "is not a number"),
+        ("0.1", "is not a number"),
+        (False, "is not a number"),
+        (np.False_, "is not a number"),
+        (pd.NA, "is missing"),
     ],
 )
 def test_only_a_known_low_score_shows_that_an_image_is_safe(score, reason):
