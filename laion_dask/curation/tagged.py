@@ -101,7 +101,7 @@ def tagged(frame: dd.DataFrame, rows: str | os.PathLike[str] | Tags) -> dd.DataF
     return select_rows(frame, keep, rule)
 
 
-def tagged_cost(frame: PlannedFrame) -> Cost:
+def tagged_cost(frame: PlannedFrame, rows: object = None) -> Cost:
     """The cost of `tagged`."""
     return Cost(("where",), columns=(), notes=("tagged: the rate is that of a filter",))
 

@@ -264,6 +264,15 @@ def test_a_recipe_records_the_list_and_replay_notices_another(folder, chosen, fi
         ld.replay(out)
 
 
+def test_a_plan_takes_the_set_and_a_recipe_that_lacks_its_file_says_so(folder, file, tmp_path):
+    frame = ld.read_shards(folder)
+    assert "tagged" in str(ld.plan(frame, [("tagged", file), ("tagged", ld.read_tags(file))]))
+    recipe = ld.Recipe("by hand").tagged(str(file))
+    assert "tagged" in str(recipe.plan(frame))
+    with pytest.raises(LaionDaskError, match=r"absent\.json"):
+        ld.Recipe("by hand").tagged(str(tmp_path / "absent.json")).run(frame, tmp_path / "out")
+
+
 def test_a_million_rows_under_any_scheduler(tmp_path):
     n = 1_200_000
     pq.write_table(pa.table({"n": np.arange(n)}), tmp_path / "0.parquet")
