@@ -36,7 +36,7 @@ export function render({ model }) {
       setText(count, set.count)
       setText(show, set.is_shown ? "Shown" : "Show")
       show.setAttribute("aria-pressed", String(set.is_shown))
-      show.setAttribute("aria-label", `Select only the rows of ${set.label}`)
+      show.setAttribute("aria-label", `${set.is_shown ? "Shown" : "Show"}: select only the rows of ${set.label}`)
       write.setAttribute("aria-label", `Save ${set.label} to the file`)
       remove.setAttribute("aria-label", `Remove ${set.label}`)
       file.setAttribute("aria-label", `File of ${set.label}`)
