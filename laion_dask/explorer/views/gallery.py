@@ -20,11 +20,16 @@ from laion_dask.explorer.views.tiles import (
     read_images,
     tile_columns,
 )
+from laion_dask.io.images.images import NAMES, Images
 
 #: Tiles of a page, and pictures that are made before those that are done are shown.
 TILES, _AT_ONCE = 48, 16
 
 _NO_IMAGES = "No images were given: pass images=ld.open_images(…) to explore."
+_NO_NAMES = (
+    f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which identify an image; ld.embed "
+    "writes both, img2dataset the key."
+)
 
 
 class GalleryComponent(MessageComponent):
@@ -132,7 +137,7 @@ class GalleryView:
             self.panel.tell({"kind": "bar", "bar": self._bar()})
             self._jobs.start("order", lambda job: sample.order(*order), then=lambda _: self._show())
             return
-        with_images = self._exploration.images is not None
+        with_images = self._source is not None
         names = tile_columns(sample, safety, with_images)
         self._frame = sample.page(self._pages.positions(), names)
         tiles = describe(self._frame, sample, safety, with_images=with_images)
@@ -155,10 +160,18 @@ class GalleryView:
             self._make_pictures([at for at in self._doubts if at not in self._sent])
 
     def _bar(self) -> dict[str, Any]:
-        return self._pages.bar("shown" if self._exploration.images is None else "blurred")
+        return self._pages.bar("shown" if self._source is None else "blurred")
+
+    @property
+    def _source(self) -> Images | None:
+        """The images, if rows have names of images."""
+        is_named = any(name in self._exploration.sample.names for name in NAMES)
+        return self._exploration.images if is_named else None
 
     def _note(self) -> str:
-        notes = [] if self._exploration.images is not None else [_NO_IMAGES]
+        notes = []
+        if self._source is None:
+            notes.append(_NO_IMAGES if self._exploration.images is None else _NO_NAMES)
         if self._pages.n_hidden and self._pages.safety not in self._exploration.sample.columns:
             notes.append(
                 f"No row is known to be safe, since there is no column {self._pages.safety}: score "
@@ -177,14 +190,14 @@ class GalleryView:
     # -- pictures ----------------------------------------------------------------------------------
     def _reveal(self, position: int, shown: bool) -> None:
         (self._revealed.add if shown else self._revealed.discard)(position)
-        if self._exploration.images is not None:
+        if self._source is not None:
             self._make_pictures([position])
 
     def _make_pictures(self, positions: list[int]) -> None:
         """Read and make the pictures in the background, and send them a group at a time."""
         frame, blurred = self._frame, {at: self._is_blurred(at) for at in positions}
         images: dict[int, Any] = {}
-        source = self._exploration.images
+        source = self._source
         assert source is not None
 
         def make(job: Job, group: list[int]) -> list[dict[str, Any]]:

@@ -232,8 +232,8 @@ def test_rows_without_names_of_images_say_so(tmp_path, images):
     made.images = images
     watched = Watched(made)
     watched.send(kind="ready")
-    assert all("image_path" in one["reason"] for one in watched.pictures.values())
-    assert len(watched.pictures) == 48
+    assert watched.pictures == {} and not watched.page["has_pictures"]
+    assert "'image_path' nor 'key'" in watched.page["note"]
 
 
 def test_without_scores_everything_is_hidden_and_the_note_says_why(tmp_path):
