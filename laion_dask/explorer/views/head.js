@@ -16,7 +16,7 @@ export function render({ model }) {
   const job = element("span", { class: "job" }, label, bar, cancel)
   const error = element("span", { class: "text" })
   const dismiss = element("button", { text: "Dismiss", onclick: send("dismiss") })
-  const failure = element("p", { class: "error", role: "alert" }, error, dismiss)
+  const failure = element("p", { class: "failure", role: "alert" }, error, dismiss)
 
   const title = element("label", { for: "code" })
   const copied = element("span", { class: "muted", role: "status" })

@@ -102,6 +102,9 @@ export function render({ model }) {
     page.classList.toggle("ready", isReady)
     body.classList.toggle("without-map", map.hidden)
     body.classList.toggle("without-tabs", tools.node.hidden)
+    // With the next message, Bokeh takes models that came for known. If a new one sent it, it would
+    // send itself too, and Python would warn that it is known already.
+    model.send_msg({ kind: "placed" })
   }
   tools.node.hidden = true
   model.on([...Object.keys(slots), "panels", "titles", "is_over"], arrange)
