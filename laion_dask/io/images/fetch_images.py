@@ -100,6 +100,8 @@ def fetch_image(url: object) -> FetchedImage:
         return FetchedImage(data)
     except (FetchRefused, ImageError) as error:
         reason = str(error)
+    except TimeoutError:
+        reason = "takes too long"
     except ssl.SSLError:
         reason = "its host has no valid certificate"
     except (OSError, http.client.HTTPException, ValueError) as error:
