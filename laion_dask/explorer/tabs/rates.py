@@ -132,8 +132,9 @@ def sections(sample: Sample, sets: Sets, terms: CaptionTerms | None) -> list[Sec
 def _scores(sample: Sample, sets: Sets) -> Iterator[Section]:
     for name, (threshold, title) in SCORES.items():
         column = sample.columns.get(name)
-        if isinstance(column, NumberColumn) and not column.is_integer:
-            above = column.values >= column.values.dtype.type(threshold)  # false for NaN
+        if isinstance(column, NumberColumn):
+            to = float if column.is_integer else column.values.dtype.type
+            above = column.values >= to(threshold)  # false for NaN, and for the 0 of a null
             k = np.bincount(sets.group[above], minlength=4)
             n = sets.sizes - np.bincount(sets.group[column.missing()], minlength=4)
             note = f"rows with {name}; a model's guess"

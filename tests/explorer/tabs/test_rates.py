@@ -121,6 +121,15 @@ def test_a_frame_with_little_to_compare(tmp_path):
     assert sections(exploration.sample, Sets.of(half, ~half), None) == []
 
 
+def test_a_score_of_integers_with_nulls(tmp_path):
+    values = [0, 1, None, 1] * 30
+    table = pa.table({"URL": ["http://a.de/"] * 120, "punsafe": pa.array(values, pa.int8())})
+    exploration = exploration_of(tmp_path, table)
+    half = np.arange(120) < 60
+    one = section(sections(exploration.sample, Sets.of(half, ~half), None), "unsafe images")
+    assert (one.k[1, 0], one.n[1]) == (30, 45)
+
+
 def test_labels_are_text(tmp_path):
     table = pa.table({"URL": ["http://a.de/"] * 80, "LANGUAGE": ["<img src=x>\u202e"] * 80})
     exploration = exploration_of(tmp_path, table)
