@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from laion_dask.text.domains import host_of, registered_domain, top_level_domain
+
 # --- the language, row by row; three values: True, False and None (unknown) --------------------
 
 TYPES = {
@@ -108,6 +110,10 @@ REGEX = ["a", "A", "漢", ".", "[^a]", "[b-z]", "a*", "(?:b|é)", "^", r"\z", "\
 REGEX += [r"\x00", "\x00", "z{2}", "(?:)", r"\.", "_+", "🙂?"]
 ALPHABET = "aAbBzéÉßİ\u0131\u03a3\u03c2'\"\\%_\x00\n \x1c\xa0\u202e🙂漢"
 texts = st.text(ALPHABET, max_size=4)
+URLS = ["http://a.b.co.uk/x", "https://A.DE", "data:,", "http://10.0.0.1/", "https://\u00e9.a.de/"]
+#: Texts with domains, and what a filter may compare a domain with.
+addresses = st.one_of(texts, st.sampled_from(URLS))
+labels = st.one_of(texts, st.sampled_from(["b.co.uk", "a.de", "uk", "de", "10.0.0.1"]))
 small = st.integers(-3, 3)
 INTEGERS = [2**53, 2**53 + 1, 2**63 - 1, 2**63 - 2, -(2**63), 0, 16777217]
 BEYOND = [2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**30, -(10**400), 10**400]
@@ -212,12 +218,27 @@ def number_checks(draw):
     return text, meaning
 
 
+def domain(url: str | None) -> str | None:
+    host = None if url is None else host_of(url)
+    return None if host is None else registered_domain(host)
+
+
+def tld(url: str | None) -> str | None:
+    host = None if url is None else host_of(url)
+    return None if host is None else top_level_domain(host)
+
+
+#: Values of text by their names; the last two are null for what has no host.
+TEXT_VALUES = {"lower": lambda text: text and text.lower(), "domain": domain, "tld": tld}
+
+
 @st.composite
 def text_checks(draw):
     name = draw(st.sampled_from(["text", "lang"]))
-    lower = draw(st.booleans())
-    subject = f"{name}.lower()" if lower else name
-    value = (lambda row: row[name] and row[name].lower()) if lower else (lambda row: row[name])
+    method = draw(st.sampled_from([None, None, "lower", "lower", "domain", "tld"]))
+    subject = f"{name}.{method}()" if method else name
+    of = TEXT_VALUES.get(method, lambda text: text)
+    value = lambda row: of(row[name])  # noqa: E731
     forms = ["contains", "startswith", "endswith", "matches", "compare", "in", "is"]
     form = draw(st.sampled_from(forms))
     if form == "matches":
@@ -226,7 +247,7 @@ def text_checks(draw):
         return f"{subject}.matches({regex!r})", (
             lambda row: None if value(row) is None else found(value(row)) is not None
         )
-    pattern = draw(texts)
+    pattern = draw(labels)
     if form == "is":
         return f"{subject} is None", lambda row: value(row) is None
     if form == "compare":
@@ -235,7 +256,7 @@ def text_checks(draw):
             lambda row: compare_values(op, value(row), pattern, ("text", "text"))
         )
     if form == "in":
-        values = draw(st.lists(texts, min_size=1, max_size=3))
+        values = draw(st.lists(labels, min_size=1, max_size=3))
         return f"{subject} in {values!r}", (
             lambda row: None if value(row) is None else value(row) in values
         )
@@ -280,7 +301,7 @@ expressions = st.recursive(
 
 def cells(name):
     if name in ("text", "lang"):
-        return st.one_of(st.none(), texts)
+        return st.one_of(st.none(), addresses)
     if name == "flag":
         return st.sampled_from([None, True, False])
     if name == "u64":
