@@ -20,8 +20,8 @@ from laion_dask.projections.stored import stored_projection
 _CANCELED = "its computation was canceled. Call explore() again to compute it."
 #: A projection, and the points of the sample.
 Computed = tuple[Projection, np.ndarray]
-#: The projections to choose from; UMAP takes about a minute.
-_METHODS = {"pca": "PCA", "umap": "UMAP (slow)"}
+#: The projections to choose from.
+_METHODS = {"pca": "PCA", "umap": "UMAP"}
 #: A polygon that no row is in, to load what a lasso needs.
 _TRIANGLE = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
 

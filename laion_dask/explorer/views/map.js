@@ -54,7 +54,7 @@ export function render({ model, view, el }) {
   colorLabel.append(colorSelect)
   colorSelect.onchange = () => model.send_msg({ kind: "color", value: colorSelect.value })
   const methodLabel = make("span", "ld-map-method")
-  methodLabel.title = "How embeddings are projected to two dimensions"
+  methodLabel.title = "How embeddings are projected to two dimensions. UMAP takes a minute or two the first time."
   const methodSelect = make("select")
   methodSelect.setAttribute("aria-label", "Projection")
   methodLabel.append(methodSelect)
