@@ -306,7 +306,7 @@ export function render({ model, view, el }) {
   }
   function drawTheme() {
     root.classList.toggle("ld-dark", model.dark)
-    const [ink, grid, back] = model.dark ? ["#c3cad4", "#2a313b", "#15191f"] : ["#52606d", "#eceff2", "#ffffff"]
+    const [ink, grid, back] = model.dark ? ["#c3cad4", "#2a313b", "#14181d"] : ["#52606d", "#eceff2", "#ffffff"]
     plot.setv({ background_fill_color: back, border_fill_color: back, outline_line_color: grid })
     for (const axis of [...plot.below, ...plot.left]) {
       axis.setv({ major_label_text_color: ink, axis_label_text_color: ink, axis_line_color: grid,
