@@ -99,7 +99,7 @@ export function render({ model, view, el }) {
       const asked = Object.fromEntries(
         Object.entries(fields).map(([each, field]) => [each, parseFloat(field.value)]))
       if (asked.x0 < asked.x1 && asked.y0 < asked.y1) show(asked.x0, asked.x1, asked.y0, asked.y1)
-      else writeFields()
+      writeFields(true)                                   // the view has limits
     }
     fields[name] = input
     holder.append(input)
@@ -158,12 +158,12 @@ export function render({ model, view, el }) {
     const [width, height] = size()
     return [(x1 - x0) / width, (y1 - y0) / height]
   }
-  function writeFields() {
+  function writeFields(all = false) {
     const [x0, x1, y0, y1] = range()
     const at = { x0, x1, y0, y1 }
     for (const name in fields) {
       const span = name[0] === "x" ? x1 - x0 : y1 - y0
-      if (root.getRootNode().activeElement !== fields[name]) {
+      if (all || root.getRootNode().activeElement !== fields[name]) {
         fields[name].value = rounded(at[name], span)
       }
     }

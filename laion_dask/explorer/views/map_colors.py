@@ -29,8 +29,6 @@ CLASSES = {
     False: SERIES[:7],
     True: ("#3d9bd8", "#f07c33", "#2bbf93", "#e09cc3", "#f0b429", "#8fd0f5", "#b98a5f"),
 }
-#: The darkest and the lightest background that pictures are made for.
-BACKGROUND = {False: "#ffffff", True: "#14181d"}
 
 
 @cache
