@@ -188,6 +188,7 @@ export function render({ model, view, el }) {
       each.setv({ min_interval: smallest, max_interval: largest })
     }
     before = null
+    drawWords()
     resized()
   }
   function ask() {
@@ -201,7 +202,9 @@ export function render({ model, view, el }) {
     lost = setTimeout(() => { waiting = 0; if (stale) ask() }, LOST)
     clearTimeout(resting)
     resting = setTimeout(rested, REST)
-    model.send_msg({ kind: "view", view: range(), width, height, sequence: waiting })
+    model.send_msg({
+      kind: "view", view: range(), width, height, sequence: waiting, version: model.extent.version ?? 0,
+    })
   }
   for (const each of [plot.x_range, plot.y_range]) {
     each.properties.start.change.connect(changed)
@@ -324,8 +327,8 @@ export function render({ model, view, el }) {
     stage.setAttribute("aria-label", model.description || model.message)
     if (status.textContent !== model.status) status.textContent = status.title = model.status
     message.textContent = model.message
-    message.hidden = !model.message
-    const [x, y] = model.axes
+    message.hidden = !model.message || model.extent.version > 0
+    const [x, y] = model.extent.axes ?? model.axes
     plot.below[0].axis_label = x
     plot.left[0].axis_label = y
   }

@@ -12,19 +12,14 @@ from laion_dask.explorer.embedding_filters import Region
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.selection import Selection
 from laion_dask.explorer.views import map_coloring as coloring
+from laion_dask.explorer.views.map_extent import axis_labels, extent_of
 from laion_dask.explorer.views.map_hover import card, row_at
 from laion_dask.explorer.views.map_pane import MapPane, map_figure
 from laion_dask.explorer.views.map_picture import Picture, View, draw
 from laion_dask.explorer.views.map_region import polygon_of
-from laion_dask.projections.projection import Projection
 
 #: The key of the map's filter in the selection.
 KEY = "map"
-#: The share of rows that may be outside the first view on each side, so that a few far rows do not
-#: make all others small; and the margin around the view.
-_FAR, _MARGIN = 0.0005, 0.06
-#: Rows by which the first view is found.
-_ENOUGH = 1_000_000
 #: The most pixels of a picture; a larger map has larger ones.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
@@ -63,7 +58,7 @@ class MapView:
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
         self._placed: np.ndarray | None = None
-        self._order = self._sequence = self._n_nowhere = 0
+        self._order = self._sequence = self._version = self._n_nowhere = 0
         self._pane = MapPane(
             self._receive,
             figure=map_figure(),
@@ -115,8 +110,10 @@ class MapView:
         """Show points for the first time."""
         self._placed = points
         self._n_nowhere = int(np.isnan(points[:, 0]).sum())
-        axes = _axis_labels(self._exploration.projection)
-        self._pane.param.update(message="", axes=axes, extent=_extent(points))
+        axes = axis_labels(self._exploration.projection)
+        self._version += 1
+        extent = {**extent_of(points), "axes": axes, "version": self._version}
+        self._pane.param.update(message="", axes=axes, extent=extent)
 
     @property
     def _selection(self) -> Selection:
@@ -155,6 +152,8 @@ class MapView:
         width, height = (max(1, round(scale * each)) for each in size)
         self._view = View(at[0], at[1], at[2], at[3], width, height)
         self._sequence = _integer(message.get("sequence"))
+        if self._placed is not None and message.get("version", self._version) != self._version:
+            self._place(self._placed)  # a page that is being loaded may miss what it was sent
         self._draw()
 
     def _on_region(self, message: Mapping[str, Any]) -> None:
@@ -246,40 +245,6 @@ def _words(selection: Selection, view: View, picture: Picture, n_nowhere: int) -
         f"x from {x0} to {x1}, y from {y0} to {y1}. Colors: {picture.key['title']}."
     )
     return status, description
-
-
-def _extent(points: np.ndarray) -> dict[str, Any]:
-    """The first view, and the smallest and largest span that a view can have."""
-    sides: list[list[float]] = []
-    for values in points.T:
-        some = values[:: max(1, len(values) // _ENOUGH)]
-        known = some[np.isfinite(some)]
-        if not len(known):
-            known = np.zeros(1, np.float32)
-        low, high = coloring.quantiles(known, _FAR)
-        margin = _MARGIN * (high - low)
-        low, high = max(low - margin, low), high
-        sides.append([low - margin, high + margin])
-    spans = [high - low for low, high in sides]
-    span = max(spans) or max(1.0, *(abs(side[0]) for side in sides))
-    sides = [
-        side if wide else [side[0] - span / 4, side[1] + span / 4]
-        for side, wide in zip(sides, spans, strict=True)
-    ]
-    return {"x": sides[0], "y": sides[1], "smallest": span * 1e-5, "largest": span * 20}
-
-
-def _axis_labels(projection: Projection | None) -> list[str]:
-    """What the axes are; they say that distances are approximate."""
-    about = "distances are approximate"
-    if projection is None:
-        return [f"first dimension; {about}", "second dimension"]
-    if projection.method != "pca":
-        of = f"{projection.method.upper()} of {projection.n_rows:,} rows"
-        return [f"{of}; {about}", "second dimension"]
-    share = 100 * float(np.sum(projection.tensors["explained"]))
-    of = f"PCA of {projection.n_rows:,} rows, {share:.3g} % of variance"
-    return [f"{of}; {about}", "second component"]
 
 
 def _numbers(value: Any, n: int) -> list[float] | None:

@@ -186,6 +186,15 @@ def test_dark_pages_have_other_colors_and_the_same_pixels(view):
     assert pane.dark and pane.key["colors"] != light[0] and colored(pane) == light[1]
 
 
+def test_a_page_that_missed_the_points_gets_them_again(view):
+    pane = pane_of(view)
+    first = pane.extent
+    pane._handle_msg({**VIEW, "version": first["version"]})
+    assert pane.extent is first
+    pane._handle_msg({**VIEW, "version": 0})
+    assert pane.extent["version"] > first["version"] and pane.extent["x"] == first["x"]
+
+
 def test_axes_say_that_distances_are_approximate(view):
     label = pane_of(view).axes[0]
     assert label == "PCA of 1,000 rows, 35 % of variance; distances are approximate"
