@@ -62,9 +62,9 @@ def explore(
     --------
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> explorer = frame.laion.explore(sample=1_000).wait()
+    >>> explorer = frame.laion.explore(sample=500).wait()
     >>> explorer
-    Explorer(1,000 selected of 1,000 sampled rows)
+    Explorer(500 selected of 500 sampled rows)
     >>> explorer.close()
     """
     require_extra("explore", "explore")

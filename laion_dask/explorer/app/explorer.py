@@ -80,10 +80,9 @@ class Explorer(Viewer):
     --------
     >>> import laion_dask as ld
     >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
-    >>> explorer = frame.laion.explore(sample=1_000)
-    >>> explorer.wait()
+    >>> explorer = frame.laion.explore(sample=500).wait()
     >>> explorer.selection.n
-    1000
+    500
     >>> explorer.close()
     """
 
