@@ -122,8 +122,12 @@ def _columns(manifest: Mapping[str, Any]) -> list[str]:
 
 def _text(text: str) -> str:
     """Text in Markdown that is shown as it is: no HTML, links, emphasis, or cells of a table."""
-    plain = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _one_line(text))
-    return without_links(plain)
+    return without_links(_escaped(text))
+
+
+def _escaped(text: str) -> str:
+    """As `_text`, but an address may become a link."""
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), _one_line(text))
 
 
 def _without_html(text: str) -> str:
@@ -180,7 +184,10 @@ def _recipe(manifest: Mapping[str, Any]) -> list[str]:
     recipe = AboutRecipe.of(manifest)
     if recipe is None:
         return []
-    facts = "\n".join(f"- {name}: {_text(text)}" for name, text in recipe.facts)
+    facts = "\n".join(
+        f"- {name}: {_escaped(text) if name == 'url' else _text(text)}"
+        for name, text in recipe.facts
+    )
     notes = "\n".join(f"- {_text(note)}" for note in recipe.notes)
     return [f"Made by a recipe:\n\n{facts}", *([f"What to know:\n\n{notes}"] if notes else [])]
 
