@@ -180,7 +180,7 @@ class Demo:
                 f"  how it was made     {Path(self.export.path) / '_recipe.json'}",
                 f"  the report          {self.report}",
                 f"  who was excluded    {self.audit}",
-                "  the notebook        notebooks/01_quickstart.ipynb  (make lab)",
+                "  the notebook        notebooks/00_explore.ipynb  (make lab)",
             ]
         )
 
