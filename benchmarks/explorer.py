@@ -63,10 +63,12 @@ def served(folder: Path, rows: int, cache: str):
         process.wait()
 
 
-def peak_memory(process: subprocess.Popen) -> int:
-    """The high-water mark of a process's memory, in bytes."""
+def memory(process: subprocess.Popen) -> tuple[int, int]:
+    """The memory of a process, with mapped files, and its high-water mark; in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+    found = (re.search(rf"{name}:\s+(\d+)", status)[1] for name in ("VmRSS", "VmHWM"))
+    now, peak = (1024 * int(each) for each in found)
+    return now, peak
 
 
 def circle(box: dict, radius: float, steps: int = 60, at: tuple[float, float] = (0.5, 0.5)):
@@ -116,7 +118,7 @@ def measure(folder: Path, rows: int, repeats: int) -> dict:
                     if name.endswith("again"):
                         figures["answers"] = interactions(page, repeats)
                         page.page.screenshot(path=str(Path(cache).parent / f"explorer-{rows}.png"))
-                figures["memory"] = peak_memory(process)
+                    figures["memory"], figures["peak"] = memory(process)
     answers = figures.pop("answers")
     for name, runs in answers.items():
         figures[name] = {
@@ -169,7 +171,8 @@ def report(figures: dict, peers: dict, about: dict, rows: int, reached: list[dic
     lines += [
         "",
         f"The command served the page after {cold:.1f} s, and after {warm:.1f} s with its sample "
-        f"on disk. Peak memory of the process: {figures['memory'] / 1e6:.0f} MB.",
+        f"on disk. Memory of the process, with mapped files: {figures['memory'] / 1e6:.0f} MB after "
+        f"these actions, at most {figures['peak'] / 1e6:.0f} MB.",
         "",
         verdicts(reached),
         "",

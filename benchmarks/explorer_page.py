@@ -45,9 +45,9 @@ for (const kind of ["mouseup", "keydown", "mousemove", "wheel"]) {
 }
 """
 _SETTLED = """quiet => {
-  const {messages, waiting} = window.recorded;
-  return messages.length > 0 && waiting === 0
-    && performance.now() - messages[messages.length - 1][0] > quiet;
+  const {messages, waiting, acted} = window.recorded;
+  const last = messages.length > 0 ? messages[messages.length - 1][0] : 0;
+  return last > acted && waiting === 0 && performance.now() - last > quiet;
 }"""
 
 

@@ -13,6 +13,8 @@ from laion_dask.explorer.views import map_native
 from laion_dask.explorer.views.map import MapView
 from laion_dask.extras import is_installed
 from laion_dask.io.embeddings.embeddings import Embeddings
+from laion_dask.io.embeddings.mmap_cache import mapped_files
+from laion_dask.memory_pool import release_unused
 from laion_dask.projections.polygon import Polygon
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import stored_projection
@@ -80,7 +82,10 @@ class _MapJobs:
             known = self._exploration.projection
             if known is None or known.method != method:
                 known = stored_projection(self._embeddings, method)
-            return known, sample_points(self._exploration.sample, self._embeddings, known)
+            points = sample_points(self._exploration.sample, self._embeddings, known)
+            mapped_files.clear()  # mapped vectors count as memory of the process
+            release_unused()
+            return known, points
 
         self._job = self._jobs.start(label, work, then=self._show, failed=self._fail)
 

@@ -80,6 +80,11 @@ class MmapCache:
                 size -= self._maps.pop(next(iter(self._maps))).rows.nbytes
             return mapped
 
+    def clear(self) -> None:
+        """Close the maps that nothing else uses, after a pass that is not repeated soon."""
+        with self._guard:
+            self._maps.clear()
+
     def _map(self, file: VectorFile) -> np.ndarray:
         """Map a file; if too many are open, close the maps that are cached and try again."""
         try:

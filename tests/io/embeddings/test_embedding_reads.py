@@ -133,6 +133,10 @@ def test_few_maps_are_kept(tmp_path, model, monkeypatch, all_mapped):
         np.testing.assert_array_equal(emb.read(shard, [7, 1]), x[shard][[7, 1]])
         assert len(kept._maps) <= 2
     assert [file.path[-5] for file, _ in kept._maps] == ["4", "3"]
+    before = emb.read(3, [7, 1])
+    kept.clear()
+    assert not kept._maps
+    np.testing.assert_array_equal(emb.read(3, [7, 1]), before)
     monkeypatch.setattr(embedding_file, "mapped_files", mmap_cache.MmapCache(0))
     np.testing.assert_array_equal(emb.read(2, range(30)), x[2])
 
