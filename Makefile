@@ -7,6 +7,7 @@
 # make coverage  run the tests and measure line coverage
 # make fuzz      run the property tests with random examples, and long simulations; add failures
 #                as fixed cases
+# make browser   run the tests in a real browser only; screenshots are in test-results/
 # make lab       open the first notebook in JupyterLab
 # Each creates .venv on first use and installs every extra but the GPU ones into it with pip; lint,
 # types and docs add their own tools.
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Processes that the tests start import what an earlier one compiled, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test network lint types docs coverage fuzz lab bench clean help
+.PHONY: demo test browser network lint types docs coverage fuzz lab bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -40,8 +41,20 @@ help:
 demo: .venv/installed
 	@$(BIN)/laion-dask demo demo-corpus
 
+# The checker of accessibility, from npm; without npm its test is skipped.
+AXE := 4.14.1
+
+.venv/axe-core/$(AXE): .venv/installed
+	@command -v npm >/dev/null || echo "npm is not installed: accessibility is not tested"
+	@mkdir -p .venv/axe-core
+	@! command -v npm >/dev/null || ( cd .venv/axe-core && npm pack --silent axe-core@$(AXE) >/dev/null \
+		&& tar xzf axe-core-$(AXE).tgz && touch $(AXE) )
+
 test: .venv/installed
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+browser: .venv/installed .venv/axe-core/$(AXE)
+	@$(BIN)/python -m pytest -m browser
 
 network: .venv/resolved
 
@@ -76,4 +89,4 @@ bench: .venv/installed
 	@$(BIN)/python benchmarks/carve.py
 
 clean:
-	rm -rf .venv .bench demo-corpus docs/_build docs/reference/generated .coverage .coverage-html
+	rm -rf .venv .bench demo-corpus test-results docs/_build docs/reference/generated .coverage .coverage-html

@@ -152,13 +152,15 @@ def frames(request, monkeypatch) -> str:
 
 
 def pytest_collection_modifyitems(items):
-    """Run slow tests and users of `worker_processes` first, for any number of processes.
+    """Run tests in a browser, slow tests and users of `worker_processes` first.
 
     ``--dist worksteal`` gives each process a contiguous part and lets idle processes take work from
-    the end of another part. So quick tests remain for the end, and one process has the cluster.
+    the end of another part. So quick tests remain for the end, and one process has the browser, or
+    the cluster.
     """
     items.sort(
         key=lambda item: (
+            "browser" not in item.fixturenames,
             "worker_processes" not in item.fixturenames,
             item.get_closest_marker("slow") is None,
         )
