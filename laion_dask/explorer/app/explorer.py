@@ -15,6 +15,7 @@ from laion_dask.errors import OptionError
 from laion_dask.explorer.app.map_job import make_map
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.extension import load_in_page
 from laion_dask.explorer.filters import Condition
 from laion_dask.explorer.jobs import VIEWS, Jobs
 from laion_dask.explorer.sample import Sample
@@ -203,6 +204,11 @@ class Explorer(Viewer):
         return f"Explorer({exploration.selection.n:,} selected of {sample.n:,} sampled rows)"
 
     __str__ = __repr__
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """The page; its scripts come with it, since the notebook may have been reloaded."""
+        load_in_page()
+        return super()._repr_mimebundle_(include, exclude)
 
     def _repr_html_(self) -> str:
         """What is shown where the page cannot be, such as in a saved notebook."""

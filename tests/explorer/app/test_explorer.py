@@ -12,6 +12,7 @@ from support.shards import collection, laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import OptionError, ProvenanceError
+from laion_dask.explorer.app import explorer as app
 from laion_dask.explorer.app.explorer import PLACES, TABS, Explorer
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.sample import draw_sample
@@ -61,6 +62,13 @@ def test_every_view_shows_a_change_of_the_selection(explorer):
         == str(explorer)
         == (f"Explorer({explorer.selection.n} selected of 300 sampled rows)")
     )
+
+
+def test_every_display_publishes_the_scripts_of_the_page(explorer, monkeypatch):
+    published = []
+    monkeypatch.setattr(app, "load_in_page", lambda: published.append("scripts"))
+    explorer._repr_mimebundle_()
+    assert published == ["scripts"]
 
 
 def test_the_selection_is_code_and_a_lazy_frame_of_all_rows(frame):
