@@ -141,7 +141,7 @@ def test_it_works_again_after_a_restart_of_the_kernel_and_a_reload_of_the_page(e
     explored.save()
     explored.page.reload()
     explored.wait_until_idle()
-    explored.run_cell(2)  # the scripts of the page are gone, and that cell alone is run again
+    explored.run_in_new_cell("explorer")  # the scripts of the page are gone, and no other cell ran
     explorer = ExplorerPage(explored.page).wait()
     explorer.drag(explorer.map("Box"), (0.3, 0.3), (0.7, 0.7))
     assert explorer.wait_for_other_than(everything) == box
