@@ -219,7 +219,7 @@ def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
         if not is_known or selected is not None or not set(names) <= set(frame.columns):
             return [], [_WARNING]
         if predicate is not None:
-            if predicate.text.count("file("):
+            if predicate.lists:  # their paths are relative to another folder
                 return [], [_WARNING]
             found.append(predicate.text)
     return found, []

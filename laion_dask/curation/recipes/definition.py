@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -16,14 +15,18 @@ import numpy as np
 from laion_dask.curation.recipes import library
 from laion_dask.curation.recipes.argument_types import check_plain, check_values
 from laion_dask.curation.recipes.document import Document, read_document, to_yaml
-from laion_dask.curation.recipes.parameters import bound, names_in, replaced, unmet_setting
+from laion_dask.curation.recipes.expression_text import with_files
+from laion_dask.curation.recipes.parameters import (
+    bound,
+    escaped,
+    names_in,
+    replaced,
+    unmet_setting,
+)
 from laion_dask.curation.recipes.plain_urls import without_urls
 from laion_dask.curation.recipes.steps import STEPS, arguments_of
 from laion_dask.curation.recipes.validation import KEYS, STEP_KEYS, check_step, validate
 from laion_dask.errors import RecipeError, did_you_mean, must_be
-
-#: The file of ``in file('list.txt')``, or ``in file($list)``.
-_FILE = re.compile(r"""\bfile\(\s*(?:(['"])(?P<path>[^'"$]*)\1|\$(?P<name>\w+))\s*\)""")
 
 
 @dataclass(frozen=True)
@@ -233,8 +236,8 @@ class Definition:
         kind = STEPS[name]
         written = arguments_of(kind, step[name])
         if name == "where" and isinstance(written.get("expression"), str):
-            expression = _FILE.sub(lambda m: self._file(m, values), written["expression"])
-            written = {**written, "expression": expression}
+            path = functools.partial(self._list, values)
+            written = {**written, "expression": with_files(written["expression"], path)}
         arguments = {
             key: replaced(value, values, in_expression=(name, key) == ("where", "expression"))
             for key, value in written.items()
@@ -250,11 +253,10 @@ class Definition:
         others = {key: replaced(v, values) for key, v in step.items() if key not in dropped}
         return {name: arguments, **others}
 
-    def _file(self, call: re.Match[str], values: Mapping[str, Any]) -> str:
-        """A call of ``file`` in an expression, with its path made absolute."""
-        written = call["path"] if call["path"] is not None else f"${call['name']}"
-        path = values.get(call["name"]) if call["name"] else written
-        return f"file({self._absolute(path, written)!r})" if isinstance(path, str) else call[0]
+    def _list(self, values: Mapping[str, Any], written: str) -> str | None:
+        """The path of a list in an expression, made absolute, as a recipe writes it."""
+        path = self._absolute(replaced(written, values), written)
+        return escaped(path) if isinstance(path, str) else None
 
     def _with_paths(
         self, written: Mapping[str, Any], values: Mapping[str, Any], name: str
@@ -275,7 +277,7 @@ class Definition:
             return {k: self._absolute(v, text) if k == "list" else v for k, v in path.items()}
         if not isinstance(path, str) or "://" in path:
             return path
-        origin = Path(self.document.origin)
+        path, origin = os.path.expanduser(path), Path(self.document.origin)
         is_set = bool(names_in(written) & set(self.values)) or library.holds(origin)
         return os.path.abspath(path if is_set or not origin.is_file() else origin.parent / path)
 

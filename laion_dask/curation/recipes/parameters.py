@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+from laion_dask.curation.recipes.expression_text import with_parts
 from laion_dask.errors import RecipeError, did_you_mean
 
 _NAME = re.compile(r"\$(\$|[A-Za-z_][A-Za-z0-9_]*)")
@@ -37,7 +39,8 @@ def replaced(value: Any, values: Mapping[str, Any], *, in_expression: bool = Fal
 
     Text that is one parameter, such as ``$fraction``, becomes its value, with its type. Within
     longer text a parameter is inserted: as it is written in `where` if ``in_expression`` (text is
-    quoted, so that it cannot change the expression), else as text. ``$$`` is a dollar sign.
+    quoted, so that it cannot change the expression), else, and within quotes, as text. ``$$`` is a
+    dollar sign.
     """
     if isinstance(value, Mapping):
         return {key: replaced(v, values, in_expression=in_expression) for key, v in value.items()}
@@ -45,17 +48,26 @@ def replaced(value: Any, values: Mapping[str, Any], *, in_expression: bool = Fal
         return [replaced(one, values, in_expression=in_expression) for one in value]
     if not isinstance(value, str):
         return value
+    if in_expression:
+        literal = partial(_inserted, values, _literal)
+        return with_parts(value, outside=literal, inside=partial(_inserted, values, _text))
     whole = _NAME.fullmatch(value)
-    if whole and whole[1] != "$" and not in_expression:
+    if whole and whole[1] != "$":
         return values[whole[1]]
+    return _inserted(values, _text, value)
 
-    def text(match: re.Match) -> str:
-        if match[1] == "$":
-            return "$"
-        inserted = values[match[1]]
-        return _literal(match[1], inserted) if in_expression else str(inserted)
 
-    return _NAME.sub(text, value)
+def _inserted(values: Mapping[str, Any], written: Callable[[str, Any], str], text: str) -> str:
+    """Text with each ``$name`` replaced by its value, as ``written`` writes it."""
+
+    def one(match: re.Match[str]) -> str:
+        return "$" if match[1] == "$" else written(match[1], values[match[1]])
+
+    return _NAME.sub(one, text)
+
+
+def _text(name: str, value: Any) -> str:
+    return str(value)
 
 
 def escaped(value: Any) -> Any:
