@@ -31,6 +31,8 @@ class Exploration:
         The sample's rows in the plane of the projection; NaN for rows without an embedding.
     caption_terms : CaptionTerms or None
         Set when captions have been searched for terms.
+    is_command : bool
+        Whether `laion-dask explore` shows it, so that hints name options of the command.
     selection : Selection
     ticked : TickedRows
         The rows that a person has ticked, to tag them.
@@ -44,6 +46,7 @@ class Exploration:
     projection: Any = None
     points: np.ndarray | None = None
     caption_terms: Any = None
+    is_command: bool = False
     selection: Selection = field(init=False)
     ticked: TickedRows = field(init=False)
     tag_sets: TagSets = field(init=False)

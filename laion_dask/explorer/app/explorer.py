@@ -179,15 +179,25 @@ class Explorer(Viewer):
         with VIEWS:
             self._close()
 
+    def abandon(self) -> None:
+        """Close when the browser's session is over: no view is drawn, since it has no models."""
+        with VIEWS:
+            self._pages = []
+            self._release()
+
     def _close(self) -> None:
+        self._release()
+        self._head.refresh()
+        for page in self._pages:
+            page.clear()
+        self._mark_over()
+
+    def _release(self) -> None:
         self._jobs.close()
         for view in (*self._views, *self._tabs):
             getattr(view, "close", lambda: None)()
         self._views, self._tabs, self._places, self._exploration = [], [], {}, None
         self._head.close()
-        for page in self._pages:
-            page.clear()
-        self._mark_over()
 
     def __panel__(self) -> Viewable:
         page = PageComponent(self._is_page, sizing_mode="stretch_width")
@@ -218,7 +228,7 @@ class Explorer(Viewer):
 
     def _show(self, sample: Sample) -> None:
         """Make the views, once: a change of the selection makes no new ones."""
-        exploration = Exploration(sample, *self._inputs)
+        exploration = Exploration(sample, *self._inputs, is_command=self._is_page)
         places = {name: make(exploration, self._jobs) for name, make in PLACES.items()}
         tabs = {title: make(exploration, self._jobs) for title, make in TABS.items()}
         made = {title: view for title, view in tabs.items() if view is not None}

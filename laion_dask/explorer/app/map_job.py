@@ -19,7 +19,7 @@ from laion_dask.projections.polygon import Polygon
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import stored_projection
 
-_CANCELED = "its computation was canceled. Call explore() again to compute it."
+_CANCELED = "its computation was canceled. Open the explorer again to compute it."
 #: A projection, and the points of the sample.
 Computed = tuple[Projection, np.ndarray]
 #: The projections to choose from.

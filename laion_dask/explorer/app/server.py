@@ -55,7 +55,7 @@ def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Serve
 
     def page() -> Explorer:
         explorer = make()
-        panel.state.on_session_destroyed(lambda context: explorer.close())
+        panel.state.on_session_destroyed(lambda context: explorer.abandon())
         return explorer
 
     panel.extension("tabulator")

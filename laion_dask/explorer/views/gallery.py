@@ -26,6 +26,9 @@ from laion_dask.io.images.images import NAMES, Images
 TILES, _AT_ONCE = 48, 16
 
 _NO_IMAGES = "No images were given: pass images=ld.open_images(…) to explore."
+_NO_IMAGES_OF_COMMAND = (
+    "No images were given: start laion-dask explore with --images PATH to see them."
+)
 _NO_NAMES = (
     f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which identify an image; ld.embed "
     "writes both, img2dataset the key."
@@ -170,8 +173,10 @@ class GalleryView:
 
     def _note(self) -> str:
         notes = []
-        if self._source is None:
-            notes.append(_NO_IMAGES if self._exploration.images is None else _NO_NAMES)
+        if self._exploration.images is None:
+            notes.append(_NO_IMAGES_OF_COMMAND if self._exploration.is_command else _NO_IMAGES)
+        elif self._source is None:
+            notes.append(_NO_NAMES)
         if self._pages.n_hidden and self._pages.safety not in self._exploration.sample.columns:
             notes.append(
                 f"No row is known to be safe, since there is no column {self._pages.safety}: score "

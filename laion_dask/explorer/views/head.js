@@ -29,8 +29,8 @@ export function render({ model }) {
 
   const node = element("div", { class: "head" },
     element("div", { class: "line" },
-      rows, selected, estimate, element("span", { class: "gap" }), workers, undo, redo, python, recipe),
-    job, failure, code)
+      rows, selected, estimate, job, workers, undo, redo, python, recipe),
+    failure, code)
 
   // The clipboard may be refused, as in a page of another origin: the text is there to be selected.
   function copy(content) {
@@ -49,14 +49,17 @@ export function render({ model }) {
     setText(rows, state.rows)
     setText(selected, state.selected)
     setText(estimate, state.estimate)
-    estimate.title = state.estimate_title
+    estimate.title = [state.estimate, state.estimate_title].filter(Boolean).join("\n")
     setText(workers, state.workers)
     undo.disabled = !state.can_undo
     redo.disabled = !state.can_redo
     python.disabled = recipe.disabled = !state.is_ready
-    job.hidden = !state.job
+    // A job takes the place of the text on workers: with a line of its own, it would shift the page.
+    job.classList.toggle("idle", !state.job)
+    workers.hidden = Boolean(state.job)
     if (state.job) {
       setText(label, state.job.label)
+      label.title = state.job.label
       if (state.job.total) { bar.max = state.job.total; bar.value = state.job.done }
       else bar.removeAttribute("value")
       cancel.disabled = !state.job.can_cancel

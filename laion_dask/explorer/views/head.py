@@ -47,9 +47,8 @@ class HeadView:
         self.refresh()
 
     def close(self) -> None:
-        """Show no rows any more."""
+        """Hold no rows any more; `refresh` shows so."""
         self._exploration, self._error, self._code = None, "", None
-        self.refresh()
 
     def fail(self, error: BaseException | str) -> None:
         """Show an error in one line; an empty text removes it."""

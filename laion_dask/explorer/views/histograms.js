@@ -34,6 +34,21 @@ function place(edges, value) {
   return low + (value - edges[low]) / (edges[high] - edges[low])
 }
 
+// Place the labels of thresholds above their lines, or to the right of them; one that has no place
+// beside the label before it is left to the tooltip.
+function label(lines, width) {
+  let free = -Infinity
+  for (const line of lines) {
+    const text = line.firstElementChild, x = line.offsetLeft + 3
+    const inside = (start) => Math.max(0, Math.min(width - text.offsetWidth, start))
+    const start = [x - text.offsetWidth / 2, x].map(inside).find((start) => start >= free)
+    text.classList.toggle("covered", start === undefined)
+    if (start === undefined) continue
+    text.style.left = `${start - line.offsetLeft}px`
+    free = start + text.offsetWidth + 3
+  }
+}
+
 function card(column, at, send) {
   const { edges } = column, bins = edges.length - 1
   const plot = drawn("svg", { viewBox: `0 0 ${bins} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" })
@@ -41,14 +56,17 @@ function card(column, at, send) {
   const strong = plot.appendChild(drawn("path", { class: "chosen" }))
   const brush = plot.appendChild(drawn("rect", { class: "brush", y: 0, height: HEIGHT, width: 0 }))
   const area = element("div", { class: "area" }, plot)
-  let free = -1
-  for (const mark of column.thresholds) {
-    const x = place(edges, mark.at) / bins
-    const line = element("span", { class: "mark", title: `${mark.name}: ${shown(mark.at)}` })
-    line.style.left = `${100 * x}%`
-    if (x - free > 0.13 && x < 0.93) { line.append(element("span", { text: shown(mark.at) })); free = x }
-    area.append(line)
-  }
+  const marks = column.thresholds.map((mark) => `${mark.name} ${shown(mark.at)}`)
+  const isInside = (mark) => edges[0] <= mark.at && mark.at <= edges[bins]
+  const lines = column.thresholds.filter(isInside).map((mark) => {
+    const line = element("span", { class: "mark" }, element("span", { text: shown(mark.at) }))
+    line.style.left = `${100 * place(edges, mark.at) / bins}%`
+    return line
+  })
+  area.append(...lines)
+  area.classList.toggle("marked", lines.length > 0)
+  area.title = marks.length ? `Published thresholds:\n${marks.join("\n")}` : ""
+  if (lines.length) new ResizeObserver(() => label(lines, area.clientWidth)).observe(area)
   const hint = element("span", { class: "hint", hidden: true })
   area.append(hint)
   const field = (end) => element("input", {
@@ -62,11 +80,10 @@ function card(column, at, send) {
   })
   const missing = element("span", { class: "muted missing" })
   const title = element("h3", { text: column.label, title: column.label })
-  const marks = column.thresholds.map((mark) => `${mark.name} ${shown(mark.at)}`).join(", ")
   const node = element("li", { class: "card" },
     element("div", { class: "title" }, title, missing), area,
     element("div", { class: "fields" }, low, element("span", { class: "muted", text: "≤ x <" }), high, clear))
-  if (marks) node.append(element("p", { class: "unseen", text: `Published thresholds: ${marks}` }))
+  if (marks.length) node.append(element("p", { class: "unseen", text: `Published thresholds: ${marks.join(", ")}` }))
 
   // Number fields: Enter or leaving the field sets the range, arrows go to the next edge of a bin.
   const number = (input) => {
@@ -140,7 +157,8 @@ function card(column, at, send) {
     write(state, top, height) {
       faint.setAttribute("d", path(column.counts, top, height))
       strong.setAttribute("d", path(state.counts, top, height))
-      setText(missing, column.missing ? `no value: ${compact(state.missing)} of ${compact(column.missing)}` : "")
+      setText(missing, column.missing ? `${compact(column.missing)} without a value` : "")
+      missing.title = `${count(state.missing)} of ${count(column.missing)} rows without a value are selected`
       const [start, stop] = state.range || [null, null]
       if (state.range) draw(start === null ? 0 : place(edges, start), stop === null ? bins : place(edges, stop))
       else draw(0, 0)

@@ -42,7 +42,7 @@ def ramp(quantity: str, dark: bool) -> np.ndarray:
 
 def backdrop(dark: bool) -> np.ndarray:
     """The colors of what is not selected, from few points to many, (BACKDROP, 4) uint8."""
-    alpha = np.linspace(40, 130, BACKDROP).astype(np.uint8)
+    alpha = np.linspace(70, 140, BACKDROP).astype(np.uint8)
     return np.column_stack([np.tile(_hex(_GREYS[dark][0]), (BACKDROP, 1)), alpha])
 
 

@@ -18,9 +18,9 @@ from laion_dask.explorer.views.map_native import (
     positions_in_view,
 )
 
-#: Radii in pixels of the discs that rows are drawn as, where there is space for so large ones: all
-#: discs together may cover this share of the picture.
-_RADII, _SPACE = (4, 3, 2, 1), 0.15
+#: Radii in pixels of the discs that rows are drawn as, and the share of the picture that all discs
+#: together may cover, if none overlapped; most overlap, since rows lie in groups.
+_SPACE = {4: 0.15, 3: 0.4, 2: 0.8, 1: 2.0}
 #: How many of the ramp's faintest colors are left out where pixels have one row, and at how many
 #: rows the whole ramp is used.
 _FAINT, _MANY = 24, 50
@@ -95,14 +95,15 @@ def draw(
     at, shape = view.array(), (view.height, view.width)
     classes = color.classes if isinstance(color, ClassColor) else None
     values = color.values if isinstance(color, MeanColor) else None
-    space = int(_SPACE * view.width * view.height)
-    found = positions_in_view(points, at, space // len(_disc(1)))
+    area = view.width * view.height
+    most = {radius: int(share * area / len(_disc(radius))) for radius, share in _SPACE.items()}
+    found = positions_in_view(points, at, most[1])
     if found is not None:
         points, mask = points[found], mask[found]
         classes = classes if classes is None else classes[found]
         values = values if values is None else values[found]
-    n = space if found is None else len(found)
-    radius = next((r for r in _RADII if n * len(_disc(r)) <= space), 0)
+    n = area if found is None else len(found)
+    radius = next((radius for radius in _SPACE if n <= most[radius]), 0)
     disc = _disc(radius)
     every, selected, (n, n_selected) = draw_counts(points, mask, at, disc, shape)
     if isinstance(color, MeanColor):

@@ -110,7 +110,7 @@ def test_colors_by_columns(view, exploration):
         ("mean:similarity", "mean similarity"),
         ("mean:width", "mean width"),
         ("category:language", "most frequent language"),
-        ("density", "rows per pixel"),
+        ("density", "rows within 1 pixel"),
     ):
         pane._handle_msg({"kind": "color", "value": key})
         assert (pane.color, pane.key["title"]) == (key, title)
