@@ -1,9 +1,9 @@
 """A digest of everything that determines a frame's rows and values, if the graph shows all of it.
 
 Two frames of one digest have the same rows, also in another process: shards are identified by the
-digests of their footers, embeddings by their files' sizes and times, filters by their text. A step
-with a function of the user's own, or with a result that an earlier pass left in memory, is not
-identified.
+digests of their footers and by their files' sizes and times (in stores, ETags), embeddings by
+sizes and times, filters by their text. A step with a function of the user's own, or with a result
+that an earlier pass left in memory, is not identified; nor is a file in a store without ETags.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.embeddings.file_state import state_of
 from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.parquet.shard import ScanPartition, Shard, shards_of
+from laion_dask.io.parquet.shard_version import shard_version
 from laion_dask.runtime.dask_expressions import BaseExpr, _DelayedExpr
 
 #: Packages whose functions are the same in every process of one version.
@@ -104,6 +106,8 @@ def _of_object(value: Any, known: dict[str, str]) -> str:
     if isinstance(value, Scan):  # not where it was told to look for files
         token = replace(value, searched=()).__dask_tokenize__()
         return f"Scan:{_of((token, value.half), known)}"
+    if isinstance(value, ScanPartition):
+        return repr((value.digest, [_file_version(shard, known) for shard in shards_of([value])]))
     kind = type(value)
     module = kind.__module__.split(".")[0]
     if hasattr(value, "__dask_tokenize__") and module == "laion_dask":
@@ -114,3 +118,14 @@ def _of_object(value: Any, known: dict[str, str]) -> str:
     if module in ("numpy", "pandas", "pyarrow", "datetime", "decimal", "pathlib"):
         return f"{kind.__qualname__}:{tokenize(value, ensure_deterministic=True)}"
     raise _Unidentified(value)
+
+
+def _file_version(shard: Shard, known: dict[str, str]) -> str:
+    """The version of a shard's file, which is examined once."""
+    key = f"file {shard.path}"
+    if key not in known:
+        version = shard_version(shard)
+        if version is None:
+            raise _Unidentified(shard.path)
+        known[key] = version
+    return known[key]

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from laion_dask.backend import frame_from_arrow
 from laion_dask.dtypes import ColumnTypes
-from laion_dask.errors import OptionError, no_column
+from laion_dask.errors import OptionError, ShardError, no_column
 from laion_dask.explorer import sample_cache
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.frame_digest import frame_digest
@@ -34,6 +34,7 @@ from laion_dask.stats.checks import check_integer
 
 #: The layout of the files; a change makes samples of earlier versions unused.
 _VERSION = 4
+_REWRITTEN = "A shard was written again while its rows were read. Call read_shards again."
 #: The largest number of rows of a page.
 MAX_PAGE = 1_000
 
@@ -230,8 +231,8 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
     ------
     OptionError, ProvenanceError
         Immediately, before any data is read.
-    SpillError
-        When the disk is full.
+    ShardError, SpillError
+        When a shard is damaged or changes meanwhile; when the disk is full.
     """
     provenance = Provenance.of(frame)
     provenance.check_row_identity()
@@ -249,6 +250,8 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
 
             def write(path: Path) -> None:
                 write_sample(parts, path, types, sites)
+                if is_identified and _digest(frame, sample, seed)[0] != digest:
+                    raise ShardError(_REWRITTEN)
 
             folder = keep(digest, write)
         release_unused()

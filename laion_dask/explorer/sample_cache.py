@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from laion_dask.errors import SpillError
+from laion_dask.errors import LaionDaskError, SpillError
 from laion_dask.explorer.sample_writer import CONTENT
 
 #: The largest number of bytes of all samples together; the newest is kept in any case.
@@ -101,7 +101,7 @@ def _written(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         write(folder)
     except OSError as error:
-        if isinstance(error, SpillError):
+        if isinstance(error, LaionDaskError):
             raise
         free = shutil.disk_usage(folder.parent).free
         raise SpillError(

@@ -2,18 +2,26 @@
 
 import os
 import shutil
+import time
 
 import dask
 import distributed
+import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.partitionings import small_shards_combined
 from support.shards import laion_table
 
 import laion_dask as ld
-from laion_dask.errors import ColumnError, OptionError, ProvenanceError
+from laion_dask.errors import ColumnError, OptionError, ProvenanceError, ShardError
+from laion_dask.explorer.frame_digest import frame_digest
 from laion_dask.explorer.sample import draw_sample
+from laion_dask.explorer.sample_writer import write_sample
+from laion_dask.io.parquet import footer_cache
+from laion_dask.io.storage.real_files import Mark
 
 
 @pytest.fixture
@@ -188,3 +196,74 @@ def test_a_page_is_bounded_and_names_columns(paths):
     with pytest.raises(ColumnError, match="widht"):
         sample.page(np.arange(3), ["widht"])
     assert sample.texts("row", np.array([2, 0])) == ["2", "0"]
+
+
+def permuted(path, seed: int) -> bytes:
+    """Write the rows of a file in another order, with the same footer; returns the footer."""
+    table = pq.read_table(path)
+    order = np.random.default_rng(seed).permutation(len(table))
+    pq.write_table(table.take(order), path, compression="none")
+    with open(path, "rb") as file:
+        data = file.read()
+    return data[-int.from_bytes(data[-8:-4], "little") - 8 :]
+
+
+@pytest.fixture
+def rewritten(tmp_path) -> str:
+    """A file whose footer does not depend on the order of its rows."""
+    path = str(tmp_path / "one.parquet")
+    texts = [f"caption {i:04d}" for i in range(200)]
+    urls = [f"http://h{i:04d}.example/a.jpg" for i in range(200)]
+    pq.write_table(pa.table({"url": urls, "text": texts}), path)
+    permuted(path, 0)
+    return path
+
+
+def test_a_shard_written_again_with_an_equal_footer_is_read_again(rewritten):
+    old = draw_sample(ld.read_shards(rewritten))
+    assert draw_sample(ld.read_shards(rewritten)).folder == old.folder
+    before = old.page(np.arange(200))["text"].tolist()
+    assert permuted(rewritten, 1) == permuted(rewritten, 2)
+    frame = ld.read_shards(rewritten)
+    now = draw_sample(frame).page(np.arange(200))["text"].tolist()
+    assert now == frame.compute()["text"].tolist() == pq.read_table(rewritten)["text"].to_pylist()
+    assert now != before
+
+
+def test_a_shard_written_again_while_a_sample_is_drawn_is_an_error(rewritten, monkeypatch):
+    def write(*arguments):
+        write_sample(*arguments)
+        permuted(rewritten, 3)
+
+    monkeypatch.setattr("laion_dask.explorer.sample.write_sample", write)
+    with pytest.raises(ShardError, match="written again"):
+        draw_sample(ld.read_shards(rewritten))
+    monkeypatch.undo()
+    assert draw_sample(ld.read_shards(rewritten)).n == 200
+
+
+def test_files_in_a_store_are_told_apart_by_their_etags(rewritten, monkeypatch):
+    fs = fsspec.filesystem("memory")
+    fs.put(rewritten, "/versions/one.parquet")
+    tag, info = {}, type(fs).info
+    monkeypatch.setattr(type(fs), "info", lambda *a, **k: {**info(*a, **k), **tag})
+    frame = ld.read_shards("memory://versions/one.parquet")
+    assert frame_digest(frame) is None
+    tag["ETag"] = "1"
+    first = frame_digest(frame)
+    tag["ETag"] = "2"
+    assert None is not first != frame_digest(frame) is not None
+    footer_cache.clear()
+    tag.clear()
+    tag["blob_id"] = "1"  # of the Hugging Face Hub
+    assert frame_digest(frame) is not None
+
+
+def test_a_file_written_just_now_on_a_file_system_with_coarse_times(rewritten, monkeypatch):
+    frame = ld.read_shards(rewritten)
+    now = time.time_ns() // 10**9 * 10**9
+    mark = Mark(os.path.getsize(rewritten), now, (1, 2, now))
+    monkeypatch.setattr("laion_dask.io.parquet.shard_version.mark_of", lambda path: mark)
+    assert frame_digest(frame) is None
+    mark = mark._replace(changed_ns=now - 10 * 10**9)
+    assert frame_digest(frame) is not None

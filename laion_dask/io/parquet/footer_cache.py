@@ -66,6 +66,12 @@ def remember(footer: Footer, mark: Mark | None, read_ns: int | None = None) -> N
             _n_bytes -= _forget(next(iter(_entries)))
 
 
+def mark_read(path: str, footer_sha256: str) -> Mark | None:
+    """The mark of the file whose footer is remembered; None if that is not the given footer."""
+    entry = _entries.get(path)
+    return entry[0] if entry is not None and entry[1].sha256 == footer_sha256 else None
+
+
 def clear() -> None:
     """Forget all footers."""
     global _n_bytes

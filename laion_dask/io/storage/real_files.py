@@ -18,8 +18,8 @@ class Mark(NamedTuple):
     changed_ns : int
         When the file last changed, in nanoseconds since 1970; 0 for a file in a store.
     version : tuple or str
-        Device, inode and time of modification of a local file; the ETag of another, empty if its
-        store gives none.
+        Device, inode and time of modification of a local file; the ETag (or the like) of another,
+        empty if its store gives none.
     """
 
     size: int
@@ -41,7 +41,8 @@ def store_mark(info: Mapping) -> Mark | None:
     size = info.get("size")
     if not isinstance(size, int) or info.get("type") != "file":
         return None
-    tag = info.get("ETag") or info.get("etag")
+    # Of a file on the Hugging Face Hub, the identifier of its content in git.
+    tag = info.get("ETag") or info.get("etag") or info.get("blob_id")
     return Mark(size, 0, tag if isinstance(tag, str) else "")
 
 
