@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from laion_dask.explorer.caption_words import incidence
-from laion_dask.explorer.columns import NumberColumn
+from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.frame.row_hash import identity_hash
 
@@ -24,8 +24,6 @@ _APART, _RADIUS = 0.15, 0.09
 _FEWEST_ROWS, _FEWEST_CAPTIONS, _LEAST_SHARE = 12, 4, 0.05
 #: How many times as frequent a word must be as in the rest of the view.
 _LIFT = 1.5
-#: Above this value of a published classifier (LAION-5B's), a row's caption is not used.
-_UNSAFE = 0.5
 
 Label = tuple[float, float, str]
 
@@ -52,15 +50,14 @@ class RegionLabels:
     def of_sample(cls, sample: Sample, points: np.ndarray, name: str = "text") -> RegionLabels:
         """The labels of a sample's captions. Eager; reads up to 40,000 of them.
 
-        Captions of rows that are unsafe, or have no score, are not used if the sample has the
-        column ``punsafe``.
+        If the sample has the column ``punsafe``, only captions of rows that are known to be safe
+        are used.
         """
         if name not in sample.names:
             return cls(np.empty((0, 2)), [])
         usable = np.isfinite(points).all(axis=1)
-        unsafe = sample.columns.get("punsafe")
-        if isinstance(unsafe, NumberColumn):
-            usable &= (unsafe.values < _UNSAFE) & (unsafe.codes < unsafe.n_bins)
+        if "punsafe" in sample.names:
+            usable &= safe_rows(sample, "punsafe")
         chosen = np.flatnonzero(usable)
         if len(chosen) > N_ROWS:
             hashes = identity_hash(sample.shard[chosen], sample.row[chosen], 0)

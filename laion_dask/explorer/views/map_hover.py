@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.safe_rows import why_unsafe
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.map_coloring import in_words, one_line
 from laion_dask.explorer.views.map_native import nearest
 
 #: How near in pixels a row has to be.
 REACH = 12.0
-#: Rows from this ``punsafe`` on are hidden.
-_UNSAFE = 0.5
 #: Columns shown besides the caption, as far as the sample has them.
 _SHOWN = ("similarity", "punsafe", "language", "domain")
 _LONGEST_CAPTION = 280
@@ -48,25 +46,14 @@ def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> d
     extra : str, optional
         One more column to show: that which the map is colored by.
     reveal : bool
-        Whether a row that is unsafe, or has no score, shows its caption too.
+        Whether the caption is shown even if the row is not known to be safe.
     """
-    reason = None if reveal else _hidden(sample, position)
+    reason = None if reveal else why_unsafe(sample, position, "punsafe")
     title = f"Hidden: {reason}. Click to show the caption." if reason else ""
     title = title or _caption(sample, position)
     names = [name for name in (*_SHOWN, extra or "") if name in sample.columns]
     lines = [[one_line(n), _value(sample.columns[n], position)] for n in dict.fromkeys(names)]
     return {"title": title, "hidden": reason is not None, "lines": lines}
-
-
-def _hidden(sample: Sample, position: int) -> str | None:
-    """Why a row's caption is not shown; None if it is."""
-    column = sample.columns.get("punsafe")
-    if not isinstance(column, NumberColumn):
-        return "the rows have no punsafe score"
-    value = float(column.values[position])
-    if column.codes[position] == column.n_bins or math.isnan(value):
-        return "the row has no punsafe score"
-    return f"punsafe is {in_words(value)}" if value >= _UNSAFE else None
 
 
 def _caption(sample: Sample, position: int) -> str:
