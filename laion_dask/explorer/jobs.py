@@ -76,9 +76,16 @@ class Job:
     def cancel(self) -> None:
         """Ask the work to stop; it does at its next task, `check` or report of progress."""
         self.observer.cancel()
-        if not self.has_ended:
-            self.state = "canceling"
+        if self._move(("waiting", "running"), "canceling"):
             self._jobs._tell()
+
+    def _move(self, before: tuple[str, ...], after: str) -> bool:
+        """Change the state if it is one of some; whether it was."""
+        with self._jobs._lock:  # the job's thread and that of the views change it
+            is_one = self.state in before
+            if is_one:
+                self.state = after
+            return is_one
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the work has ended, then deliver its result, in this thread. Ctrl-C cancels.
@@ -145,6 +152,8 @@ class Jobs:
         job = Job(label, self)
 
         def deliver() -> None:
+            if job.observer.is_cancelled and job._move(("done",), "canceled"):
+                return  # canceled between its end and now
             try:
                 if job.state == "done" and then is not None:
                     then(job.result)
@@ -184,15 +193,14 @@ class Jobs:
             self._tell()
 
     def _perform(self, job: Job, work: Callable[[Job], Any]) -> None:
-        if job.state == "waiting":
-            job.state = "running"
+        job._move(("waiting",), "running")
         self._tell()
         try:
             with observed(job.observer):
                 result = work(job)
-            if job.observer.is_cancelled:
+            job.result = result
+            if job.observer.is_cancelled or not job._move(("running",), "done"):
                 raise Cancelled
-            job.result, job.state = result, "done"
         except Cancelled:
             job.state = "canceled"
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,9 +11,7 @@ import numpy as np
 
 from laion_dask.errors import OptionError, no_column
 from laion_dask.explorer import crossfilter
-from laion_dask.explorer.columns import NumberColumn
 from laion_dask.explorer.filters import Filter
-from laion_dask.explorer.ordered_rows import OrderedByBins, OrderedByPosition
 from laion_dask.explorer.sample import Sample
 
 #: The largest number of states that can be undone.
@@ -23,6 +22,8 @@ _MAX_KNOWN = 32
 
 class Selection:
     """The rows of a sample that pass every filter. Mutable; all views of an explorer share it.
+
+    Thread-safe: in a notebook, a cell and messages from the page may change it at the same time.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class Selection:
         self._callbacks: list[Callable[[Selection], None]] = []
         self._known: OrderedDict[Filter, np.ndarray] = OrderedDict()
         self._state: dict[Any, Any] = {}  # what has been computed of the current filters
+        self._lock = threading.RLock()  # not held while subscribers are called
 
     # -- filters ---------------------------------------------------------------------------------
 
@@ -64,16 +66,20 @@ class Selection:
         ColumnError, OptionError
             When the filter does not fit the sample; nothing has changed then.
         """
-        if filter is None:
-            if key in self._filters:
-                self._change({k: one for k, one in self._filters.items() if k != key})
-        elif self._filters.get(key) != filter:
-            self._change({**self._filters, key: filter})
+        with self._lock:
+            filters = dict(self._filters)
+            if filter is None:
+                filters.pop(key, None)
+            else:
+                filters[key] = filter
+            has_changed = self._change(filters)
+        if has_changed:
+            self._notify()
 
     def clear(self) -> None:
         """Remove all filters."""
-        if self._filters:
-            self._change({})
+        if self._change({}):
+            self._notify()
 
     @property
     def can_undo(self) -> bool:
@@ -85,32 +91,38 @@ class Selection:
 
     def undo(self) -> None:
         """Return to the filters before the last change; nothing if there was none."""
-        if self._undo:
-            before = self._filters
-            self._apply(self._undo[-1])
-            self._undo.pop()
-            self._redo.append(before)
-            self._notify()
+        self._return_to(self._undo, self._redo)
 
     def redo(self) -> None:
         """Make the change again that was undone last; nothing if there is none."""
-        if self._redo:
+        self._return_to(self._redo, self._undo)
+
+    def _return_to(self, states: list[dict[str, Filter]], others: list[dict[str, Filter]]) -> None:
+        """Return to the last of some states, and keep the current one among the others."""
+        with self._lock:
+            if not states:
+                return
             before = self._filters
-            self._apply(self._redo[-1])
-            self._redo.pop()
-            self._undo.append(before)
-            self._notify()
+            self._apply(states[-1])
+            states.pop()
+            others.append(before)
+        self._notify()
 
     def subscribe(self, callback: Callable[[Selection], None]) -> None:
         """Call a function with the selection after each change."""
         self._callbacks.append(callback)
 
-    def _change(self, filters: dict[str, Filter]) -> None:
-        before = self._filters
-        self._apply(filters)
-        self._undo = [*self._undo, before][-MAX_UNDO:]
-        self._redo = []
-        self._notify()
+    def _change(self, filters: dict[str, Filter]) -> bool:
+        """Make other filters current, as a change that can be undone; whether they differ."""
+        with self._lock:
+            before = self._filters
+            if filters == before:
+                return False
+            self._apply(filters)
+            self._undo.append(before)
+            del self._undo[:-MAX_UNDO]
+            self._redo.clear()
+            return True
 
     def _notify(self) -> None:
         for callback in list(self._callbacks):
@@ -157,9 +169,12 @@ class Selection:
 
     def mask(self, without: str | None = None) -> np.ndarray:
         """Mask of the selected rows, (n,) bool; without the filter of a key, if one is named."""
-        own = None if without is None else self._bit_of.get(without)
-        found: np.ndarray = self._once(("mask", own), lambda: crossfilter.selected(self._bits, own))
-        return found
+        with self._lock:
+            own = None if without is None else self._bit_of.get(without)
+            found: np.ndarray = self._once(
+                ("mask", own), lambda: crossfilter.selected(self._bits, own)
+            )
+            return found
 
     def counts(self, column: str) -> np.ndarray:
         """The number of selected rows of each bin or label of a column, without its own filter.
@@ -189,46 +204,14 @@ class Selection:
         found = crossfilter.counts(self._bits, list(columns.values()), own)
         return dict(zip(columns, found, strict=True))
 
-    def positions(
-        self,
-        start: int = 0,
-        stop: int | None = None,
-        *,
-        order_by: str | None = None,
-        descending: bool = False,
-    ) -> np.ndarray:
-        """Positions in the sample of the selected rows, int64, from ``start`` to ``stop``.
-
-        Parameters
-        ----------
-        start, stop : int
-            Of the selected rows in their order; None: to the end.
-        order_by : str, optional
-            A column of the frame; by default, rows are in the order of ``shard`` and ``row``. Rows
-            without a value come last, rows of equal values in the order of the sample.
-        descending : bool
-
-        Raises
-        ------
-        ColumnError
-        """
-        if order_by is None:
-            found: np.ndarray = self._once("positions", lambda: np.flatnonzero(self._bits == 0))
-            return found[start:stop]
-        if order_by not in self.sample.names:
-            raise no_column(order_by, self.sample.names)
-        stop = self.n if stop is None else min(stop, self.n)
-        key, column = ("ordered", order_by, descending), self.sample.columns.get(order_by)
-        if isinstance(column, NumberColumn):
-            ordered = self._once(key, lambda: OrderedByBins(column, self.mask(), descending))
-        else:
-            order = self.sample.order(order_by, descending)
-            ordered = self._once(key, lambda: OrderedByPosition(order, self.mask()))
-        found = ordered.between(start, stop)
+    def positions(self) -> np.ndarray:
+        """Positions in the sample of the selected rows, ascending, (n,) int64."""
+        found: np.ndarray = self._once("positions", lambda: np.flatnonzero(self._bits == 0))
         return found
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         """What a function returns for the current filters, computed once."""
-        if key not in self._state:
-            self._state[key] = make()
-        return self._state[key]
+        with self._lock:
+            if key not in self._state:
+                self._state[key] = make()
+            return self._state[key]

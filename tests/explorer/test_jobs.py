@@ -76,6 +76,15 @@ def test_a_result_that_came_after_cancel_is_not_delivered():
     assert (job.state, delivered) == ("canceled", [])
 
 
+def test_a_job_that_is_canceled_before_its_result_is_delivered_delivers_nothing():
+    jobs, delivered = Jobs(), []
+    job = jobs.start("quick", lambda job: 1, then=delivered.append)
+    assert job._ended.wait(60)
+    job.cancel()
+    job.wait(60)
+    assert (job.state, delivered) == ("canceled", [])
+
+
 def test_progress_is_told_and_raises_once_canceled():
     jobs, steps = Jobs(), []
 

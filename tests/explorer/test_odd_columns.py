@@ -150,10 +150,8 @@ def test_orders_have_missing_values_last_and_equal_ones_in_their_order(frame, ki
         for descending in (False, True):
             ordered = sorted(known, key=lambda i, v=values: v[i], reverse=descending)
             expected = ordered + missing
-            found = selection.positions(order_by=name, descending=descending)
-            assert found.tolist() == expected, name
-            part = selection.positions(5, 17, order_by=name, descending=descending)
-            assert part.tolist() == expected[5:17]
+            order = selection.sample.order(name, descending)
+            assert order[kept[order]].tolist() == expected, name
 
 
 def test_copied_code_quotes_every_name_and_label(frame, tmp_path):

@@ -1,5 +1,7 @@
 """The selection against pandas, and against the verb `where` over the whole frame."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from support.shards import laion_table
@@ -66,3 +68,24 @@ def test_a_filter_selects_the_rows_of_its_expression(frame, selection):
     assert selection.n == len(expected) > 0
     found = selection.sample.page(selection.positions())
     assert found["row"].tolist() == expected["row"].tolist()
+
+
+def test_threads_may_change_a_selection_at_the_same_time(selection):
+    """In a notebook, a cell and messages from the page do."""
+    names = ("similarity", "punsafe", "width", "height")
+    edges = {name: selection.sample.columns[name].edges for name in names}
+
+    def change(at: int) -> None:
+        name = names[at % len(names)]
+        number = NumberRange(name, float(edges[name][at % 7]), None)
+        selection.set(name, number if at % 5 else None)
+        selection.counts("language")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(200)))
+    fresh = Selection(selection.sample)
+    for name, filter in selection.by_key.items():
+        fresh.set(name, filter)
+    assert selection.mask().tolist() == fresh.mask().tolist()
+    assert selection.counts("language").tolist() == fresh.counts("language").tolist()
+    assert selection.n == fresh.mask().sum()

@@ -46,14 +46,14 @@ class BiasView:
         self._count()
 
     def _count(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
         selected = self._exploration.selection.mask()
         if selected.all() or not selected.any():
             self._draw(None)
         elif len(selected) <= MAX_IN_CALLBACK:
             self._draw(self._sections(selected))
         else:
-            if self._counting is not None:
-                self._counting.cancel()
             self._counting = self._jobs.start(
                 "compare the selection with the rest",
                 lambda job: self._sections(selected),

@@ -79,6 +79,8 @@ class CompareView:
         return selected if key == SELECTED else ~selected
 
     def _count(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
         choices = self._choices()
         self._first = self._first if self._first in choices else SELECTED
         self._second = self._second if self._second in choices else ALL
@@ -90,8 +92,6 @@ class CompareView:
         if self._exploration.sample.n <= MAX_IN_CALLBACK:
             self._draw(*self._compared(masks, names))
             return
-        if self._counting is not None:
-            self._counting.cancel()
         self._counting = self._jobs.start(
             "compare two sets of rows",
             lambda job: self._compared(masks, names),

@@ -116,8 +116,8 @@ class ExportView:
     def _job_changed(self) -> None:
         """Whether buttons are enabled depends on the job; called at each step of its progress."""
         if self._job is not None:
-            if self._job.state == "canceled" and not self._note:
-                self._note = "Canceled."
+            if self._job.state == "canceled":
+                self._job, self._note = None, "Canceled."
             self.refresh()
 
     # -- what the jobs compute -------------------------------------------------------------------
@@ -144,7 +144,8 @@ class ExportView:
 
     def _write(self, folder: str, chosen: str) -> None:
         path = os.path.expanduser(folder)
-        recipe = check_free(path)
+        recipe = Path(os.path.abspath(check_free(path)))
+        path = os.path.abspath(path)
         if chosen not in self._formats():
             raise OptionError(f"format is {chosen!r}. Expected one of {self._formats()}.")
         exploration = self._exploration
@@ -157,8 +158,7 @@ class ExportView:
             done = export(frame, path, chosen, **options)
             with committed(recipe) as file:
                 file.write(text.encode())
-            shown = f"{done}\nThe recipe: {recipe}"
-            return {"result": shown.replace(path, os.path.abspath(path), 1)}
+            return {"result": f"{done}\nThe recipe: {recipe}"}
 
         self._start("write the selected rows", work)
 

@@ -93,11 +93,6 @@ class GalleryView:
         self._on_more = on_more
         self._show()
 
-    def rank(self, positions: np.ndarray | None, label: str = "") -> None:
-        """Show only these rows of the selection, in this order; None: all. See `RowPages.rank`."""
-        self._pages.rank(positions, label)
-        self._show()
-
     def close(self) -> None:
         """End the work in the background."""
         self._jobs.close()

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from laion_dask.explorer.columns import NumberColumn
 from laion_dask.explorer.embedding_filters import Score
+from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
-from laion_dask.io.images.thumbnails import UNSAFE
 
 #: Rows that are ordered in so little time that nobody waits.
 _QUICK = 200_000
@@ -35,7 +34,7 @@ class RowPages:
     page : int
         The number of the page, from 1.
     order_by : str or None
-        A column; None: the order of the sample, or that of `rank`.
+        A column; None: the most similar first if there is a question, else as stored.
     descending : bool
     shows_hidden : bool
         Whether rows are shown that are unsafe or unscored.
@@ -47,7 +46,7 @@ class RowPages:
         self.order_by: str | None = None
         self.descending = self.shows_hidden = False
         self._is_safe = safe_rows(selection.sample, safety)
-        self._ranked: tuple[np.ndarray, str] | None = None
+        self._ranked: np.ndarray | None = None  # the rows of the question, the best first
         self._question: Score | None = None
         self._shown: np.ndarray | None = None
         self._in_order: np.ndarray | None = None
@@ -71,7 +70,7 @@ class RowPages:
         selected = self._selection.mask()
         if self._ranked is not None:
             within = np.zeros(len(selected), bool)
-            within[self._ranked[0]] = True
+            within[self._ranked] = True
             selected = selected & within
         n = int(np.count_nonzero(selected))
         safe = selected & self._is_safe
@@ -87,22 +86,8 @@ class RowPages:
         if question is not self._question:
             self._question, self._ranked = question, None
             if question is not None:
-                self._ranked = question.best_first(self.sample), "most similar"
+                self._ranked = question.best_first(self.sample)
                 self.order_by, self.descending = None, False
-
-    def rank(self, positions: np.ndarray | None, label: str = "") -> None:
-        """Show only these rows, in this order, unless another order is chosen; None: all rows.
-
-        Parameters
-        ----------
-        positions : integer array or None
-            Different positions in the sample, such as the hits of a search, the best first.
-        label : str
-            The name of the order.
-        """
-        self._ranked = None if positions is None else (np.asarray(positions, np.int64), label)
-        self.order_by, self.descending = None, False
-        self.refresh()
 
     def turn(self, page: int) -> None:
         """Go to a page; a number out of range goes to the nearest page."""
@@ -124,7 +109,7 @@ class RowPages:
     def _order(self) -> np.ndarray | None:
         if self.order_by is not None:
             return self.sample.order(self.order_by, self.descending)
-        return None if self._ranked is None else self._ranked[0]
+        return self._ranked
 
     def order_to_compute(self) -> tuple[str, bool] | None:
         """The arguments of `Sample.order`, if the page needs one that takes long to compute."""
@@ -160,7 +145,7 @@ class RowPages:
         shown_as : {"blurred", "shown"}
             How rows are shown that are unsafe or unscored.
         """
-        default = "as stored" if self._ranked is None else self._ranked[1]
+        default = "as stored" if self._ranked is None else "most similar"
         return {
             "page": self.page,
             "pages": self.n_pages,
@@ -178,18 +163,6 @@ class RowPages:
             "columns": [],
             "chosen": [],
         }
-
-
-def safe_rows(sample: Sample, safety: str) -> np.ndarray:
-    """Mask of the rows that are known to be safe, (n,) bool: none without the column.
-
-    As `laion_dask.io.images.thumbnails.doubt` decides of one score.
-    """
-    column = sample.columns.get(safety)
-    if not isinstance(column, NumberColumn):
-        return np.zeros(sample.n, bool)
-    is_safe = (column.values >= 0) & (column.values < UNSAFE)
-    return is_safe & ~column.missing()
 
 
 def nth_true(mask: np.ndarray, start: int, stop: int) -> np.ndarray:

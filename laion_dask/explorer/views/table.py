@@ -89,11 +89,6 @@ class TableView:
         self._pages.refresh()
         self._show()
 
-    def rank(self, positions: np.ndarray | None, label: str = "") -> None:
-        """Show only these rows of the selection, in this order; None: all. See `RowPages.rank`."""
-        self._pages.rank(positions, label)
-        self._show()
-
     def close(self) -> None:
         """End the work in the background."""
         self._jobs.close()

@@ -6,8 +6,10 @@ import pytest
 from support.explorations import exploration_of
 from support.shards import laion_table
 
+from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.filters import NumberRange
-from laion_dask.explorer.views.row_pages import RowPages, nth_true, safe_rows
+from laion_dask.explorer.safe_rows import safe_rows
+from laion_dask.explorer.views.row_pages import RowPages, nth_true
 from laion_dask.io.images.thumbnails import doubt
 
 
@@ -70,12 +72,16 @@ def test_ranked_rows_keep_their_order_and_the_selection(exploration):
     pages = RowPages(exploration.selection, 48)
     safe = np.flatnonzero(safe_rows(exploration.sample, "punsafe"))
     hits = np.array([safe[9], safe[3], 1, safe[20]])
-    pages.rank(hits, "most similar first")
+    scores = np.zeros(exploration.sample.n, np.float32)
+    scores[hits] = [0.9, 0.8, 0.7, 0.6]
+    exploration.selection.set("ask", Score((1.0,), 0.5, scores))
+    pages.refresh()
     assert everything(pages) == [safe[9], safe[3], safe[20]] and pages.n_hidden == 1
-    assert pages.bar("shown")["default_order"] == "most similar first"
+    assert pages.bar("shown")["default_order"] == "most similar"
     pages.receive({"kind": "sort", "by": "row"})
     assert everything(pages) == sorted([safe[9], safe[3], safe[20]])
-    pages.rank(None)
+    exploration.selection.set("ask", None)
+    pages.refresh()
     assert pages.n == len(safe)
 
 
