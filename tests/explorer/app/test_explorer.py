@@ -85,13 +85,15 @@ def test_the_selection_is_code_and_a_lazy_frame_of_all_rows(frame):
 
 
 def test_nothing_is_computed_before_the_sample_is_drawn(frame):
-    go_on = threading.Event()
+    started, go_on = threading.Event(), threading.Event()
 
     def draw():
+        started.set()
         go_on.wait(60)
         return draw_sample(frame)
 
     explorer = Explorer(draw)
+    assert started.wait(60)
     assert repr(explorer) == "Explorer(draw the sample: running)"
     page = page_of(explorer)
     assert page.head is not None and page.histograms is None
