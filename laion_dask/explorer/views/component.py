@@ -11,8 +11,11 @@ import param
 from panel.custom import JSComponent
 
 from laion_dask.explorer.jobs import VIEWS
+from laion_dask.explorer.standard_output import capture_by_thread
 
 _FOLDER = Path(__file__).parent
+
+capture_by_thread()
 
 
 def source(*names: str) -> str:
