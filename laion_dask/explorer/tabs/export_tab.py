@@ -93,6 +93,7 @@ class ExportView:
             elif kind == "audit":
                 self._audit()
             elif kind == "write":
+                self._state["result"] = ""  # that of an earlier one says nothing of this one
                 folder, chosen = str(message.get("folder", "")), str(message.get("format", ""))
                 self._write(folder.strip(), chosen)
         except LaionDaskError as error:
@@ -111,7 +112,13 @@ class ExportView:
             self._computed_for = filters
             self.refresh()
 
-        self._job = self._jobs.start(label, lambda job: work(frame), then=done)
+        self._job = self._jobs.start(
+            label, lambda job: work(frame), then=done, failed=lambda error: self._fail(label, error)
+        )
+
+    def _fail(self, label: str, error: BaseException) -> None:
+        self._note, self._is_error = f"Could not {label}: {one_line(error)}", True
+        self.refresh()
 
     def _job_changed(self) -> None:
         """Whether buttons are enabled depends on the job; called at each step of its progress."""

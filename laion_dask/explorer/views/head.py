@@ -35,10 +35,11 @@ class HeadView:
         self._exploration: Exploration | None = None
         self._error = ""
         self._dismissed: Job | None = None
+        self._failed_with: Job | None = None
         self._code: dict[str, Any] | None = None
         self._copies = 0
         self.panel = HeadComponent(self._receive, sizing_mode="stretch_width")
-        self._jobs.subscribe(self.refresh)
+        self._jobs.subscribe(self._job_changed)
         self.refresh()
 
     def show(self, exploration: Exploration) -> None:
@@ -53,6 +54,14 @@ class HeadView:
     def fail(self, error: BaseException | str) -> None:
         """Show an error in one line; an empty text removes it."""
         self._error = error if isinstance(error, str) else one_line(error)
+        self._failed_with = self._jobs.current
+        self.refresh()
+
+    def _job_changed(self) -> None:
+        """Draw the job; one that was done after an error removes it."""
+        job = self._jobs.current
+        if job is not None and job.state == "done" and job is not self._failed_with:
+            self._error, self._failed_with = "", job
         self.refresh()
 
     def refresh(self) -> None:

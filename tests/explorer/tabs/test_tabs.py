@@ -19,6 +19,7 @@ from laion_dask.explorer.tabs.bias import BiasView
 from laion_dask.explorer.tabs.compare import CompareView
 from laion_dask.explorer.tabs.export_tab import ExportView, audit_state
 from laion_dask.explorer.tabs.tags import TagsView, file_name
+from laion_dask.explorer.views.head import HeadView
 
 
 @pytest.fixture
@@ -266,6 +267,38 @@ def test_what_cannot_be_written_is_refused_before_a_row_is_read(exploration, job
         assert state_of(view)["is_error"] and jobs.current is None
     assert "webdataset" not in state_of(view)["formats"]
     assert sorted(p.name for p in (tmp_path / "full").iterdir()) == ["mine.txt"]
+
+
+def test_a_failed_write_says_so_beside_the_button_and_no_earlier_success(
+    exploration, jobs, tmp_path, monkeypatch
+):
+    view, head = ExportView(exploration, jobs), HeadView(jobs)
+    write = {"kind": "write", "format": "csv"}
+    view._receive({**write, "folder": str(tmp_path / "a")})
+    finish(jobs)
+    assert state_of(view)["result"]
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("laion_dask.explorer.tabs.export_tab.export", full)
+    view._receive({**write, "folder": str(tmp_path / "b")})
+    with pytest.raises(OSError, match="no space"):
+        finish(jobs)
+    jobs.deliver()
+    state = state_of(view)
+    assert (state["result"], state["is_error"]) == ("", True)
+    assert state["note"] == "Could not write the selected rows: OSError: no space left"
+    head.fail("of a view")
+    monkeypatch.undo()
+    view._receive({**write, "folder": str(tmp_path / "c")})
+    finish(jobs)
+    state = state_of(view)
+    assert state["result"] and (state["note"], state["is_error"]) == ("", False)
+    assert state_of(head)["error"] == ""
+    view._receive({**write, "folder": str(tmp_path / "a")})
+    state = state_of(view)
+    assert (state["result"], state["is_error"]) == ("", True) and "exists already" in state["note"]
 
 
 def test_no_filter_excludes_nobody(exploration, jobs):
