@@ -83,8 +83,8 @@ export function render({ model }) {
   const waiting = element("p", { class: "waiting", role: "status", text: "Loading…" })
   const head = slot("head"), ask = slot("ask"), chips = slot("chips"), map = place("upper-left", "Map", "map")
   const tools = tabs(model)
-  const body = element("div", { class: "body" }, map,
-    place("lower-left", "Distributions", "histograms"), place("lower-right", "Values", "bars"), tools.node)
+  const body = element("div", { class: "body" }, map, tools.node,
+    place("lower-left", "Distributions", "histograms"), place("lower-right", "Values", "bars"))
   const page = element(model.is_page ? "main" : "section", { class: "page", "aria-label": "Explorer" },
     element("h1", { class: "unseen", text: "Explorer" }), waiting, head, ask, chips, body)
   page.classList.toggle("alone", model.is_page)
