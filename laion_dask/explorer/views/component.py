@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 from panel.custom import JSComponent
@@ -42,6 +42,9 @@ class MessageComponent(JSComponent):
 
     __abstract = True
 
+    #: The parameters that the browser may change.
+    _set_by_browser: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(self, on_message: Callable[[dict[str, Any]], None], **params: Any) -> None:
         super().__init__(**params)
         self._on_message = on_message
@@ -50,6 +53,18 @@ class MessageComponent(JSComponent):
     def tell(self, message: Any) -> None:
         """Send a message to every browser that shows the component."""
         self._send_msg(as_json(message))
+
+    def _process_property_change(self, props: dict[str, Any]) -> dict[str, Any]:
+        """Take from the browser only what it may change, and set the rest right again there.
+
+        A model that came to the browser after its page is sent back whole, as it came, with the
+        first message that it causes; what has changed meanwhile would be undone for ever.
+        """
+        own = [name for name in props if name not in self._set_by_browser]
+        if undone := [name for name in own if props[name] != getattr(self, name)]:
+            self.param.trigger(*undone)
+        taken = {name: value for name, value in props.items() if name not in own}
+        return super()._process_property_change(taken)
 
     def _handle_msg(self, data: Any) -> None:
         if not isinstance(data, dict):

@@ -58,6 +58,7 @@ class PageComponent(MessageComponent):
     is_page = param.Boolean(False)
     is_over = param.Boolean(False)
 
+    _set_by_browser = frozenset({"active", "dark"})
     _esm = module("page")
     _render_policy = "manual"  # the module puts new children in their places itself
     _stylesheets = styles("page")
