@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from support.lab_server import PATIENCE
 
@@ -26,6 +26,7 @@ class ExplorerPage:
     def __init__(self, page: Page):
         self.page = page
         page.set_default_timeout(PATIENCE * 1000)
+        expect.set_options(timeout=PATIENCE * 1000)
 
     def wait(self) -> ExplorerPage:
         """Wait until the sample is drawn and all views are there."""

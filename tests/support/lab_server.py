@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-#: Seconds; a loaded machine takes a tenth of them.
-PATIENCE = 120
+#: Seconds. An idle machine takes a twentieth of them; one with many other jobs, most.
+PATIENCE = 300
 
 #: Run first in each kernel: connections to other machines raise.
 NO_NETWORK = """

@@ -361,6 +361,7 @@ export function render({ model, view, el }) {
   }
   function drawCard() {
     const { sequence: answered, title, hidden, lines = [] } = model.card
+    card.dataset.answered = answered
     if (answered !== asked || !title) { card.hidden = true; return }
     card.replaceChildren(make("div", hidden ? "ld-map-card-hidden" : "ld-map-card-title", title))
     for (const [label, value] of lines) {
