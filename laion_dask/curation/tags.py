@@ -18,10 +18,27 @@ from laion_dask.display.overview import Displayed, Overview
 from laion_dask.errors import OptionError, must_be
 from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.parquet.content_digest import MAX_BLOCKS, content_digest
 from laion_dask.io.parquet.shard import Shard
 
+#: Blocks that are read of all shards of a set together, 256 MB, and at least of each.
+_BLOCKS, _MIN_BLOCKS = 4096, 4
 #: Characters of the name of a set.
 _MAX_NAME = 200
+
+
+@dataclass(frozen=True)
+class Content:
+    """The digest of a shard's bytes; see `content_digest`.
+
+    Attributes
+    ----------
+    sha256 : str
+    n_blocks : int
+    """
+
+    sha256: str
+    n_blocks: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +54,15 @@ class TaggedShard:
         The number of rows of the shard.
     rows : (n,) int64 array
         Positions in the shard, ascending, each once.
+    content : Content, optional
+        What the file had; None if the set is not in a file, or in one that does not say it.
     """
 
     shard: ShardName
     number: int
     n_rows: int
     rows: np.ndarray
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -162,8 +182,36 @@ class Tags(Displayed):
         """The rows by the numbers that a frame gives to their shards, ascending."""
         wanted = [one.shard for one in self.shards]
         shards = found_again(wanted, provenance, f"The set of rows {self.name!r}")
-        pairs = zip(shards, self.shards, strict=True)
+        pairs = list(zip(shards, self.shards, strict=True))
+        for shard, one in pairs:
+            self._check_content(shard, one)
         return sorted(((shard.index, one.rows) for shard, one in pairs), key=lambda pair: pair[0])
+
+    def with_content(self, frame: dd.DataFrame) -> Tags:
+        """The same set with the digests of its shards' bytes. Eager; reads at most 16 MB a shard.
+
+        Raises
+        ------
+        OptionError, ShardError
+        """
+        wanted = [one.shard for one in self.shards]
+        found = found_again(wanted, Provenance.of(frame), f"The set of rows {self.name!r}")
+        n_blocks = min(MAX_BLOCKS, max(_MIN_BLOCKS, _BLOCKS // max(len(found), 1)))
+        shards = []
+        for shard, one in zip(found, self.shards, strict=True):
+            content = one.content or Content(content_digest(shard, n_blocks), n_blocks)
+            shards.append(replace(one, content=content))
+        return replace(self, shards=tuple(shards))
+
+    def _check_content(self, shard: Shard, one: TaggedShard) -> None:
+        content = one.content
+        if content and content_digest(shard, content.n_blocks) != content.sha256:
+            raise OptionError(
+                f"The set of rows {self.name!r} names rows of the shard {one.shard.name!r}, which "
+                f"has changed since, though its footer is equal: {shard.path} has other bytes. A "
+                "row number may now be another row. Open the files that the rows were chosen from, "
+                "or choose the rows again."
+            )
 
 
 def check_name(name: object) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from laion_dask.curation.row_pairs import MAX_ROWS
 from laion_dask.curation.shard_names import ShardName
-from laion_dask.curation.tags import TaggedShard, Tags, check_name
+from laion_dask.curation.tags import Content, TaggedShard, Tags, check_name
 from laion_dask.errors import OptionError, must_be
+from laion_dask.io.parquet.content_digest import MAX_BLOCKS
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.io.storage.local_file import failures, file_system
 
@@ -27,7 +28,8 @@ def write_tags(path: str | os.PathLike[str], frame: dd.DataFrame, rows: Any, *, 
     """Write a named set of rows to a file that people can read. Eager.
 
     The file is JSON with a line for each row. It has the path of each shard relative to the data
-    set, its number and the digest of its footer, and no caption, URL or other value of a row.
+    set, its number, the digest of its footer and that of its bytes (of at most 16 MB, so that a
+    shard that is written again is noticed), and no caption, URL or other value of a row.
 
     Parameters
     ----------
@@ -64,11 +66,14 @@ def write_tags(path: str | os.PathLike[str], frame: dd.DataFrame, rows: Any, *, 
     2
     """
     must_be("path", path, (str, os.PathLike), "the file to write, such as 'birds.json'")
-    return save_tags(Tags.of(frame, rows, name), path)
+    return save_tags(Tags.of(frame, rows, name), path, frame)
 
 
-def save_tags(tags: Tags, path: str | os.PathLike[str]) -> Tags:
-    """Write a set of rows; returns it with its path. Eager. Raises as `write_tags` does."""
+def save_tags(tags: Tags, path: str | os.PathLike[str], frame: dd.DataFrame | None) -> Tags:
+    """Write a set of rows; returns it with its path. Eager. Raises as `write_tags`.
+
+    With the frame that the rows are of, the file has the digests of its shards' bytes.
+    """
     target = os.fspath(path)
     if "://" in target:
         raise OptionError(f"path is {target!r}. Expected a local file.")
@@ -79,6 +84,7 @@ def save_tags(tags: Tags, path: str | os.PathLike[str]) -> Tags:
             raise OptionError(
                 f"path is {target!r}, which exists and is not a file of tags. Name another."
             )
+    tags = tags if frame is None else tags.with_content(frame)
     content = _content(tags)
     with committed(Path(target)) as file:
         file.write(content)
@@ -136,6 +142,8 @@ def _content(tags: Tags) -> bytes:
 def _shard_text(one: TaggedShard) -> str:
     fields = {"shard": one.shard.name, "number": one.number, "rows_in_shard": one.n_rows}
     fields |= {"footer_sha256": one.shard.footer_sha256, "footer_is_unique": one.shard.is_unique}
+    if one.content:
+        fields |= {"content_sha256": one.content.sha256, "content_blocks": one.content.n_blocks}
     lines = [f"      {json.dumps(key)}: {json.dumps(value)}," for key, value in fields.items()]
     rows = ",\n".join(f"        {row}" for row in one.rows.tolist())
     return "\n".join(["    {", *lines, f'      "rows": [\n{rows}\n      ]', "    }"])
@@ -191,7 +199,23 @@ def _shard(value: Any, at: int, source: str) -> TaggedShard:
     if outside:
         raise _wrong(source, f"has row {outside[0]} {where}, {name!r}, which has {n_rows:,} rows")
     chosen = np.unique(np.array(rows, np.int64))
-    return TaggedShard(ShardName(name, digest, is_unique), number, n_rows, chosen)
+    return TaggedShard(
+        ShardName(name, digest, is_unique),
+        number,
+        n_rows,
+        chosen,
+        _content_of(value, where, source),
+    )
+
+
+def _content_of(value: dict[str, Any], where: str, source: str) -> Content | None:
+    """The digest of a shard's bytes; None in files of before it was written."""
+    digest, n_blocks = value.get("content_sha256"), value.get("content_blocks")
+    if digest is None and n_blocks is None:
+        return None
+    if not isinstance(digest, str) or type(n_blocks) is not int or not 0 < n_blocks <= MAX_BLOCKS:
+        raise _wrong(source, f"has no sha256 of the content of a shard {where}")
+    return Content(digest, n_blocks)
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

@@ -13,7 +13,7 @@ import numpy as np
 from laion_dask.curation.row_table import keys_of
 from laion_dask.curation.tags import Tags, check_name
 from laion_dask.curation.tags_file import is_written, read_tags, save_tags
-from laion_dask.errors import OptionError
+from laion_dask.errors import ExportError, OptionError
 from laion_dask.explorer.filters import Filter
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.sample_cache import cache_folder
@@ -48,7 +48,7 @@ class TaggedRows(Filter):
     def passes(self, sample: Sample) -> np.ndarray:
         return in_set(sample, self.tags)
 
-    def file(self) -> Path:
+    def file(self, frame: dd.DataFrame | None = None) -> Path:
         """A file of the set: its own if it has that content, else one in the user's cache folder.
 
         Raises
@@ -59,8 +59,15 @@ class TaggedRows(Filter):
         if is_written(self.tags):
             return Path(self.tags.path).absolute()
         path = cache_folder().parent / "tags" / f"{self.digest}.json"
-        os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        save_tags(self.tags, path)
+        try:
+            os.makedirs(path.parent, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ExportError(
+                f"The set of rows {self.name!r} cannot be kept: {error.strerror or error}. "
+                "Expected a folder that can be written. Name one with the environment variable "
+                "XDG_CACHE_HOME, or save the set to a file first."
+            ) from error
+        save_tags(self.tags, path, frame)
         return path
 
 
@@ -132,7 +139,7 @@ class TagSets:
 
     def save(self, name: str, path: str) -> Tags:
         """Write a set to a file. Raises as `laion_dask.write_tags`."""
-        return self._put(save_tags(self._known(name), path))
+        return self._put(save_tags(self._known(name), path, self._frame))
 
     def remove(self, name: str) -> None:
         self._sets.pop(name, None)

@@ -282,3 +282,26 @@ def test_a_million_rows_under_any_scheduler(tmp_path):
     assert (len(tags), len(ld.read_tags(tmp_path / "t.json"))) == (1_000_000, 1_000_000)
     with dask.config.set(scheduler="synchronous"):
         assert int(frame.laion.tagged(tags)["n"].sum().compute()) == 999_999 * 1_000_000 // 2
+
+
+def test_a_shard_written_again_with_an_equal_footer_is_an_error(tmp_path):
+    path, texts = tmp_path / "0.parquet", [f"caption {i:04d}" for i in range(200)]
+
+    def write(values):
+        pq.write_table(pa.table({"text": values}), path, compression="none")
+        return path.read_bytes()
+
+    before = write(texts)
+    written = ld.write_tags(tmp_path / "t.json", ld.read_shards(path), [[0, 3]], name="t")
+    (tmp_path / "moved").mkdir()
+    shutil.copy(path, tmp_path / "moved")
+    assert ld.read_shards(tmp_path / "moved").laion.tagged(written)["text"].compute().tolist() == [
+        "caption 0003"
+    ]
+    swapped = [*texts[:3], texts[11], *texts[4:11], texts[3], *texts[12:]]
+    after = write(swapped)
+    size = int.from_bytes(before[-8:-4], "little") + 8
+    assert before[-size:] == after[-size:]
+    for rows in (written, tmp_path / "t.json"):
+        with pytest.raises(OptionError, match=r"'0.parquet'.*its footer is equal"):
+            ld.read_shards(path).laion.tagged(rows)
