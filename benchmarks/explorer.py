@@ -30,7 +30,7 @@ from explorer_page import Answer, RecordedPage, recorded_page
 from explorer_peers import measure_peers
 from reporting import HERE, RESULTS, conditions, setting, target, verdicts, write
 
-PACKAGES = ("panel", "bokeh", "datashader", "shapely", "numba", "dask", "numpy", "laion_dask")
+PACKAGES = ("panel", "bokeh", "numba", "dask", "numpy", "laion_dask")
 #: Seconds and bytes that an answer may take, by rows and cores: what the explorer aims at.
 LIMITS = {
     (200_000, 1): {"box": 0.4, "lasso": 0.4, "zoom": 0.3, "hover": 0.1, "memory": 0.6e9},

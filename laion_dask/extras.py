@@ -11,7 +11,7 @@ from laion_dask.errors import MissingExtraError
 MODULES = {
     "clip": ("torch", "torchvision", "open_clip", "timm", "safetensors", "sklearn"),
     "dedup": ("datasketch", "imagehash"),
-    "explore": ("holoviews", "bokeh", "panel", "datashader", "shapely"),
+    "explore": ("holoviews", "bokeh", "panel"),
     "index": ("faiss",),
     "lance": ("lance",),
     "multilingual": ("transformers",),

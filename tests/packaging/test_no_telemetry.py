@@ -24,7 +24,7 @@ socket.socket.connect = watched(socket.socket.connect, host_of_connection)
 socket.getaddrinfo = watched(socket.getaddrinfo, lambda host, *_: host)
 socket.gethostbyname = watched(socket.gethostbyname, lambda host: host)
 
-import bokeh, dask, datashader, distributed, holoviews, panel
+import bokeh, dask, distributed, holoviews, panel
 import laion_dask as ld
 
 frame = ld.read_shards(sys.argv[1])
