@@ -52,11 +52,12 @@ def page(port: int, path: str = "/") -> str:
         return answer.read().decode()
 
 
-def answer_to(port: int, origin: str) -> int:
+def answer_to(port: int, origin: str, host: str = "") -> int:
     """The status with which the page's socket answers a page of some origin."""
     token = page(port).partition('"token":"')[2].partition('"')[0]
     headers = {
         "Origin": origin,
+        "Host": host or f"{ADDRESS}:{port}",
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Version": "13",
@@ -85,6 +86,28 @@ def test_only_pages_of_the_own_address_connect(server):
         assert answer_to(server, f"http://{own}:{server}") == 101
     for origin in ("http://evil.example", f"http://{ADDRESS}:{server + 1}", "null"):
         assert answer_to(server, origin) == 403
+
+
+def test_a_site_whose_name_points_here_reaches_nothing(server):
+    for name in ("evil.example", f"{ADDRESS}.evil.example", "localhost.evil.example", "0.0.0.0"):
+        assert answer_to(server, f"http://{name}:{server}", f"{name}:{server}") == 403
+        for path in ("/", "/autoload.js", "/static/js/bokeh.min.js"):
+            connection = HTTPConnection(ADDRESS, server)
+            connection.request("GET", path, headers={"Host": f"{name}:{server}"})
+            with connection.getresponse() as answer:
+                assert answer.status == 403 and len(answer.read()) < 500
+            connection.close()
+
+
+def test_a_tunnel_may_have_another_port(server):
+    assert answer_to(server, "http://localhost:8000", "localhost:8000") == 101
+    assert answer_to(server, "http://localhost:8000", f"{ADDRESS}:{server}") == 403
+
+
+def test_no_other_site_can_frame_it(server):
+    with urlopen(f"http://{ADDRESS}:{server}/") as answer:
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
 
 
 @pytest.mark.parametrize(
