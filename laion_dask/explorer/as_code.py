@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from typing import Any
 
 import dask.dataframe as dd
 
+from laion_dask.curation.recipes.expression_text import with_files
 from laion_dask.curation.recipes.parameters import escaped
 from laion_dask.curation.recipes.recipe import Recipe
 from laion_dask.errors import ExportError, LaionDaskError, ProvenanceError
@@ -170,8 +172,8 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
     frame = exploration.frame
     calls = calls_of(exploration.selection.filters, list(frame.columns))
     own, warnings = _own_filters(frame)
-    steps = [{"where": escaped(text)} for text in own]
-    steps += [{call.verb: escaped(_plain(call))} for call in calls]
+    steps = [{"where": with_files(escaped(text), _absolute)} for text in own]
+    steps += [{call.verb: _step(call)} for call in calls]
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
     about = _description(exploration, calls)
@@ -184,13 +186,24 @@ def _description(exploration: Exploration, calls: list[Call]) -> str:
     chosen = f"Selected by hand among {sample.n:,} of {sample.n_rows:,} rows"
     sentences = [f"{chosen}{f' of {paths}' if paths else ''}."]
     texts = [str(call.arguments.get("expression", "")) for call in calls]
-    if any("file(" in text for text in texts):
-        sentences.append("Lists that a filter names are looked for in the folder of this recipe.")
-    if any(call.verb in ("in_region", "tagged") for call in calls):
+    has_files = any(call.verb in ("in_region", "tagged") for call in calls)
+    if has_files or any("file(" in text for text in texts):
         sentences.append("To move it, also move the files that its steps name.")
     if any(EMBEDDINGS in call.arguments.values() for call in calls):
         sentences.append("Pass the embeddings to run().")
     return " ".join(sentences)
+
+
+def _step(call: Call) -> Any:
+    """The arguments of a step as a recipe writes them; a condition's lists by absolute paths."""
+    plain = escaped(_plain(call))
+    return with_files(plain, _absolute) if call.verb == "where" else plain
+
+
+def _absolute(written: str) -> str:
+    """The path of a list, which `where` looks for in the current folder; a recipe is elsewhere."""
+    path = os.path.expanduser(written.replace("$$", "$"))
+    return written if "://" in written else escaped(os.path.abspath(path))
 
 
 def _plain(call: Call) -> Any:
@@ -219,8 +232,6 @@ def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
         if not is_known or selected is not None or not set(names) <= set(frame.columns):
             return [], [_WARNING]
         if predicate is not None:
-            if predicate.lists:  # their paths are relative to another folder
-                return [], [_WARNING]
             found.append(predicate.text)
     return found, []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ class Filter(ABC):
     @abstractmethod
     def passes(self, sample: Sample) -> np.ndarray:
         """Mask of the rows that pass, (n,) bool; rows without a value do not pass."""
+
+    def reads(self, sample: Sample) -> Hashable:
+        """What the filter is decided by besides the sample, such as the content of a list."""
+        return None
 
     def step(self) -> dict[str, Any]:
         """The same condition as a step of a recipe."""
@@ -209,6 +213,11 @@ class Condition(Filter):
     def check(self, sample: Sample) -> None:
         """Raise if the sample does not have the columns."""
         parse(self.expression, sample.types)
+
+    def reads(self, sample: Sample) -> Hashable:
+        if "file" not in self.expression:
+            return None
+        return tuple(one.sha256 for one in parse(self.expression, sample.types).lists)
 
     def passes(self, sample: Sample) -> np.ndarray:
         self.check(sample)

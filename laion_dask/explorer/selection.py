@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Selection:
         self._undo: list[dict[str, Filter]] = []
         self._redo: list[dict[str, Filter]] = []
         self._callbacks: list[Callable[[Selection], None]] = []
-        self._known: OrderedDict[Filter, np.ndarray] = OrderedDict()
+        self._known: OrderedDict[tuple[Filter, Hashable], np.ndarray] = OrderedDict()
         self._state: dict[Any, Any] = {}  # what has been computed of the current filters
         self._lock = threading.RLock()  # not held while subscribers are called
 
@@ -151,11 +151,12 @@ class Selection:
 
     def _passes(self, filter: Filter) -> np.ndarray:
         """Mask of the rows that pass a filter; remembered, so that undo does not compute it."""
-        if filter in self._known:
-            self._known.move_to_end(filter)
-            return np.unpackbits(self._known[filter], count=self.sample.n).view(bool)
+        known = filter, filter.reads(self.sample)
+        if known in self._known:
+            self._known.move_to_end(known)
+            return np.unpackbits(self._known[known], count=self.sample.n).view(bool)
         passes = filter.passes(self.sample)
-        self._known[filter] = np.packbits(passes)
+        self._known[known] = np.packbits(passes)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return passes

@@ -4,13 +4,14 @@ import contextlib
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import laion_dask as ld
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.embedding_filters import Region, Score, sample_scores, threshold_of
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.filters import Categories, NumberRange
+from laion_dask.explorer.filters import Categories, Condition, NumberRange
 from laion_dask.explorer.rest import rest_frame
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.sample_points import sample_points
@@ -179,3 +180,30 @@ def test_a_row_that_is_unscored_is_not_selected(exploration):
     missing = sample.columns["similarity"].n_missing
     selection.set("similarity", NumberRange("similarity"))
     assert 0 < missing == sample.n - selection.n == len(rest_frame(exploration))
+
+
+def test_lists_of_conditions_are_those_that_were_read(tmp_path, monkeypatch, write):
+    """Also of the frame, in another folder with another list, and after the list has changed."""
+    frame = ld.read_shards([write("0.parquet", pa.table({"url": [f"u{i}" for i in range(9)]}))])
+    here, there = tmp_path / "it's $here", tmp_path / "there"
+    for folder, text in ((here, "u1\nu2\nu5\n"), (there, "u7\n")):
+        folder.mkdir()
+        (folder / "list.txt").write_text(text)
+    monkeypatch.chdir(here)
+    condition = Condition("url in file('list.txt') and url != \"file('list.txt')\"")
+    explored = frame.laion.where("url in file('list.txt') or url == 'u8'")
+    exploration = Exploration(draw_sample(explored))
+    selection = exploration.selection
+    for text, rows in (("u1\nu2\nu5\n", 3), ("u1\nu8\n", 2)):
+        (here / "list.txt").write_text(text)
+        if rows == 2:
+            exploration = Exploration(draw_sample(frame))
+            selection.clear()
+            selection.set("w", condition)
+            assert selection.n == 2  # as the list is now, not as it is remembered
+            selection = exploration.selection
+        selection.set("w", condition)
+        (there / "r.yaml").write_text(as_recipe(exploration))
+        found = pairs(ld.recipe(there / "r.yaml").apply(frame))
+        assert found == selected_pairs(exploration) == pairs(selected_frame(exploration))
+        assert len(found) == rows
