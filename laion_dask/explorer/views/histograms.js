@@ -94,7 +94,15 @@ function card(column, at, send) {
   function commit() {
     const range = [number(low), number(high)]
     const bad = (value) => value !== null && !Number.isFinite(value)
-    for (const [input, value] of [[low, range[0]], [high, range[1]]]) input.setAttribute("aria-invalid", bad(value))
+    const isEmpty = range[0] !== null && range[1] !== null && range[0] >= range[1]
+    const wrong = range.some(bad) ? "not a number" : isEmpty ? "no number is in this range" : ""
+    hint.hidden = !wrong
+    setText(hint, wrong)
+    for (const [input, value] of [[low, range[0]], [high, range[1]]]) {
+      input.setAttribute("aria-invalid", bad(value) || isEmpty)
+      input.setAttribute("aria-description", bad(value) || isEmpty ? wrong : "")
+      if (value !== null && !bad(value)) input.value = String(value)
+    }
     if (range.some(bad) || JSON.stringify(range) === sent) return
     sent = JSON.stringify(range)
     send({ kind: "range", column: at, low: range[0], high: range[1] })
@@ -166,6 +174,7 @@ function card(column, at, send) {
       if (low.getRootNode().activeElement !== low || !state.range) low.value = start === null ? "" : String(start)
       if (high.getRootNode().activeElement !== high || !state.range) high.value = stop === null ? "" : String(stop)
       clear.disabled = !state.range
+      if (!state.range && low.value === "" && high.value === "") commit()
       node.classList.toggle("active", Boolean(state.range))
       const chosen = state.counts.reduce((sum, n) => sum + n, 0)
       area.setAttribute("aria-label", `${column.label}: ${count(chosen)} selected rows with a value`)

@@ -161,6 +161,19 @@ def test_a_closed_explorer_has_no_rows(explorer):
         _ = explorer.selection
 
 
+def test_an_explorer_whose_session_is_over_draws_no_view(explorer, monkeypatch):
+    page_of(explorer)
+
+    def refuse(*args):
+        raise AssertionError("a view was drawn")
+
+    monkeypatch.setattr(Component, "draw", refuse)
+    monkeypatch.setattr(PageComponent, "clear", refuse)
+    explorer.abandon()
+    assert explorer._exploration is explorer._head._exploration is None
+    assert explorer._views == explorer._tabs == []
+
+
 def test_an_error_in_a_view_is_shown_in_the_head(explorer, monkeypatch):
     def fails():
         raise ValueError("odd")

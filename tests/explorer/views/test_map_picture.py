@@ -143,3 +143,11 @@ def test_ramps_change_their_lightness_in_one_direction(dark):
             (max(one, background) + 0.05) / (min(one, background) + 0.05) for one in luminance
         ]
         assert min(contrast) > 1.3  # every color can be told from the background
+
+
+@pytest.mark.parametrize(("n", "radius"), [(200, 4), (4000, 2), (20_000, 1), (200_000, 0)])
+def test_few_rows_are_drawn_larger(n, radius):
+    points = np.random.default_rng(3).random((n, 2), np.float32)
+    picture = draw(points, np.ones(n, bool), View(0, 1, 0, 1, 520, 254))
+    assert picture.radius == radius
+    assert len(picture.png()) < 150_000
