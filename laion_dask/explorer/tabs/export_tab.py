@@ -220,7 +220,8 @@ def audit_state(table: pd.DataFrame) -> dict[str, Any]:
     """The groups that a filter excludes more or less often than others, as text for the page."""
     is_all = table["group"] == "(all)"
     overall = float(table.loc[is_all, "rate"].iloc[0])
-    groups = table[~is_all & table["rate"].notna()]
+    # A group of all rows has no others to be compared with, and no verdict.
+    groups = table[~is_all & table["rate"].notna() & table["verdict"].notna()]
     differs = groups[groups["verdict"] != "inconclusive"]
     order = (differs["rate"] - overall).abs().sort_values(ascending=False, kind="stable").index
     rows = [
@@ -234,8 +235,9 @@ def audit_state(table: pd.DataFrame) -> dict[str, Any]:
     ]
     return {
         "title": "Whom the filters exclude",
-        "note": f"Of all rows, {100 * overall:.1f} % are excluded. {len(differs):,} of the "
-        f"{len(groups):,} groups with at least {table.attrs['min_n']} rows differ from the rest, "
+        "note": f"Of all rows, {100 * overall:.1f} % are excluded. Groups of at least "
+        f"{table.attrs['min_n']} rows are compared with the rest: {len(differs):,} of the "
+        f"{len(groups):,} groups differ{'s' if len(differs) == 1 else ''}, "
         "those that differ most first. A term is a word in a caption. Amplified: a group that had "
         "less than its share before is excluded more than others.",
         "head": ["group", "rows", "excluded, 95 % interval", "verdict"],

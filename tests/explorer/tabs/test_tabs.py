@@ -312,6 +312,8 @@ def test_an_audit_shows_the_groups_that_differ_most_first():
     rates = {"(all)": 0.2, "a": 0.3, "<b>": 0.9, "c": 0.1, "d": np.nan}
     table = pd.DataFrame([{**row, "group": name, "rate": rate} for name, rate in rates.items()])
     table.loc[table["group"] == "c", "verdict"] = "inconclusive"
+    whole = {**row, "axis": "orientation", "group": "(no term)", "rate": 0.2, "verdict": None}
+    table = pd.concat([table, pd.DataFrame([whole])], ignore_index=True)  # was not tested
     table.attrs["min_n"] = 30
     state = audit_state(table)
     assert [one[0] for one in state["rows"]] == ["language: <b>", "language: a"]
