@@ -12,6 +12,7 @@ import dask.dataframe as dd
 from laion_dask.curation.recipes.expression_text import with_files
 from laion_dask.curation.recipes.parameters import escaped
 from laion_dask.curation.recipes.recipe import Recipe
+from laion_dask.dialects import canonical_names, recognize
 from laion_dask.errors import ExportError, LaionDaskError, ProvenanceError
 from laion_dask.explorer.chain import EMBEDDINGS, Call, applied, calls_of, required, unused
 from laion_dask.explorer.embedding_filters import Score
@@ -117,7 +118,7 @@ class _Text:
         if isinstance(value, Projection):
             return repr(_file_of(value))
         if isinstance(call.filter, TaggedRows):
-            return repr(str(call.filter.file()))
+            return repr(str(call.filter.file(self._exploration.frame)))
         if name == "polygon":
             return self._variable("region", repr(value))
         if isinstance(call.filter, Score) and isinstance(value, tuple):
@@ -172,8 +173,10 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
     frame = exploration.frame
     calls = calls_of(exploration.selection.filters, list(frame.columns))
     own, warnings = _own_filters(frame)
+    if _has_other_names(frame):
+        warnings.append(_OTHER_NAMES)
     steps = [{"where": with_files(escaped(text), _absolute)} for text in own]
-    steps += [{call.verb: _step(call)} for call in calls]
+    steps += [{call.verb: _step(call, frame)} for call in calls]
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
     about = _description(exploration, calls)
@@ -194,9 +197,9 @@ def _description(exploration: Exploration, calls: list[Call]) -> str:
     return " ".join(sentences)
 
 
-def _step(call: Call) -> Any:
+def _step(call: Call, frame: dd.DataFrame) -> Any:
     """The arguments of a step as a recipe writes them; a condition's lists by absolute paths."""
-    plain = escaped(_plain(call))
+    plain = escaped(_plain(call, frame))
     return with_files(plain, _absolute) if call.verb == "where" else plain
 
 
@@ -206,7 +209,7 @@ def _absolute(written: str) -> str:
     return written if "://" in written else escaped(os.path.abspath(path))
 
 
-def _plain(call: Call) -> Any:
+def _plain(call: Call, frame: dd.DataFrame) -> Any:
     """The arguments of a step as plain values; a condition alone."""
     if call.verb == "where":
         return call.arguments["expression"]
@@ -217,7 +220,7 @@ def _plain(call: Call) -> Any:
         if isinstance(value, Projection):
             value = _file_of(value)
         if isinstance(call.filter, TaggedRows):
-            value = str(call.filter.file())
+            value = str(call.filter.file(frame))
         arguments[name] = list(value) if isinstance(value, tuple) else value
     return arguments
 
@@ -236,6 +239,20 @@ def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
     return found, []
 
 
+def _has_other_names(frame: dd.DataFrame) -> bool:
+    """Whether shards were read with other names of columns than `read_shards` gives by itself."""
+    stored: dict[str, str] = {}
+    for shard in Provenance.of(frame).shards:
+        stored |= {old: new for old, new, _ in shard.columns}
+    usual = canonical_names(list(stored), recognize(stored))
+    return any(usual.get(old, new) != new for old, new in stored.items())
+
+
+_OTHER_NAMES = (
+    "The frame that was explored was read with other names of columns (rename, swap_width_height "
+    "or dialect). Run the recipe on a frame that is read in the same way: recipe.run(frame, "
+    "'folder')."
+)
 _WARNING = (
     "The frame that was explored has steps that are not in this recipe. Run it on that frame: "
     "recipe.run(frame, 'folder')."

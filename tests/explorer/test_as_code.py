@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
@@ -207,3 +208,22 @@ def test_lists_of_conditions_are_those_that_were_read(tmp_path, monkeypatch, wri
         found = pairs(ld.recipe(there / "r.yaml").apply(frame))
         assert found == selected_pairs(exploration) == pairs(selected_frame(exploration))
         assert len(found) == rows
+
+
+@pytest.mark.parametrize(
+    "options", [{"swap_width_height": True}, {"rename": {"width": "height", "height": "width"}}, {}]
+)
+def test_a_recipe_says_when_columns_were_read_under_other_names(tmp_path, options):
+    """Run on the folder, it would compare other columns."""
+    shape = {"url": ["a", "b"], "text": ["x", "y"], "width": [100, 900], "height": [900, 100]}
+    pq.write_table(pa.table(shape), tmp_path / "part.parquet")
+    frame = ld.read_shards(tmp_path, **options)
+    exploration = Exploration(draw_sample(frame))
+    exploration.selection.set("width", NumberRange("width", 500, None))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(as_recipe(exploration))
+    warned = ld.Recipe.load(recipe).warnings
+    assert bool(warned) == bool(options)
+    assert pairs(ld.Recipe.load(recipe).apply(frame)) == selected_pairs(exploration)
+    selected, _ = run_as_cell(as_python(exploration), frame=frame)
+    assert selected == selected_pairs(exploration)
