@@ -50,14 +50,13 @@ class RegionLabels:
     def of_sample(cls, sample: Sample, points: np.ndarray, name: str = "text") -> RegionLabels:
         """The labels of a sample's captions. Eager; reads up to 40,000 of them.
 
-        If the sample has the column ``punsafe``, only captions of rows that are known to be safe
-        are used.
+        Only captions of rows that are known to be safe are used: none if the sample has no column
+        ``punsafe``.
         """
         if name not in sample.names:
             return cls(np.empty((0, 2)), [])
         usable = np.isfinite(points).all(axis=1)
-        if "punsafe" in sample.names:
-            usable &= safe_rows(sample, "punsafe")
+        usable &= safe_rows(sample, "punsafe")
         chosen = np.flatnonzero(usable)
         if len(chosen) > N_ROWS:
             hashes = identity_hash(sample.shard[chosen], sample.row[chosen], 0)
