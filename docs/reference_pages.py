@@ -31,6 +31,10 @@ GROUPS = {
     ),
     "Exports": ("Exported folders with a manifest and a recipe.", ("exports",)),
     "Pages and plots": ("Reports, datasheets and plots.", ("reports", "plots")),
+    "Exploring": (
+        "Linked views in a notebook or a browser, and the projections of their maps.",
+        ("explorer", "projections"),
+    ),
     "Planning": ("What a job costs, before it runs.", ("planning",)),
     "Workers and settings": ("Clusters, options, errors.", ("cluster", "options", "errors")),
     "Demo": ("A corpus with known answers.", ("demo",)),
