@@ -24,6 +24,7 @@ READING = [name for name in GROUP.commands if "join" in option_names(GROUP, name
 #: Arguments that each command needs besides SOURCE; ``{out}`` is a new folder.
 MORE = {
     "inspect": [],
+    "explore": [],
     "statistics": ["--rate", "width > 3"],
     "audit": ["--where", "width > 3"],
     "datasheet": ["{out}.html"],
