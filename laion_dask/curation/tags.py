@@ -90,6 +90,16 @@ class Tags(Displayed):
         The file of the set; empty if it was not written.
     sha256 : str
         The digest of the file; without one, of its names and rows.
+
+    Examples
+    --------
+    >>> import laion_dask as ld
+    >>> frame = ld.read_shards("demo-corpus/embedded/metadata")
+    >>> tags = ld.write_tags("stars.json", frame, [[0, 1], [0, 2]], name="stars")
+    >>> tags
+    Tags('stars', 2 rows of 1 shard, 'stars.json')
+    >>> frame.laion.tagged(tags).laion.rows().kept
+    2
     """
 
     name: str
