@@ -38,7 +38,7 @@ class Chosen:
     lists: tuple[ListRecord, ...]
 
     def mask(self, part: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """Masks of the rows of a partition that are in the set, and of those that can be told."""
+        """Masks of a partition's rows: in the set, and with a known shard and row."""
         keys, valid = row_keys(part)
         if not len(self.keys):
             return np.zeros(len(keys), bool), valid

@@ -50,7 +50,7 @@ def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The smallest and the largest finite value, as floats; None if there is none."""
+    """The smallest and the largest finite value, as floats; None without any."""
     lows, highs = [], []
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK]

@@ -79,7 +79,7 @@ def _calls_of(one: Filter, taken: set[str]) -> list[Call]:
             Call("similarity", scored, 2, one),
             Call("where", {"expression": one.where_of(column)}, 1, one),
         ]
-    raise NotImplementedError(type(one))
+    raise AssertionError(f"{type(one).__name__} has no calls")
 
 
 def unused(name: str, taken: set[str]) -> str:
@@ -98,7 +98,7 @@ def applied(
     Raises
     ------
     OptionError
-        When a call needs embeddings and there are none.
+        When a call needs embeddings and the explorer was opened without them.
     """
     for call in calls:
         arguments = dict(call.arguments)

@@ -103,7 +103,7 @@ def _of_object(value: Any, known: dict[str, str]) -> str:
     if isinstance(value, Embeddings):
         states = [(file.path, state_of(file.path)) for file in stored_files(value.files)]
         return repr((value.__dask_tokenize__(), states))
-    if isinstance(value, Scan):  # not where it was told to look for files
+    if isinstance(value, Scan):  # not the paths that were searched
         token = replace(value, searched=()).__dask_tokenize__()
         return f"Scan:{_of((token, value.half), known)}"
     if isinstance(value, ScanPartition):

@@ -28,5 +28,5 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
 
 
 def published_thresholds(column: str) -> Mapping[str, float]:
-    """The published thresholds of a column by the name of the subset; empty if there are none."""
+    """The published thresholds of a column by the name of the subset; empty without any."""
     return PUBLISHED.get(column, {})

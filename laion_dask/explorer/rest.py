@@ -36,7 +36,7 @@ def rest_frame(exploration: Exploration) -> dd.DataFrame:
     Raises
     ------
     OptionError
-        When a filter needs embeddings and there are none.
+        When a filter needs embeddings and the explorer was opened without them.
     """
     frame, filters = exploration.frame, exploration.selection.filters
     tests = [_test_of(one, exploration) for one in filters]

@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 def kept(digest: str) -> Path | None:
-    """The folder of a sample that is complete; None if there is none."""
+    """The folder of a complete sample; None if it is missing."""
     folder = cache_folder() / digest
     if not is_complete(folder):
         return None

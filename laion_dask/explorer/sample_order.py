@@ -23,7 +23,7 @@ def order_of(column: pa.ChunkedArray, descending: bool) -> np.ndarray:
 
 
 def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array in a file, memory-mapped; computed and written if there is none. Eager.
+    """A memory-mapped array; computed and written if its file is missing. Eager.
 
     In memory, if the file cannot be written.
     """

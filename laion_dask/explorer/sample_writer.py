@@ -110,7 +110,7 @@ class _Source:
         return found if self.order is None else found[self.order]
 
     def missing(self, name: str) -> np.ndarray | None:
-        """Mask of the nulls of a column in the order of the sample; None if there are none."""
+        """Mask of a column's nulls in sample order; None without nulls."""
         columns = self.column(name)
         if not any(one.null_count for one in columns):
             return None

@@ -55,7 +55,7 @@ class Selection:
         return dict(self._filters)
 
     def get(self, key: str) -> Filter | None:
-        """The filter of a key; None if there is none."""
+        """The filter of a key, or None."""
         return self._filters.get(key)
 
     def set(self, key: str, filter: Filter | None) -> None:
@@ -94,7 +94,7 @@ class Selection:
         self._return_to(self._undo, self._redo)
 
     def redo(self) -> None:
-        """Make the change again that was undone last; nothing if there is none."""
+        """Redo the change that was undone last, if any."""
         self._return_to(self._redo, self._undo)
 
     def _return_to(self, states: list[dict[str, Filter]], others: list[dict[str, Filter]]) -> None:

@@ -54,7 +54,7 @@ def variables() -> dict[str, Any]:
 
 
 def name_of(value: object, names: dict[str, Any]) -> str | None:
-    """The variable that has an object; None if there is none."""
+    """The name of the variable that holds an object, or None."""
     return next((name for name, one in names.items() if one is value), None)
 
 
@@ -95,7 +95,7 @@ def _is_same(value: object, embeddings: Embeddings) -> bool:
 
 
 def _read_call(frame: dd.DataFrame) -> str | None:
-    """A call of `read_shards` that reads the same frame; None if there is none."""
+    """A call of `read_shards` that reads the same frame, or None."""
     as_read = Provenance.of(frame).as_read
     if as_read is None:
         return None

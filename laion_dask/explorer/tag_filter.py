@@ -105,7 +105,7 @@ class TagSets:
         return dict(self._sets)
 
     def add(self, name: str, shard: Iterable[int], row: Iterable[int]) -> Tags:
-        """Add rows to a set, which is made if there is none of that name.
+        """Add rows to a set, which is created if it does not exist.
 
         Raises
         ------

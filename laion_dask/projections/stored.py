@@ -53,7 +53,7 @@ def stored_projection(
 def kept_projection(
     embeddings: Embeddings, method: str = "pca", *, n: int | None = None, seed: int = 0
 ) -> Projection | None:
-    """The projection in the cache folder; None if there is none, or if it is damaged. Eager."""
+    """The projection in the cache folder; None if it is missing or damaged. Eager."""
     try:
         digest = _link(embeddings, method, check_method(method, n), seed).read_text()
         return open_projection(path_of(digest), digest)

@@ -120,7 +120,7 @@ class TermSearch:
 
 
 def caption_column(sample: Sample) -> str:
-    """The column of captions of a sample; empty if there is none."""
+    """The name of a sample's caption column; empty without one."""
     return "text" if "text" in sample.text_columns else ""
 
 
