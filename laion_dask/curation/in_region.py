@@ -135,9 +135,15 @@ def in_region_cost(frame: PlannedFrame) -> Cost:
     return Cost(("similarity",), reads=EMBEDDINGS, flop=flop, label="in_region")
 
 
-def decisions(part: Frame, embeddings: Embeddings, region: Region) -> Frame:
-    """Whether each row of a partition is in a region; null for a row without a point."""
+def points_of(part: Frame, embeddings: Embeddings, projection: Projection) -> np.ndarray:
+    """The points of a partition's rows, (n, 2) float32; NaN for a row without one."""
     points = np.full((len(part), 2), np.nan, np.float32)
     for (x,), positions in vector_blocks(part, [embeddings]):
-        points[positions] = region.projection.project(x)
+        points[positions] = projection.project(x)
+    return points
+
+
+def decisions(part: Frame, embeddings: Embeddings, region: Region) -> Frame:
+    """Whether each row of a partition is in a region; null for a row without a point."""
+    points = points_of(part, embeddings, region.projection)
     return decided(part, region.polygon.contains(points), np.isnan(points[:, 0]))

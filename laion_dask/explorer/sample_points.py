@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from laion_dask.curation.in_region import points_of
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.sample_order import stored
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
-from laion_dask.io.embeddings.vector_blocks import vector_blocks
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import embeddings_key
 from laion_dask.runtime import graph
@@ -72,7 +72,4 @@ def points_of_part(
     part: pd.DataFrame, number: int, embeddings: Embeddings, projection: Projection
 ) -> npt.NDArray[np.float32]:
     """The points of the rows of a part; a task."""
-    points = np.full((len(part), 2), np.nan, np.float32)
-    for (x,), positions in vector_blocks(part, [embeddings]):
-        points[positions] = projection.project(x)
-    return points
+    return points_of(part, embeddings, projection)
