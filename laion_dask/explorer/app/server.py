@@ -13,6 +13,7 @@ from panel.io.resources import COMPONENT_PATH
 from laion_dask.errors import OptionError
 from laion_dask.explorer.app.explorer import Explorer
 from laion_dask.explorer.app.own_address import serve_own_address_only
+from laion_dask.explorer.app.own_user import serve_own_user_only
 
 #: The only address that is listened on: what the explorer shows is nobody else's.
 ADDRESS = "127.0.0.1"
@@ -42,9 +43,9 @@ def free_port(port: int | None) -> int:
 def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Server:
     """A server of an explorer for each page that is opened; it is not started.
 
-    It listens on the loopback address, answers to the names of that address only, accepts pages of
-    its own address only, serves no files but the scripts and styles of Panel and Bokeh, and fetches
-    nothing from the web.
+    It listens on the loopback address, answers to the names of that address only, and on Linux to
+    programs of this process's user and of root only, accepts pages of its own address only, serves
+    no files but the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
 
     Parameters
     ----------
@@ -74,6 +75,7 @@ def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Serve
     )
     for router in (server._tornado.default_router, server._tornado.wildcard_router):
         router.rules = [rule for rule in router.rules if not _imports(rule)]
+    serve_own_user_only(server._tornado)
     serve_own_address_only(server._tornado)
     return server
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -14,6 +15,7 @@ from support.shards import laion_table, write_shard
 
 import laion_dask as ld
 from laion_dask.errors import OptionError
+from laion_dask.explorer.app import own_user
 from laion_dask.explorer.app.explorer import Explorer
 from laion_dask.explorer.app.server import ADDRESS, free_port, make_server
 from laion_dask.explorer.sample import draw_sample
@@ -102,6 +104,17 @@ def test_a_site_whose_name_points_here_reaches_nothing(server):
 def test_a_tunnel_may_have_another_port(server):
     assert answer_to(server, "http://localhost:8000", "localhost:8000") == 101
     assert answer_to(server, "http://localhost:8000", f"{ADDRESS}:{server}") == 403
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc/net/tcp")
+def test_another_user_of_the_machine_reaches_nothing(server, monkeypatch):
+    monkeypatch.setattr(own_user, "user_of", lambda client, own: 65533)
+    for path in ("/", "/autoload.js", "/static/js/bokeh.min.js", "/ws"):
+        connection = HTTPConnection(ADDRESS, server)
+        connection.request("GET", path)
+        with connection.getresponse() as answer:
+            assert (answer.status, answer.read().decode()) == (403, f"{own_user.REFUSAL}\n")
+        connection.close()
 
 
 def test_no_other_site_can_frame_it(server):
