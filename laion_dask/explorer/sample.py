@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from laion_dask.explorer.kept_columns import kept_types, sites_of
 from laion_dask.explorer.sample_order import order_of, stored
 from laion_dask.explorer.sample_pass import write_parts
 from laion_dask.explorer.sample_reader import Batches, category_column, mapped, number_column
-from laion_dask.explorer.sample_writer import CONTENT, write_sample
+from laion_dask.explorer.sample_writer import CONTENT, TEXTS, write_sample
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.storage.spill import removed_on_error
@@ -33,7 +35,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
 
 #: The layout of the files; a change makes samples of earlier versions unused.
-_VERSION = 4
+_VERSION = 5
 _REWRITTEN = "A shard was written again while its rows were read. Call read_shards again."
 #: The largest number of rows of a page.
 MAX_PAGE = 1_000
@@ -174,7 +176,7 @@ class Sample:
         key = (name, descending)
         if key not in self._orders:
             path = self.folder / f"order-{number}-{direction}.npy"
-            self._orders[key] = stored(path, ordered)
+            self._orders[key] = stored(path, self.n, ordered)
         return self._orders[key]
 
     def _column(self, name: str) -> pa.ChunkedArray:
@@ -242,24 +244,22 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
     types = kept_types(provenance)
     sites = sites_of(types)
     digest, is_identified = _digest(frame, sample, seed)
-    folder = sample_cache.kept(digest) if is_identified else None
-    if folder is None:
-        keep = sample_cache.store if is_identified else _unidentified
-        with removed_on_error():
-            parts = write_parts(provenance, types, sites, sample, seed)
+    kept = sample_cache.kept(digest) if is_identified else None
+    if kept is not None:
+        with suppress(OSError, ValueError, LookupError, TypeError, pa.ArrowException):
+            return open_sample(frame, kept, digest, seed, types)
+        shutil.rmtree(kept, ignore_errors=True)  # damaged
+    with removed_on_error():
+        parts = write_parts(provenance, types, sites, sample, seed)
 
-            def write(path: Path) -> None:
-                write_sample(parts, path, types, sites)
-                if is_identified and _digest(frame, sample, seed)[0] != digest:
-                    raise ShardError(_REWRITTEN)
+        def write(path: Path) -> None:
+            write_sample(parts, path, types, sites)
+            if is_identified and _digest(frame, sample, seed)[0] != digest:
+                raise ShardError(_REWRITTEN)
 
-            folder = keep(digest, write)
-        release_unused()
+        folder = sample_cache.store(digest, write) if is_identified else sample_cache.private(write)
+    release_unused()
     return open_sample(frame, folder, digest, seed, types)
-
-
-def _unidentified(digest: str, write) -> Path:
-    return sample_cache.private(write)
 
 
 def open_sample(
@@ -284,7 +284,7 @@ def open_sample(
         columns=columns,
         names=(*content["names"], *PROVENANCE),
         types=types,
-        _batches=Batches(folder / "values.arrow"),
+        _batches=Batches(folder / TEXTS),
     )
 
 

@@ -14,24 +14,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from laion_dask.errors import LaionDaskError, SpillError
-from laion_dask.explorer.sample_writer import CONTENT
+from laion_dask.explorer.sample_writer import CONTENT, checksum
+from laion_dask.io.storage.user_cache import user_cache
 
 #: The largest number of bytes of all samples together; the newest is kept in any case.
 MAX_BYTES = 8 << 30
-#: Seconds after which a folder that is being written is taken for a killed process's.
+#: Age in seconds at which an unfinished folder counts as abandoned.
 _ABANDONED_S = 24 * 3600
 _PARTIAL = ".partial-"
 
 
-def cache_folder() -> Path:
-    """The folder of samples: ``laion_dask/explorer`` in ``XDG_CACHE_HOME``, or in ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "laion_dask" / "explorer"
-
-
 def kept(digest: str) -> Path | None:
     """The folder of a complete sample; None if it is missing."""
-    folder = cache_folder() / digest
+    folder = user_cache("explorer") / digest
     if not is_complete(folder):
         return None
     with suppress(OSError):
@@ -40,25 +35,31 @@ def kept(digest: str) -> Path | None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder has all files of a sample, of the right size, and is the user's own."""
+    """Whether a folder has all files of a sample, undamaged, and is the user's own. Eager.
+
+    Reads the numbers and the labels, of which a damaged one would be a wrong answer, and the size
+    of the texts, which are much larger.
+    """
     try:
         content = json.loads((folder / CONTENT).read_text())
         files = content["files"].items()
         own = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-        return own and all((folder / name).stat().st_size == size for name, size in files)
+        return own and all(checksum(folder / name) == expected for name, expected in files)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
 
 
 def store(digest: str, write: Callable[[Path], None]) -> Path:
-    """Write a sample to the cache; a folder that appears is complete. Eager.
+    """Write a sample to the cache, or where that is not possible, to a private folder. Eager.
+
+    A folder that appears in the cache is complete.
 
     Raises
     ------
     SpillError
         When the disk is full.
     """
-    target = cache_folder() / digest
+    target = user_cache("explorer") / digest
     try:
         os.makedirs(target.parent, mode=0o700, exist_ok=True)
         staging = target.parent / f"{_PARTIAL}{secrets.token_hex(8)}"
@@ -69,19 +70,28 @@ def store(digest: str, write: Callable[[Path], None]) -> Path:
         _written(staging, write)
         if target.exists() and not is_complete(target):
             shutil.rmtree(target, ignore_errors=True)
-        with suppress(OSError):  # another process was faster
-            staging.rename(target)
-    finally:
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        raise
+    try:
+        staging.rename(target)
+    except OSError:
+        if not is_complete(target):  # and it cannot be removed
+            return _until_exit(staging)
+        shutil.rmtree(staging, ignore_errors=True)  # another process was faster
     remove_old(target)
     return target
 
 
 def private(write: Callable[[Path], None]) -> Path:
     """Write a sample to a folder that is removed when the process exits. Eager."""
-    folder = Path(tempfile.mkdtemp(prefix="laion_dask-explorer-"))
-    weakref.finalize(_PRIVATE, _remove, str(folder), os.getpid())
+    folder = _until_exit(Path(tempfile.mkdtemp(prefix="laion_dask-explorer-")))
     _written(folder, write)
+    return folder
+
+
+def _until_exit(folder: Path) -> Path:
+    weakref.finalize(_PRIVATE, _remove, str(folder), os.getpid())
     return folder
 
 

@@ -22,13 +22,15 @@ def order_of(column: pa.ChunkedArray, descending: bool) -> np.ndarray:
     return np.asarray(found.to_numpy().astype(np.uint32))
 
 
-def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """A memory-mapped array; computed and written if its file is missing. Eager.
+def stored(path: Path, n: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An order of n rows, memory-mapped; computed and written if its file is missing. Eager.
 
-    In memory, if the file cannot be written.
+    Also if it is damaged. In memory, if the file cannot be written.
     """
     try:
-        return np.load(path, mmap_mode="r")
+        found = np.load(path, mmap_mode="r")
+        if _is_order(found, n):
+            return found
     except (OSError, ValueError, EOFError):
         pass
     found = make()
@@ -40,3 +42,12 @@ def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     except OSError:
         partial.unlink(missing_ok=True)
         return found
+
+
+def _is_order(found: np.ndarray, n: int) -> bool:
+    """Whether an array has each of n positions once."""
+    if found.shape != (n,) or found.dtype != np.uint32 or found.max(initial=0) >= max(n, 1):
+        return False
+    seen = np.zeros(n, bool)
+    seen[found] = True
+    return bool(seen.all())

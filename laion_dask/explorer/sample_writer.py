@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from laion_dask.schema import PROVENANCE
 
 #: Rows of a batch of texts.
 BATCH = 1 << 16
+#: The file of the columns of which a table shows some rows.
+TEXTS = "values.arrow"
 #: The file that is written last, and says what the others hold.
 CONTENT = "content.json"
 
@@ -52,9 +55,9 @@ def write_sample(parts: Parts, folder: Path, types: ColumnTypes, sites: dict[str
     content["categories"] = list(_categories(source, folder, names, types, sites))
     as_numbers = {one["name"] for one in content["numbers"]}
     others = [name for name in names if name not in as_numbers]
-    _write_batches(source, folder / "values.arrow", others)
+    _write_batches(source, folder / TEXTS, others)
     content |= {"names": names, "types": dict(types), "half": sorted(types.half)}
-    content["files"] = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    content["files"] = {path.name: checksum(path) for path in sorted(folder.iterdir())}
     (folder / CONTENT).write_text(json.dumps(content))
 
 
@@ -254,6 +257,16 @@ def _merged(source: _Source, column: str) -> tuple[pa.Array, np.ndarray]:
     return merged.dictionary.take(pa.array(order)), (
         found if source.order is None else found[source.order]
     )
+
+
+def checksum(path: Path) -> list[int]:
+    """The size of a file, and its CRC-32: 0 for the texts, which would take seconds to read."""
+    crc = 0
+    if path.name != TEXTS:
+        with open(path, "rb") as file:
+            while data := file.read(1 << 20):
+                crc = zlib.crc32(data, crc)
+    return [path.stat().st_size, crc]
 
 
 def _write_batches(source: _Source, path: Path, names: list[str]) -> None:

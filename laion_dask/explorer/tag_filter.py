@@ -16,9 +16,9 @@ from laion_dask.curation.tags_file import is_written, read_tags, save_tags
 from laion_dask.errors import ExportError, OptionError
 from laion_dask.explorer.filters import Filter
 from laion_dask.explorer.sample import Sample
-from laion_dask.explorer.sample_cache import cache_folder
 from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
+from laion_dask.io.storage.user_cache import user_cache
 
 #: The most rows that are added to a set at once, and the most sets.
 MAX_ADDED, MAX_SETS = 1_000_000, 50
@@ -58,7 +58,7 @@ class TaggedRows(Filter):
         """
         if is_written(self.tags):
             return Path(self.tags.path).absolute()
-        path = cache_folder().parent / "tags" / f"{self.digest}.json"
+        path = user_cache("tags") / f"{self.digest}.json"
         try:
             os.makedirs(path.parent, mode=0o700, exist_ok=True)
         except OSError as error:

@@ -18,17 +18,12 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.embeddings.file_state import state_of
 from laion_dask.io.storage.atomic_file import committed
+from laion_dask.io.storage.user_cache import user_cache
 from laion_dask.projections.fit import check_method, fit_projection
 from laion_dask.projections.projection import Projection, open_projection
 
 #: A change makes projections of earlier versions unused.
 _VERSION = 1
-
-
-def cache_folder() -> Path:
-    """``laion_dask/projections`` in ``XDG_CACHE_HOME``, or in ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "laion_dask" / "projections"
 
 
 def stored_projection(
@@ -88,7 +83,7 @@ def path_of(digest: str) -> Path:
     """
     if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise ValueError(f"{digest[:80]!r} is not the digest of a projection")
-    return cache_folder() / f"{digest.removeprefix('sha256:')}.projection"
+    return user_cache("projections") / f"{digest.removeprefix('sha256:')}.projection"
 
 
 def embeddings_key(embeddings: Embeddings) -> str:
@@ -106,4 +101,4 @@ def _link(embeddings: Embeddings, method: str, n: int, seed: int) -> Path:
     """The file that has the digest of what was fitted."""
     facts = [_VERSION, embeddings_key(embeddings), method, n, seed]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return cache_folder() / f"{digest[:32]}.fitted"
+    return user_cache("projections") / f"{digest[:32]}.fitted"

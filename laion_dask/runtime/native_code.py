@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from laion_dask.io.storage.user_cache import user_cache
 from laion_dask.runtime.numba_cache import compiled
 
 #: LLVM owns the machine code of functions; they stay loaded.
@@ -108,7 +109,7 @@ def _folder(package: Path) -> Path:
         return Path(chosen)
     if os.access(package, os.W_OK):
         return package / "__pycache__"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "laion_dask"
+    return user_cache()
 
 
 def _content(function: Callable, arguments: Sequence[np.ndarray]) -> bytes:

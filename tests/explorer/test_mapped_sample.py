@@ -150,6 +150,39 @@ def test_a_damaged_sample_is_written_again(paths, name):
     pd.testing.assert_frame_equal(draw_sample(frame, 30).page(np.arange(30)), before)
 
 
+def flip(path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def test_a_damaged_byte_is_never_an_error_or_a_wrong_answer(paths):
+    frame = ld.read_shards(paths)
+    sample = draw_sample(frame, 30)
+    order, texts = sample.order("text"), sample.texts("text", np.arange(30))
+    for name in sorted(path.name for path in sample.folder.iterdir()):
+        size = (sample.folder / name).stat().st_size
+        in_texts = name in ("values.arrow", "content.json")  # their content is not checked
+        for at in (1, *(() if in_texts else range(8, size, size // 7)), size - 8):
+            flip(sample.folder / name, at)
+            again = draw_sample(frame, 30)
+            assert_same(again, sample)
+            assert again.texts("text", np.arange(30)) == texts
+            np.testing.assert_array_equal(again.order("text"), order)
+
+
+def test_a_folder_that_cannot_be_replaced_is_not_opened(paths, monkeypatch):
+    """As one of another user: the rows are kept until the process ends."""
+    frame = ld.read_shards(paths)
+    sample = draw_sample(frame, 30)
+    before = sample.page(np.arange(30))
+    flip(sample.folder / "row.arrow", 400)
+    monkeypatch.setattr("laion_dask.explorer.sample_cache.shutil.rmtree", lambda *a, **k: None)
+    again = draw_sample(frame, 30)
+    assert again.folder != sample.folder
+    pd.testing.assert_frame_equal(again.page(np.arange(30)), before)
+
+
 def test_only_the_last_samples_are_kept(paths, monkeypatch):
     frame = ld.read_shards(paths)
     folders = [draw_sample(frame, 30, seed).folder for seed in range(3)]

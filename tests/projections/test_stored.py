@@ -9,8 +9,9 @@ import pytest
 from support.shards import npy, vectors
 
 import laion_dask as ld
+from laion_dask.io.storage.user_cache import user_cache
 from laion_dask.projections import stored
-from laion_dask.projections.stored import cache_folder, keep, path_of, stored_projection
+from laion_dask.projections.stored import keep, path_of, stored_projection
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def no_fit(*args, **kwargs):
 def test_a_projection_is_fitted_once(emb, monkeypatch):
     first = stored_projection(emb)
     assert first == ld.fit_projection(emb)
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list(user_cache("projections").iterdir())) == 2
     reordered = ld.Embeddings(emb.files[::-1], emb.model)
     with monkeypatch.context() as patch:
         patch.setattr(stored, "fit_projection", no_fit)
@@ -53,10 +54,10 @@ def test_a_changed_file_of_embeddings_is_fitted_again(emb):
 def test_damaged_files_are_written_again(emb):
     first = stored_projection(emb)
     for content in (b"", b"x" * 999, b"sha256:../../etc/passwd"):
-        for file in cache_folder().iterdir():
+        for file in user_cache("projections").iterdir():
             file.write_bytes(content)
         assert stored_projection(emb) == first
-    link, file = sorted(cache_folder().iterdir(), key=lambda path: path.suffix)
+    link, file = sorted(user_cache("projections").iterdir(), key=lambda path: path.suffix)
     assert stored_projection(emb) == first and ld.open_projection(file) == first
     other = stored_projection(emb, seed=2, n=20)
     file.write_bytes(path_of(other.digest).read_bytes())  # a valid file under another name
