@@ -176,7 +176,7 @@ class Sample:
         key = (name, descending)
         if key not in self._orders:
             path = self.folder / f"order-{number}-{direction}.npy"
-            self._orders[key] = stored(path, self.n, ordered)
+            self._orders[key] = stored(path, ordered)
         return self._orders[key]
 
     def _column(self, name: str) -> pa.ChunkedArray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +24,21 @@ def order_of(column: pa.ChunkedArray, descending: bool) -> np.ndarray:
     return np.asarray(found.to_numpy().astype(np.uint32))
 
 
-def stored(path: Path, n: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An order of n rows, memory-mapped; computed and written if its file is missing. Eager.
+def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A memory-mapped array; computed and written if its file is missing or damaged. Eager.
 
-    Also if it is damaged. In memory, if the file cannot be written.
+    In memory, if the file cannot be written.
     """
-    try:
-        found = np.load(path, mmap_mode="r")
-        if _is_order(found, n):
-            return found
-    except (OSError, ValueError, EOFError):
-        pass
+    with suppress(OSError, ValueError, EOFError):
+        if _is_undamaged(path):
+            return np.load(path, mmap_mode="r")
     found = make()
     partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.npy")
     try:
         np.save(partial, found)
+        with open(partial, "r+b") as file:
+            checksum = zlib.crc32(file.read())
+            file.write(checksum.to_bytes(4, "little"))
         partial.replace(path)
         return np.load(path, mmap_mode="r")
     except OSError:
@@ -44,10 +46,7 @@ def stored(path: Path, n: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         return found
 
 
-def _is_order(found: np.ndarray, n: int) -> bool:
-    """Whether an array has each of n positions once."""
-    if found.shape != (n,) or found.dtype != np.uint32 or found.max(initial=0) >= max(n, 1):
-        return False
-    seen = np.zeros(n, bool)
-    seen[found] = True
-    return bool(seen.all())
+def _is_undamaged(path: Path) -> bool:
+    """Whether the last four bytes of a file are the CRC-32 of all others."""
+    content = np.memmap(path, np.uint8, "r")
+    return zlib.crc32(content[:-4]) == int.from_bytes(content[-4:].tobytes(), "little")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -45,13 +44,7 @@ def sample_points(
     paired = embeddings.paired_with(Provenance.of(sample.frame).shards)
     key = hashlib.sha256(f"{projection.digest} {embeddings_key(paired)}".encode()).hexdigest()
     path = sample.folder / f"points-{key[:16]}.npy"
-    for _ in range(2):  # a damaged file is written again
-        points = stored(path, lambda: _computed(sample, paired, projection))
-        if points.shape == (sample.n, 2) and points.dtype == np.float32:
-            return points
-        with suppress(OSError):
-            path.unlink()
-    return _computed(sample, paired, projection)
+    return stored(path, lambda: _computed(sample, paired, projection))
 
 
 def _computed(

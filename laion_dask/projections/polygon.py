@@ -9,12 +9,10 @@ twice is outside, as it is drawn.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,11 +171,6 @@ class Polygon:
             if (ay > y) != (by > y) and (left > right) == (by > ay):
                 inside = not inside
         return inside
-
-
-def contains(polygon: Polygon | Sequence[Sequence[float]], points: np.ndarray) -> Any:
-    """Whether each point is in a polygon; see `Polygon.contains`."""
-    return Polygon.of(polygon).contains(points)
 
 
 def _compile():

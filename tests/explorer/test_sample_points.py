@@ -11,7 +11,7 @@ import laion_dask as ld
 from laion_dask.explorer import sample_points as module
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.sample_points import sample_points
-from laion_dask.projections.polygon import contains
+from laion_dask.projections.polygon import Polygon
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_points_are_those_of_each_row(data, monkeypatch):
     assert sample_points(part, emb, projection).tobytes() == expected[there].tobytes()
     lasso = [[-0.5, -0.5], [0.6, -0.5], [0.1, 0.9]]
     kept = frame.laion.in_region(emb, lasso, projection)[["shard", "row"]].compute()
-    inside = contains(lasso, expected)
+    inside = Polygon.of(lasso).contains(expected)
     assert len(kept) == inside.sum() > 3
 
 
@@ -54,7 +54,9 @@ def test_points_are_computed_once(data):
         with pytest.raises(AssertionError, match="computed"):
             sample_points(sample, emb, ld.fit_projection(emb, n=30))
     (file,) = sample.folder.glob("points-*.npy")
-    for content in (b"", b"x"):
+    whole = file.read_bytes()
+    flipped = [whole[:at] + b"\xab" + whole[at + 1 :] for at in (0, 300, len(whole) - 1)]
+    for content in (b"", b"x", *flipped):
         file.write_bytes(content)
         assert sample_points(sample, emb, projection).tobytes() == first.tobytes()
     np.save(file, first[:5])

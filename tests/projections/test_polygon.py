@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from laion_dask.errors import OptionError
-from laion_dask.projections.polygon import MAX_CORNERS, Polygon, contains
+from laion_dask.projections.polygon import MAX_CORNERS, Polygon
 
 ANGLES = np.linspace(0, 2 * np.pi, 301)[:-1]
 SHAPES = {
@@ -41,7 +41,7 @@ def test_points_are_those_of_shapely(name):
     points = np.random.default_rng(0).normal(size=(20_000, 2)).astype(np.float32)
     x, y = points.T.astype(np.float64)
     expected = shapely.contains_xy(shapely.Polygon(SHAPES[name]), x, y)  # none is on an edge
-    assert contains(SHAPES[name], points).tolist() == expected.tolist()
+    assert Polygon.of(SHAPES[name]).contains(points).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -51,8 +51,8 @@ def test_points_on_and_near_edges_are_those_of_a_loop(name):
     near = [np.nextafter(corners, 9), np.nextafter(middles, -9), corners[:, ::-1], middles * 0.5]
     points = np.concatenate([corners, middles, *near])
     expected = [by_loop(corners.tolist(), x, y) for x, y in points.tolist()]
-    assert contains(corners, points).tolist() == expected
-    assert contains(corners, corners).all()  # corners are inside
+    assert Polygon.of(corners).contains(points).tolist() == expected
+    assert Polygon.of(corners).contains(corners).all()  # corners are inside
 
 
 def test_whole_numbers_many_on_edges():
@@ -63,18 +63,18 @@ def test_whole_numbers_many_on_edges():
         if len(np.unique(corners, axis=0)) < 3:
             continue
         expected = [by_loop(corners.tolist(), float(x), float(y)) for x, y in grid]
-        assert contains(corners.tolist(), grid).tolist() == expected
+        assert Polygon.of(corners.tolist()).contains(grid).tolist() == expected
 
 
 def test_a_figure_eight_has_both_loops_and_a_part_gone_around_twice_is_out():
     eight = [[-1, -1], [1, 1], [1, -1], [-1, 1]]
-    assert contains(eight, np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, 0]])).tolist() == [
-        *(True, True, False, True)
-    ]
+    assert Polygon.of(eight).contains(
+        np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, 0]])
+    ).tolist() == [*(True, True, False, True)]
     square = [[0, 0], [1, 0], [1, 1], [0, 1]]
     inner = [[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]]
     twice = [*square, square[0], *inner, inner[0]]
-    assert contains(twice, np.array([[0.5, 0.5], [0.1, 0.5]])).tolist() == [False, True]
+    assert Polygon.of(twice).contains(np.array([[0.5, 0.5], [0.1, 0.5]])).tolist() == [False, True]
 
 
 def test_odd_points_and_polygons():
