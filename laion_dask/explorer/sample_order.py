@@ -49,4 +49,4 @@ def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
 def _is_undamaged(path: Path) -> bool:
     """Whether the last four bytes of a file are the CRC-32 of all others."""
     content = np.memmap(path, np.uint8, "r")
-    return zlib.crc32(content[:-4]) == int.from_bytes(content[-4:].tobytes(), "little")
+    return zlib.crc32(content[:-4].data) == int.from_bytes(content[-4:].tobytes(), "little")
