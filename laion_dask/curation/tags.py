@@ -159,6 +159,11 @@ class Tags(Displayed):
         """What the manifest of an export has of the set."""
         return ListRecord(self.path or self.name, self.sha256, len(self))
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether the digest of each shard's bytes is known."""
+        return all(one.content is not None for one in self.shards)
+
     def located(self, frame: dd.DataFrame) -> pd.DataFrame:
         """The rows of the set as a frame numbers them. Eager; reads no data.
 

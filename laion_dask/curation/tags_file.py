@@ -15,7 +15,7 @@ import numpy as np
 from laion_dask.curation.row_pairs import MAX_ROWS
 from laion_dask.curation.shard_names import ShardName
 from laion_dask.curation.tags import Content, TaggedShard, Tags, check_name
-from laion_dask.errors import OptionError, must_be
+from laion_dask.errors import OptionError, must_be, warn_caller
 from laion_dask.io.parquet.content_digest import MAX_BLOCKS
 from laion_dask.io.storage.atomic_file import committed
 from laion_dask.io.storage.local_file import failures, file_system
@@ -101,6 +101,8 @@ def is_written(tags: Tags) -> bool:
 def read_tags(path: str | os.PathLike[str]) -> Tags:
     """A set of rows from its file. Eager.
 
+    Warns if the file is of a version that did not write digests of the shards' bytes.
+
     Raises
     ------
     OptionError
@@ -127,7 +129,14 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
         raise OptionError(
             f"The set of rows {source!r} cannot be read: {error}. {_EXPECTED}"
         ) from error
-    return _parsed(data, source).at(source, hashlib.sha256(data).hexdigest())
+    tags = _parsed(data, source)
+    if not tags.is_verified:
+        warn_caller(
+            f"{source!r} has no digests of its shards' bytes, so a shard that was written again "
+            "may not be noticed. Write the set again with ld.write_tags.",
+            UserWarning,
+        )
+    return tags.at(source, hashlib.sha256(data).hexdigest())
 
 
 def _content(tags: Tags) -> bytes:

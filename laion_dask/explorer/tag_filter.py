@@ -48,7 +48,7 @@ class TaggedRows(Filter):
     def passes(self, sample: Sample) -> np.ndarray:
         return in_set(sample, self.tags)
 
-    def file(self, frame: dd.DataFrame | None = None) -> Path:
+    def file(self, frame: dd.DataFrame) -> Path:
         """A file of the set: its own if it has that content, else one in the user's cache folder.
 
         Raises

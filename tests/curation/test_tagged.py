@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import dask
@@ -194,6 +195,16 @@ def test_names_and_places(folder, tmp_path):
         ld.write_tags(tmp_path / "no" / "such" / "t.json", frame, [[0, 1]], name="t")
     with pytest.raises(ProvenanceError):
         ld.write_tags(tmp_path / "u.json", frame[["text"]], [[0, 1]], name="t")
+
+
+def test_a_file_without_digests_of_bytes_is_read_with_a_warning(folder, file, chosen):
+    head = file.read_text()
+    old = re.sub(r'\s*"content_\w+": [^,\n]+,', "", head)
+    assert "content_" in head and "content_" not in old
+    file.write_text(old)
+    with pytest.warns(UserWarning, match="no digests of its shards' bytes"):
+        kept = ld.read_shards(folder).laion.tagged(file)
+    assert texts(kept) == sorted(chosen["text"])
 
 
 def test_a_line_a_row(file):

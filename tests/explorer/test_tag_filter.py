@@ -78,10 +78,10 @@ def test_a_file_of_its_own_is_named_while_it_is_the_same(exploration, tmp_path):
     sets = TagSets(exploration.frame)
     sets.add("mine", [0, 2], [1, 1])
     saved = sets.save("mine", str(tmp_path / "mine.json"))
-    assert TaggedRows(saved).file() == tmp_path / "mine.json"
+    assert TaggedRows(saved).file(exploration.frame) == tmp_path / "mine.json"
     sets.add("mine", [0], [7])
     sets.save("mine", str(tmp_path / "mine.json"))
-    kept = TaggedRows(saved).file()
+    kept = TaggedRows(saved).file(exploration.frame)
     assert kept.parent == tmp_path / "cache" / "laion_dask" / "tags"
     assert ld.read_tags(kept).located(exploration.frame)["row"].tolist() == [1, 1]
 

@@ -145,11 +145,11 @@ class CompareView:
         self._count()
 
     def _do(self, kind: object, message: dict[str, Any]) -> None:
-        value, name = message.get("value"), message.get("name")
+        value, name = str(message.get("value")), message.get("name")
         if kind == "first" and value in self._choices():
-            self._first = str(value)
+            self._first = value
         elif kind == "second" and value in self._choices():
-            self._second = str(value)
+            self._second = value
         elif kind == "keep" and isinstance(name, str):
             self._keep(name.strip())
         elif kind == "diff":

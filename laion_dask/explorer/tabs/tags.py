@@ -15,6 +15,8 @@ from laion_dask.explorer.tag_filter import MAX_ADDED, TaggedRows, in_set
 from laion_dask.explorer.views.component import Component
 from laion_dask.formatting import counted, printable
 
+_UNVERIFIED = "Its file has no digests: a shard that was written again may not be noticed."
+
 
 class TagsComponent(Component):
     _esm = module("tags")
@@ -80,7 +82,8 @@ class TagsView:
         name, path = (message.get(one) for one in ("name", "path"))
         if kind == "open" and isinstance(path, str):
             tags = self._sets.open(os.path.expanduser(path))
-            return f"Opened {tags.name}: {counted(len(tags), 'row')}."
+            opened = f"Opened {tags.name}: {counted(len(tags), 'row')}."
+            return opened if tags.is_verified else f"{opened} {_UNVERIFIED}"
         if not isinstance(name, str):
             return None
         if kind == "add":

@@ -80,7 +80,7 @@ class HeadView:
         )
 
     def _receive(self, message: dict[str, Any]) -> None:
-        kind = message.get("kind")
+        kind = str(message.get("kind"))  # it may be anything, such as a list
         if kind == "cancel":
             self._jobs.cancel()
         elif kind == "dismiss":

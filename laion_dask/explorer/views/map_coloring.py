@@ -82,7 +82,9 @@ def quantiles(values: np.ndarray, tail: float) -> tuple[float, float]:
 
 
 def in_words(value: float) -> str:
-    """A number with three significant digits, or as an integer from 1,000 on."""
+    """A number with three significant digits, or as an integer from 1,000 on; an int is exact."""
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

@@ -67,4 +67,4 @@ def _value(column: NumberColumn | CategoryColumn, position: int) -> str:
     code = int(column.codes[position])
     if isinstance(column, CategoryColumn):
         return "no value" if code < 0 else one_line(column.labels[code])
-    return "no value" if code == column.n_bins else in_words(float(column.values[position]))
+    return "no value" if code == column.n_bins else in_words(column.values[position].item())

@@ -101,6 +101,7 @@ class Thumbnails:
         self.seconds, self._cache_bytes = seconds, cache_bytes
         self._cache: OrderedDict[tuple, Thumbnail] = OrderedDict()
         self._cached = 0
+        self._failed: set[tuple] = set()  # tried once more when they are next asked for
         self._process: subprocess.Popen | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -133,6 +134,11 @@ class Thumbnails:
                 thumbnail = self._make(REQUEST.pack(len(data), side, blurred) + data)
             except _NotStarted as error:
                 return Thumbnail(reason=str(error))
+            except _ProcessEnded as error:
+                thumbnail = Thumbnail(reason=str(error))
+                if key not in self._failed:  # the machine may have been busy
+                    self._failed.add(key)
+                    return thumbnail
             self._keep(key, thumbnail)
             return thumbnail
 
@@ -146,16 +152,11 @@ class Thumbnails:
         is_new = self._start()
         try:
             return self._ask(request)
-        except _TimedOut as error:
-            return Thumbnail(reason=str(error))
         except _ProcessEnded as error:
-            if is_new:
-                return Thumbnail(reason=str(error))
+            if is_new or isinstance(error, _TimedOut):
+                raise
         self._start()  # the idle process may have been ended by somebody: once more, in a new one
-        try:
-            return self._ask(request)
-        except _ProcessEnded as error:
-            return Thumbnail(reason=str(error))
+        return self._ask(request)
 
     def _ask(self, request: bytes, seconds: float | None = None) -> Thumbnail:
         process = cast(subprocess.Popen, self._process)

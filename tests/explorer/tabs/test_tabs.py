@@ -182,7 +182,8 @@ def test_two_remembered_selections_share_what_pandas_says(exploration, jobs):
     assert "two different sets" in state_of(view)["sentence"]
     view._receive({"kind": "keep", "name": ""})
     assert "no name" in state_of(view)["note"]
-    view._receive({"kind": "first", "value": "no such"})
+    for odd in ("no such", ["all"], {"all": 1}):
+        view._receive({"kind": "first", "value": odd})
     assert state_of(view)["first"] == "selected"
 
 

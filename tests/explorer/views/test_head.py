@@ -120,5 +120,6 @@ def test_code_is_shown_each_time_and_closed(tmp_path):
     view._receive({"kind": "recipe"})
     assert state_of(view)["error"] == "There is no code."
     view._receive({"kind": "close"})
-    view._receive({"kind": "__init__"})
+    for odd in ("__init__", [], {"python": 1}, None):
+        view._receive({"kind": odd})
     assert state_of(view)["code"] is None

@@ -73,6 +73,14 @@ def test_a_card_has_the_values_of_the_row_and_the_color_s_column(sample):
     assert dict(card(sample, 1, None, reveal=True)["lines"])["domain"] == "example.org"
 
 
+def test_integers_are_exact(write):
+    values = [2**53 + 1, -(2**53) - 1, 2**63 - 1, 999, 1000, None]
+    table = laion_table(6).append_column("n", pa.array(values, pa.int64()))
+    sample = draw_sample(ld.read_shards([write("0.parquet", table)]))
+    shown = [dict(card(sample, i, "n", reveal=True)["lines"])["n"] for i in range(6)]
+    assert shown == [*(f"{value:,}" for value in values[:5]), "no value"]
+
+
 def test_rows_without_any_score_are_hidden(write):
     table = laion_table(3, 0)
     table = table.drop_columns([name for name in table.column_names if name == "punsafe"])

@@ -194,9 +194,23 @@ def test_a_process_that_hangs_or_dies_is_replaced():
         assert "too many seconds" in maker.make(saved(scene((90, 90))), blurred=False).reason
         assert stopped.poll() is not None
         maker.seconds = 60
-        assert opened(maker.make(saved(scene((91, 90))), blurred=False))
+        assert opened(maker.make(saved(scene((90, 90))), blurred=False)).size == (90, 90)
     finally:
         maker.close()
+
+
+def test_an_image_that_fails_twice_is_not_tried_again(monkeypatch):
+    asked = []
+
+    def ask(self, request, seconds=None):
+        asked.append(request)
+        raise module._TimedOut("takes too many seconds to decode")
+
+    monkeypatch.setattr(Thumbnails, "_start", lambda self: True)
+    monkeypatch.setattr(Thumbnails, "_ask", ask)
+    maker = Thumbnails()
+    reasons = {maker.make(JPEG, blurred=False).reason for _ in range(5)}
+    assert reasons == {"takes too many seconds to decode"} and len(asked) == 2
 
 
 def test_an_answer_that_is_no_jpeg_is_not_passed_on(monkeypatch):
