@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from explorer_data import prepare
-from explorer_page import Answer, RecordedPage, recorded_page
+from explorer_page import WITHOUT_GPU, Answer, RecordedPage, recorded_page
 from explorer_peers import measure_peers
 from reporting import HERE, RESULTS, conditions, setting, target, verdicts, write
 
@@ -110,7 +110,7 @@ def measure(folder: Path, rows: int, repeats: int) -> dict:
         for name in ("first figure", "first figure, again"):
             with (
                 served(folder, rows, cache) as (address, process, until_served),
-                recorded_page() as page,
+                recorded_page(*WITHOUT_GPU) as page,
             ):
                 first = page.open(address)
                 page.page.wait_for_selector(".ld-map[data-order]", timeout=300_000)

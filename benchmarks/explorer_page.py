@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Page, sync_playwright
 
-#: Nothing but this machine can be reached. WebGL runs on the CPU, as our own page needs none.
+#: Nothing but this machine can be reached.
 ARGUMENTS = (
     "--no-sandbox",
     "--no-first-run",
     "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+)
+#: As on a machine without a GPU; and WebGL on the CPU, for peers, since our own page needs none.
+WITHOUT_GPU = ("--disable-gpu",)
+SOFTWARE_WEBGL = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from explorer_page import RecordedPage, recorded_page
+from explorer_page import SOFTWARE_WEBGL, RecordedPage, recorded_page
 
 #: Points around twelve centers, with a score: the same for both peers. ``ROWS`` is replaced.
 POINTS = """
@@ -98,7 +98,10 @@ def _scatter(python: str, rows: int, folder: Path) -> dict:
         *(python, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"),
         *("--ip=127.0.0.1", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"),
     ]
-    with _server(command, port, "/api", folder) as address, recorded_page() as recorded:
+    with (
+        _server(command, port, "/api", folder) as address,
+        recorded_page(*SOFTWARE_WEBGL) as recorded,
+    ):
         page = recorded.page
         page.goto(f"{address}/lab/tree/a.ipynb")
         page.get_by_text("| Idle").wait_for(timeout=120_000)
@@ -151,7 +154,7 @@ def _atlas(python: str, rows: int, folder: Path) -> dict:
     port = _free_port()
     command = [str(Path(python).with_name("embedding-atlas")), "points.parquet", "--x", "x"]
     command += ["--y", "y", "--host", "127.0.0.1", "--port", str(port)]
-    with _server(command, port, "/", folder) as address, recorded_page() as recorded:
+    with _server(command, port, "/", folder) as address, recorded_page(*SOFTWARE_WEBGL) as recorded:
         page = recorded.page
         started = time.time()
         page.goto(address)

@@ -59,11 +59,13 @@ def explore(
         pictures = open_images(images if len(images) > 1 else images[0])
     check_arguments(frame, vectors, pictures, sample, seed)
     from laion_dask.explorer.app.explorer import Explorer
+    from laion_dask.explorer.app.preload import preload
     from laion_dask.explorer.app.server import free_port, serve
     from laion_dask.explorer.sample import draw_sample
 
     chosen = free_port(port)
     drawn = draw_sample(frame, sample, seed)
+    preload(drawn)
     end_status()
     kind = "all" if drawn.is_whole else f"{drawn.n:,} of"
     serve(

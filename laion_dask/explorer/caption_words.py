@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import pairwise
@@ -32,12 +31,7 @@ _STOP_WORDS = """
 
 def words_of(caption: str) -> set[str]:
     """The words of a caption, in lower case, without stop words and numbers."""
-    text = unicodedata.normalize("NFC", caption[:_CAPTION]).lower()
-    return {
-        word
-        for word in _pattern().findall(text)
-        if len(word) + 2 * (word[0] > "\u2e7f") >= _SHORTEST and len(word) <= _LONGEST
-    } - _stop_words()
+    return {word for word in _found(caption) if _may_be_label(word)}
 
 
 def incidence(captions: Sequence[str | None]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -52,18 +46,36 @@ def incidence(captions: Sequence[str | None]) -> tuple[list[str], np.ndarray, np
     words : list of str
         Those of at least 3 captions, sorted; the 20,000 most frequent.
     caption, word : (m,) int32 arrays
-        Each pair of a caption and a word of it, once; captions in order.
+        Each pair of a caption and a word of it, once; in order.
     """
-    found = [words_of(one) if one else frozenset() for one in captions]
-    counts = Counter(word for words in found for word in words)
-    frequent = sorted((-n, word) for word, n in counts.items() if n >= _FEWEST)[:_MOST_WORDS]
-    words = sorted(word for _, word in frequent)
-    number = {word: at for at, word in enumerate(words)}
-    pairs = [
-        (at, number[word]) for at, own in enumerate(found) for word in sorted(own) if word in number
+    found = [_found(one) if one else frozenset() for one in captions]
+    number: dict[str, int] = {}
+    numbers = [number.setdefault(word, len(number)) for words in found for word in words]
+    known = np.array(numbers, np.int32)
+    counts = np.bincount(known, minlength=len(number)).tolist()
+    frequent = [
+        (-n, word)
+        for word, n in zip(number, counts, strict=True)
+        if n >= _FEWEST and _may_be_label(word)
     ]
-    caption, word = np.array(pairs, np.int32).reshape(-1, 2).T
-    return words, caption, word
+    words = sorted(word for _, word in sorted(frequent)[:_MOST_WORDS])
+    rank = np.full(len(number), -1, np.int32)
+    rank[[number[word] for word in words]] = np.arange(len(words))
+    caption = np.repeat(np.arange(len(found), dtype=np.int32), [len(words) for words in found])
+    word = rank[known]
+    caption, word = caption[word >= 0], word[word >= 0]
+    order = np.lexsort((word, caption))
+    return words, caption[order], word[order]
+
+
+def _found(caption: str) -> set[str]:
+    """All words of a caption, in lower case."""
+    return set(_pattern().findall(unicodedata.normalize("NFC", caption[:_CAPTION]).lower()))
+
+
+def _may_be_label(word: str) -> bool:
+    has_length = len(word) + 2 * (word[0] > "\u2e7f") >= _SHORTEST and len(word) <= _LONGEST
+    return has_length and word not in _stop_words()
 
 
 @cache

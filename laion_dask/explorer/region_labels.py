@@ -60,7 +60,7 @@ class RegionLabels:
         chosen = np.flatnonzero(usable)
         if len(chosen) > N_ROWS:
             hashes = identity_hash(sample.shard[chosen], sample.row[chosen], 0)
-            chosen = np.sort(chosen[np.argsort(hashes, kind="stable")[:N_ROWS]])
+            chosen = chosen[hashes <= np.partition(hashes, N_ROWS - 1)[N_ROWS - 1]]
         return cls(points[chosen], sample.texts(name, chosen))
 
     def __call__(

@@ -99,10 +99,9 @@ class Explorer(Viewer):
         self._jobs = Jobs()
         self._exploration: Exploration | None = None
         self._views: list[View] = []
-        self._tabs: list[View] = []
+        self._tabs: dict[str, View] = {}
         self._stale: set[int] = set()
         self._places: dict[str, Viewable] = {}
-        self._titles: list[str] = []
         self._pages: list[PageComponent] = []
         self._is_page, self._is_dark = is_page, False
         self._head = HeadView(self._jobs, CODE)
@@ -194,15 +193,15 @@ class Explorer(Viewer):
 
     def _release(self) -> None:
         self._jobs.close()
-        for view in (*self._views, *self._tabs):
+        for view in (*self._views, *self._tabs.values()):
             getattr(view, "close", lambda: None)()
-        self._views, self._tabs, self._places, self._exploration = [], [], {}, None
+        self._views, self._tabs, self._places, self._exploration = [], {}, {}, None
         self._head.close()
 
     def __panel__(self) -> Viewable:
         page = PageComponent(self._is_page, sizing_mode="stretch_width")
-        page.on_ready(lambda: self._attach(page))
-        page.on_active(lambda at: self._held(self._refresh_tabs))
+        page.on_ready(lambda: self.attach(page))
+        page.on_active(lambda at: self._held(lambda: self._open_tab(page)))
         page.on_dark(lambda dark: self._held(lambda: self._set_dark(dark)))
         return page
 
@@ -231,22 +230,22 @@ class Explorer(Viewer):
         exploration = Exploration(sample, *self._inputs, is_command=self._is_page)
         places = {name: make(exploration, self._jobs) for name, make in PLACES.items()}
         tabs = {title: make(exploration, self._jobs) for title, make in TABS.items()}
-        made = {title: view for title, view in tabs.items() if view is not None}
         views = {name: view for name, view in places.items() if view is not None}
-        self._views, self._tabs = list(views.values()), list(made.values())
+        self._views = list(views.values())
+        self._tabs = {title: view for title, view in tabs.items() if view is not None}
         ask = views.get("ask")
-        for view in (*self._views, *self._tabs):
+        for view in (*self._views, *self._tabs.values()):
             if isinstance(ask, AskView):  # a row of the gallery may be asked for
                 getattr(view, "set_on_more", lambda call: None)(ask.ask_row)
             for component in view.panel.select(MessageComponent):
                 cast(MessageComponent, component).on_error = self._head.fail
-        self._exploration, self._titles = exploration, list(made)
+        self._exploration = exploration
         self._places = {name: view.panel for name, view in views.items()}
         self._set_dark(self._is_dark)
         exploration.selection.subscribe(lambda _: self._held(self._refresh))
         self._head.show(exploration)
         for page in self._pages:
-            self._attach(page)
+            self.attach(page)
 
     def _mark_over(self) -> None:
         """Have pages that no views will come to take no more room than the head."""
@@ -254,14 +253,18 @@ class Explorer(Viewer):
         for page in self._pages:
             page.is_over = is_over
 
-    def _attach(self, page: PageComponent) -> None:
-        """Put the views on a page, once a browser shows it: what is sent earlier gets lost."""
+    def attach(self, page: PageComponent) -> None:
+        """Put the views on a page that a browser shows: what is sent earlier gets lost."""
         self._pages = [one for one in self._pages if one.is_shown and one is not page] + [page]
         with self._hold():
-            page.put(self._places | {"head": self._head.panel}, self._tabs, self._titles)
+            page.put({"head": self._head.panel} | self._places, self._tabs)
             self._stale = set(range(len(self._tabs)))
             self._refresh_tabs()
         self._mark_over()
+
+    def _open_tab(self, page: PageComponent) -> None:
+        page.show_tab()
+        self._refresh_tabs()
 
     def _refresh(self) -> None:
         self._stale = set(range(len(self._tabs)))
@@ -274,7 +277,7 @@ class Explorer(Viewer):
         """Refresh the tabs that are shown, if the selection has changed since they were."""
         for at in self._stale & {page.active for page in self._pages}:
             self._stale.discard(at)
-            self._tabs[at].refresh()
+            [*self._tabs.values()][at].refresh()
 
     def _held(self, draw: Callable[[], None]) -> None:
         """Draw, and send all changes to the browser together; show an error in the head."""
@@ -293,5 +296,5 @@ class Explorer(Viewer):
 
     def _set_dark(self, dark: bool) -> None:
         self._is_dark = dark
-        for view in (*self._views, *self._tabs):
+        for view in (*self._views, *self._tabs.values()):
             getattr(view, "set_dark", lambda dark: None)(dark)

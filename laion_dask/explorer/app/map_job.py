@@ -7,7 +7,6 @@ import numpy as np
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
 from laion_dask.explorer.region_labels import RegionLabels
-from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.sample_points import sample_points
 from laion_dask.explorer.views import map_native
 from laion_dask.explorer.views.map import MapView
@@ -85,6 +84,7 @@ class _MapJobs:
             points = sample_points(self._exploration.sample, self._embeddings, known)
             mapped_files.clear()  # mapped vectors count as memory of the process
             release_unused()
+            _load()
             return known, points
 
         self._job = self._jobs.start(label, work, then=self._show, failed=self._fail)
@@ -118,13 +118,13 @@ class _MapJobs:
             if points is self._exploration.points:
                 self._view.labels = labels
 
-        self._jobs.start(
-            "label the map", lambda job: _labels(self._exploration.sample, points), then=show
-        )
+        def work(job: Job) -> RegionLabels:
+            return RegionLabels.of_sample(self._exploration.sample, points)
+
+        self._view.when_at_rest(lambda: self._jobs.start("label the map", work, then=show))
 
 
-def _labels(sample: Sample, points: np.ndarray) -> RegionLabels:
-    """Labels; and load, or compile, what hovering and a lasso need, so that the first is fast."""
+def _load() -> None:
+    """Load, or compile, what hovering and a lasso need, so that the first is fast."""
     map_native.load()
     Polygon.of(_TRIANGLE).contains(np.full((1, 2), 2, np.float32))
-    return RegionLabels.of_sample(sample, points)

@@ -1,9 +1,8 @@
 // The map in the browser: keys, fields, hover, and a Bokeh figure whose one picture the server draws.
 // All text from the data is set with textContent or drawn on the canvas; nothing is parsed as HTML.
 
-const WAIT = 60          // ms between a change of the view and the request for its picture
-const HOVER = 70         // ms the pointer rests before a row is asked for
-const REST = 300         // ms without a change before labels of the view are asked for
+const HOVER = 40         // ms the pointer rests before a row is asked for
+const REST = 120         // ms without a change before labels of the view are asked for
 const LOST = 4000        // ms after which an answer that did not come is asked for again
 
 function make(tag, className, text) {
@@ -175,7 +174,7 @@ export function render({ model, view, el }) {
     touched = !fitting
     hideCard()
     writeFields()
-    if (timer === null) timer = setTimeout(ask, WAIT)
+    if (timer === null) timer = setTimeout(ask, 0)        // once for both axes
   }
   let resting = null
   function rested() {

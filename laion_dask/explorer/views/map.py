@@ -55,6 +55,7 @@ class MapView:
         self._exploration = exploration
         self._labels = labels
         self._on_method: Callable[[str], object] | None = None
+        self._on_rest: Callable[[], object] | None = None
         self._view: View | None = None
         self._color: coloring.MeanColor | coloring.ClassColor | None = None
         self._placed: np.ndarray | None = None
@@ -106,6 +107,13 @@ class MapView:
             self._pane.labels = {"x": [], "y": [], "text": []}
         self._draw_labels()
 
+    def when_at_rest(self, call: Callable[[], object]) -> None:
+        """Call a function once, when a browser shows a picture of the points and asks for no other.
+
+        Long work that starts then keeps no picture waiting.
+        """
+        self._on_rest = call
+
     def _place(self, points: np.ndarray) -> None:
         """Show points for the first time."""
         self._placed = points
@@ -136,7 +144,7 @@ class MapView:
             "color": self._on_color,
             "clear": self._on_clear,
             "projection": self._on_projection,
-            "labels": lambda _: self._draw_labels(),
+            "labels": self._on_labels,
         }
         if isinstance(message, Mapping) and str(message.get("kind")) in actions:
             actions[str(message["kind"])](message)
@@ -183,6 +191,12 @@ class MapView:
         name = str(message.get("value"))
         if self._on_method and any(name == one for one, _ in self._pane.projection_options):
             self._on_method(name)
+
+    def _on_labels(self, _: Mapping[str, Any]) -> None:
+        call, self._on_rest = self._on_rest, None
+        if call is not None:
+            call()
+        self._draw_labels()
 
     def _on_hover(self, message: Mapping[str, Any]) -> None:
         pixel, at = _pixel(message), _numbers([message.get("x"), message.get("y")], 2)

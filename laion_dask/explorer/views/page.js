@@ -41,15 +41,14 @@ function tabs(model) {
   const node = element("section", { class: "tabs", "aria-label": "Rows and tools" }, bar, panels)
   return {
     node,
-    arrange(children) {
-      const wanted = JSON.parse(model.titles)
-      if (children.length < wanted.length || children.some((child) => !child)) return
-      if (String(wanted) !== String(titles)) {
-        titles = wanted
+    // Show the views of tabs; one that was not shown yet has none.
+    arrange(wanted) {
+      if (String(wanted.map((tab) => tab.title)) !== String(titles)) {
+        titles = wanted.map((one) => one.title)
         bar.replaceChildren(...titles.map(tab))
         panels.replaceChildren(...titles.map(panel))
       }
-      titles.forEach((_, at) => settle(panels.children[at], children[at]))
+      wanted.forEach((one, at) => settle(panels.children[at], one.view))
       node.hidden = titles.length === 0
       show()
     },
@@ -89,10 +88,15 @@ export function render({ model }) {
     element("h1", { class: "unseen", text: "Explorer" }), waiting, head, ask, chips, body)
   page.classList.toggle("alone", model.is_page)
 
-  // Children come in two steps: first the head, then the views, when the sample is there.
+  // Views come in steps: first the head, then all that is shown when the sample is there, then those
+  // of other tabs.
   const arrange = () => {
-    for (const [name, where] of Object.entries(slots)) settle(where, model.get_child(name))
-    tools.arrange(model.get_child("panels") || [])
+    const views = model.get_child("views") || []
+    const { places, tabs: wanted } = JSON.parse(model.layout) || { places: {}, tabs: [] }
+    const numbers = [...Object.values(places), ...wanted.map((tab) => tab.view).filter((at) => at !== null)]
+    if (numbers.some((at) => !views[at])) return
+    for (const [name, where] of Object.entries(slots)) settle(where, views[places[name]])
+    tools.arrange(wanted.map(({ title, view }) => ({ title, view: view === null ? null : views[view] })))
     const isReady = Boolean(slots.bars.firstElementChild)
     waiting.hidden = Boolean(slots.head.firstElementChild)
     chips.hidden = body.hidden = !isReady
@@ -107,7 +111,7 @@ export function render({ model }) {
     model.send_msg({ kind: "placed" })
   }
   tools.node.hidden = true
-  model.on([...Object.keys(slots), "panels", "titles", "is_over"], arrange)
+  model.on(["views", "is_over"], arrange)
   arrange()
 
   // Python sends them once it hears that somebody shows the page.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import param
 from bokeh.document import Document
-from panel.custom import Child, Children
+from panel.custom import Children
 from panel.io import state
 from panel.layout import Panel
 from panel.viewable import Viewable
@@ -35,8 +35,13 @@ class PageComponent(MessageComponent):
 
     Attributes
     ----------
-    titles : str
-        JSON of the titles of the tabs, whose views are ``panels``.
+    views : list of Viewable
+        All that is shown, in one list: the browser lays the page out anew for each property with
+        views that changes.
+    layout : str
+        JSON of the place of each view, by its number in the list: ``{"places": {"map": 0},
+        "tabs": [{"title": "Gallery", "view": 1}]}``. The view of a tab that was never shown is
+        null: it comes when the tab is shown.
     active : int
         The tab that is shown.
     dark : bool
@@ -45,14 +50,8 @@ class PageComponent(MessageComponent):
         Whether no views will come: there is no sample, or the explorer was closed.
     """
 
-    head = Child()
-    ask = Child()
-    chips = Child()
-    map = Child()
-    histograms = Child()
-    bars = Child()
-    panels = Children()
-    titles = param.String("[]")
+    views = Children()
+    layout = param.String("null")
     active = param.Integer(0)
     dark = param.Boolean(False)
     is_page = param.Boolean(False)
@@ -66,6 +65,9 @@ class PageComponent(MessageComponent):
     def __init__(self, is_page: bool = False, **params: Any) -> None:
         super().__init__(self._receive, is_page=is_page, **params)
         self._ready: Callable[[], object] = lambda: None
+        self._places: Mapping[str, Viewable] = {}
+        self._tabs: Mapping[str, _Tab] = {}
+        self._opened: set[int] = set()  # tabs that were shown
 
     def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
         """Act on any message of a notebook's page, which may come in any thread."""
@@ -73,7 +75,7 @@ class PageComponent(MessageComponent):
             super()._on_msg(ref, manager, msg)
 
     def _receive(self, message: dict[str, Any]) -> None:
-        if message.get("kind") == "ready" and self.head is None:
+        if message.get("kind") == "ready" and not self.views:
             self._ready()
 
     def on_ready(self, callback: Callable[[], object]) -> None:
@@ -88,18 +90,27 @@ class PageComponent(MessageComponent):
         """Call a function when another tab is shown, with its number."""
         self.param.watch(lambda event: callback(event.new), "active")
 
-    def put(
-        self, places: Mapping[str, Viewable], tabs: Sequence[_Tab], titles: Sequence[str]
-    ) -> None:
-        """Put views in their places, and in tabs with titles."""
-        self.titles = as_json(list(titles))
-        with _preprocessed():
-            self.param.update(panels=[tab.panel for tab in tabs], **places)
+    def put(self, places: Mapping[str, Viewable], tabs: Mapping[str, _Tab]) -> None:
+        """Show views in places by their names, and in tabs by their titles."""
+        self._places, self._tabs, self._opened = places, tabs, set()
+        self.show_tab()
+
+    def show_tab(self) -> None:
+        """Show the view of the active tab, which it has from then on."""
+        self._opened.add(self.active)
+        views = list(self._places.values())
+        tabs = []
+        for at, (title, tab) in enumerate(self._tabs.items()):
+            tabs.append({"title": title, "view": len(views) if at in self._opened else None})
+            views += [tab.panel] if at in self._opened else []
+        layout = {"places": {name: at for at, name in enumerate(self._places)}, "tabs": tabs}
+        if views != self.views or as_json(layout) != self.layout:
+            with _preprocessed():
+                self.param.update(views=views, layout=as_json(layout))
 
     def clear(self) -> None:
-        """Remove the views, and release what they hold."""
-        empty = dict.fromkeys(("ask", "chips", "map", "histograms", "bars"))
-        self.param.update(panels=[], titles="[]", **empty)
+        """Remove the views but the head, and release what they hold."""
+        self.put({name: view for name, view in self._places.items() if name == "head"}, {})
 
     def documents(self) -> Iterator[tuple[Document, Any]]:
         """The documents that show the page, and how a notebook is reached."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from panel.viewable import Viewable
 from support.shards import collection, laion_table, write_shard
 
 import laion_dask as ld
@@ -39,22 +40,40 @@ def page_of(explorer) -> PageComponent:
     return page
 
 
+def places_of(page) -> dict[str, Viewable]:
+    """The views beside the tabs, by their places."""
+    places = json.loads(page.layout)["places"]
+    return {name: page.views[at] for name, at in places.items()}
+
+
 def components(explorer) -> list[Component]:
     return page_of(explorer).select(Component)
 
 
-def shown(explorer, page) -> list[Component]:
-    """The components that are visible: not those of other tabs than the first."""
-    hidden = [one for tab in explorer._tabs[1:] for one in tab.panel.select(Component)]
-    return [one for one in page.select(Component) if one not in hidden]
+def test_the_view_of_a_tab_comes_when_the_tab_is_shown_and_stays(explorer):
+    page = page_of(explorer)
+
+    def numbers():
+        return [tab["view"] for tab in json.loads(page.layout)["tabs"]]
+
+    first = len(page.views) - 1
+    assert numbers() == [first, None, None, None, None, None]
+    gallery, bias = explorer._tabs["Gallery"].panel, explorer._tabs["Bias"].panel
+    page.active = 3
+    assert numbers() == [first, None, None, first + 1, None, None] and page.views[-1] is bias
+    page.active = 1
+    assert numbers() == [first, first + 1, None, first + 2, None, None]
+    assert page.views[-1] is bias and page.views[first] is gallery
+    page.active = 0
+    assert len(page.views) == first + 3
 
 
 def test_every_view_shows_a_change_of_the_selection(explorer):
     page = page_of(explorer)
-    before = shown(explorer, page)
+    before = page.select(Component)
     states = [one.state for one in before]
     explorer.selection.set("similarity", NumberRange("similarity", 0.3, None))
-    after = shown(explorer, page)
+    after = page.select(Component)
     assert after == before and len(after) >= 4  # no new widgets
     assert all(one.state != state for one, state in zip(after, states, strict=True))
     assert (
@@ -96,12 +115,13 @@ def test_nothing_is_computed_before_the_sample_is_drawn(frame):
     assert started.wait(60)
     assert repr(explorer) == "Explorer(draw the sample: running)"
     page = page_of(explorer)
-    assert page.head is not None and page.histograms is None
+    assert [*places_of(page)] == ["head"]
     with pytest.raises(OptionError, match="draw the sample is running"):
         explorer.wait(0.01)
     go_on.set()
     assert explorer.wait() is explorer and explorer.selection.n == 300
-    assert page.histograms is not None and len(page.panels) == len(TABS)
+    assert [*places_of(page)] == ["head", *(name for name in PLACES if name not in ("map", "ask"))]
+    assert [tab["title"] for tab in json.loads(page.layout)["tabs"]] == list(TABS)
     explorer.close()
 
 
@@ -171,7 +191,7 @@ def test_an_explorer_whose_session_is_over_draws_no_view(explorer, monkeypatch):
     monkeypatch.setattr(PageComponent, "clear", refuse)
     explorer.abandon()
     assert explorer._exploration is explorer._head._exploration is None
-    assert explorer._views == explorer._tabs == []
+    assert explorer._views == [] and explorer._tabs == {}
 
 
 def test_an_error_in_a_view_is_shown_in_the_head(explorer, monkeypatch):

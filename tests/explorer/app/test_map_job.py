@@ -13,6 +13,7 @@ from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.projections import fit
 
+REST = {"kind": "labels"}
 VIEW = {"kind": "view", "view": [-2, 2, -2, 2], "width": 60, "height": 40, "sequence": 1}
 
 
@@ -44,7 +45,23 @@ def test_the_map_is_there_when_its_points_are(exploration):
     assert exploration.points.shape == (65, 2) and np.isfinite(exploration.points).all()
     assert view.panel.message == "" and view.panel.picture["png"] is not None
     assert view.panel.picture["sequence"] == 1
-    assert view.labels is not None and view.panel.axes[0].startswith("PCA of 65 rows, ")
+    assert view.panel.axes[0].startswith("PCA of 65 rows, ")
+
+
+def test_labels_are_computed_when_the_browser_rests_with_a_picture(exploration):
+    jobs = Jobs()
+    view = make_map(exploration, jobs)
+    view.panel._handle_msg(VIEW)
+    view.panel._handle_msg(REST)  # there is no picture yet
+    wait_for(jobs)
+    assert view.labels is None
+    view.panel._handle_msg(REST)
+    wait_for(jobs)
+    labels = view.labels
+    assert labels is not None
+    view.panel._handle_msg(REST)
+    wait_for(jobs)
+    assert view.labels is labels
 
 
 def test_a_second_map_needs_no_projection(exploration):
@@ -53,6 +70,7 @@ def test_a_second_map_needs_no_projection(exploration):
     wait_for(jobs)
     again = make_map(exploration, jobs)
     assert again.panel.message == "" and first.panel.extent == again.panel.extent
+    again.panel._handle_msg(REST)
     wait_for(jobs)
     assert again.labels is not None
     jobs.close()
@@ -82,7 +100,10 @@ def test_another_projection_is_computed_and_a_region_keeps_its_rows(exploration,
     view.panel._handle_msg({"kind": "projection", "value": "umap"})
     assert view.panel.projection == "umap"
     wait_for(jobs)
-    assert exploration.projection.method == "umap" and view.labels is not None
+    assert exploration.projection.method == "umap"
+    view.panel._handle_msg(REST)
+    wait_for(jobs)
+    assert view.labels is not None
     assert view.panel.axes[0].startswith("UMAP of 65 rows")
     assert view.panel.outline == [[], []] and outline != [[], []]  # it is of the other map
     assert selection.positions().tolist() == rows.tolist()
