@@ -114,7 +114,11 @@ def measure(folder: Path, rows: int, repeats: int) -> dict:
             ):
                 first = page.open(address)
                 page.page.wait_for_selector(".ld-map[data-order]", timeout=300_000)
-                figures[name] = {"seconds": first.seconds, "until_served": until_served}
+                figures[name] = {
+                    "seconds": first.views,
+                    "with_labels": first.seconds,
+                    "until_served": until_served,
+                }
                 figures["largest_message_at_start"] = first.largest
                 if name.endswith("again"):
                     figures["answers"] = interactions(page, repeats)
@@ -140,7 +144,7 @@ def targets(figures: dict, rows: int, cores: int) -> list[dict]:
         else:
             value = figures[name]["seconds"]
             reached.append(target(f"{name} within {limit} s", value, at_most=limit))
-    if (rows, cores) == (2_000_000, 2):
+    if (rows, cores) != (10_000_000, 2):
         for name, limit in FIRST.items():
             value = figures[name]["seconds"]
             reached.append(target(f"{name} within {limit} s", value, at_most=limit))
@@ -171,9 +175,9 @@ def report(figures: dict, peers: dict, about: dict, rows: int, reached: list[dic
     for name in ("first figure", "first figure, again"):
         one = figures[name]
         lines.append(
-            f"- {name}: the command served the page after {one['until_served']:.1f} s; memory of "
-            f"the process, with mapped files: {one['memory'] / 1e6:.0f} MB, at most "
-            f"{one['peak'] / 1e6:.0f} MB."
+            f"- {name}: the command served the page after {one['until_served']:.1f} s, labels of "
+            f"regions came {one['with_labels']:.2f} s after the request; memory of the process, "
+            f"with mapped files: {one['memory'] / 1e6:.0f} MB, at most {one['peak'] / 1e6:.0f} MB."
         )
     lines += [
         "",

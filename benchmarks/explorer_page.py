@@ -26,7 +26,10 @@ SOFTWARE_WEBGL = (
 #: Milliseconds without a message after which an answer is complete.
 QUIET = 1_200
 
-#: Records every message from the server, the frame painted after it, and what the user did last.
+#: Bytes of a message that brings a picture or a page of rows; smaller ones bring words and numbers.
+VIEW = 4_000
+#: Records every message from the server, when the frame after it was painted, and what the user did
+#: last.
 RECORDER = """
 window.recorded = {messages: [], painted: 0, acted: 0, waiting: 0};
 const Socket = window.WebSocket;
@@ -35,10 +38,11 @@ window.WebSocket = class extends Socket {
     super(...given);
     this.addEventListener("message", ({data}) => {
       const size = typeof data === "string" ? data.length : (data.byteLength ?? data.size);
-      window.recorded.messages.push([performance.now(), size]);
+      const message = [performance.now(), size, 0];
+      window.recorded.messages.push(message);
       window.recorded.waiting++;
       setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(() => {
-        window.recorded.painted = performance.now();
+        window.recorded.painted = message[2] = performance.now();
         window.recorded.waiting--;
       })), 0);
     });
@@ -63,6 +67,9 @@ class Answer:
     ----------
     seconds : float
         From the action to the frame that is painted after the last message.
+    views : float
+        To the frame after the last message that brings a picture or rows; the words that label the
+        map come after it.
     bytes : int
         Of all messages.
     largest : int
@@ -70,6 +77,7 @@ class Answer:
     """
 
     seconds: float
+    views: float
     bytes: int
     largest: int
 
@@ -93,12 +101,12 @@ class RecordedPage:
 
     def _answer(self, since: str) -> Answer:
         self.page.wait_for_function(_SETTLED, arg=QUIET, polling=50, timeout=300_000)
-        found = self.page.evaluate(
-            f"({{start: {since}, end: window.recorded.painted,"
-            " sizes: window.recorded.messages.map(one => one[1])})"
+        start, end, messages = self.page.evaluate(
+            f"[{since}, window.recorded.painted, window.recorded.messages]"
         )
-        seconds = (found["end"] - found["start"]) / 1000
-        return Answer(seconds, sum(found["sizes"]), max(found["sizes"]))
+        views = max((painted for _, size, painted in messages if size >= VIEW), default=end)
+        sizes = [size for _, size, _ in messages]
+        return Answer((end - start) / 1000, (views - start) / 1000, sum(sizes), max(sizes))
 
     def drag(self, path: list[tuple[float, float]], *, release: bool = True) -> None:
         """Press at the first place of a path, and follow it."""
