@@ -198,7 +198,7 @@ class Explorer(Viewer):
         self._views, self._tabs, self._places, self._exploration = [], {}, {}, None
         self._head.close()
 
-    def __panel__(self) -> Viewable:
+    def __panel__(self) -> PageComponent:
         page = PageComponent(self._is_page, sizing_mode="stretch_width")
         page.on_ready(lambda: self.attach(page))
         page.on_active(lambda at: self._held(lambda: self._open_tab(page)))
