@@ -100,7 +100,7 @@ ARROWS = {
     ),
     "explorer": (
         "curation curation/recipes frame io/embeddings io/images io/parquet io/storage models "
-        "plots predicate projections runtime scoring stats text"
+        "models/heads plots predicate projections runtime scoring stats text"
     ),
     "explorer/views": "explorer io/images plots projections runtime stats",
     "explorer/tabs": (

@@ -15,7 +15,7 @@ export function render({ model, el }) {
   const help = make("p", "ld-help muted",
     "Arrows move, Space ticks, Enter shows or blurs a picture, M looks for more like it, Page Up " +
     "and Page Down turn the page.")
-  root.append(bar.element, note, grid, help)
+  root.append(bar.element, note, bar.empty, grid, help)
 
   let tiles = new Map()      // by position in the sample, in the order of the page
   let order = []

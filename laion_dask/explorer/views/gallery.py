@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.hidden_rows import HiddenRows
 from laion_dask.explorer.jobs import Job, Jobs, one_line
 from laion_dask.explorer.views.component import MessageComponent, source
 from laion_dask.explorer.views.row_pages import RowPages
@@ -29,6 +30,7 @@ _NO_IMAGES = "No images were given: pass images=ld.open_images(…) to explore."
 _NO_IMAGES_OF_COMMAND = (
     "No images were given: start laion-dask explore with --images PATH to see them."
 )
+_BLURRED = "Their pictures stay blurred; a click, or Enter, shows one."
 _NO_NAMES = (
     f"The rows have neither {NAMES[0]!r} nor {NAMES[1]!r}, which identify an image; ld.embed "
     "writes both, img2dataset the key."
@@ -36,7 +38,7 @@ _NO_NAMES = (
 
 
 class GalleryComponent(MessageComponent):
-    _esm = source("common.js", "page_bar.js", "gallery.js")
+    _esm = source("common.js", "empty_page.js", "page_bar.js", "gallery.js")
     _stylesheets = [source("common.css", "page_bar.css", "gallery.css")]  # noqa: RUF012
 
 
@@ -71,6 +73,7 @@ class GalleryView:
         self._exploration, self._on_more = exploration, on_more
         self._ticked = exploration.ticked
         self._pages = RowPages(exploration.selection, TILES, safety)
+        self._hidden_rows = HiddenRows(exploration, safety)
         self._jobs = Jobs()
         self._is_ready = False
         self._frame = pd.DataFrame()
@@ -158,7 +161,9 @@ class GalleryView:
             self._make_pictures([at for at in self._doubts if at not in self._sent])
 
     def _bar(self) -> dict[str, Any]:
-        return self._pages.bar("shown" if self._source is None else "blurred")
+        pages, note = self._pages, "" if self._source is None else _BLURRED
+        empty = self._hidden_rows.state(pages.n, pages.n_hidden, note)
+        return pages.bar("shown" if self._source is None else "blurred") | {"empty": empty}
 
     @property
     def _source(self) -> Images | None:
@@ -172,11 +177,6 @@ class GalleryView:
             notes.append(_NO_IMAGES_OF_COMMAND if self._exploration.is_command else _NO_IMAGES)
         elif self._source is None:
             notes.append(_NO_NAMES)
-        if self._pages.n_hidden and self._pages.safety not in self._exploration.sample.columns:
-            notes.append(
-                f"No row is known to be safe, since there is no column {self._pages.safety}: score "
-                "the rows with ld.heads.nsfw, or show them as they are."
-            )
         return " ".join(notes)
 
     def _is_blurred(self, position: int) -> bool:

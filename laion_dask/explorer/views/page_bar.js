@@ -29,8 +29,8 @@ function setOptions(select, values, chosen, text) {
   select.value = String(chosen)
 }
 
-// Builds the bar; `send` takes a message for the server. Returns its element and a function that
-// shows a state of it.
+// Builds the bar; `send` takes a message for the server. Returns its element, the element of what is
+// shown in place of a page whose rows are all hidden, and a function that shows a state of both.
 function pageBar(send, what) {
   const root = make("div", "ld-bar")
   root.setAttribute("role", "toolbar")
@@ -79,6 +79,8 @@ function pageBar(send, what) {
     }
   })
 
+  const empty = emptyPage(send)
+
   root.append(pages, rows, hidden, make("span", "ld-space"), sort, direction,
     sizeField, chooser)
 
@@ -126,9 +128,10 @@ function pageBar(send, what) {
     if (state.sizes.length) setOptions(size, state.sizes, state.size, count)
     chooser.hidden = !state.columns.length
     if (state.columns.length) columns(state.columns, state.chosen)
+    if (empty.update(state.empty)) show.focus()
   }
 
-  return { element: root, update, go: by => {
+  return { element: root, empty: empty.element, update, go: by => {
     const page = state.page + by
     if (page >= 1 && page <= state.pages) go(page)
   } }

@@ -14,7 +14,7 @@ function mendGrid(el, tries = 20) {
 
 export function render({ model, el }) {
   const bar = pageBar(message => model.send_msg(message), "table")
-  const root = element("div", { class: "table-component" }, bar.element)
+  const root = element("div", { class: "table-component" }, bar.element, bar.empty)
   model.on("msg:custom", text => {
     bar.update(JSON.parse(text))
     mendGrid(el)

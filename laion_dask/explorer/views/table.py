@@ -12,6 +12,7 @@ from panel.layout import Column
 from panel.widgets import Tabulator
 
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.hidden_rows import HiddenRows
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.cell_text import MISSING, cell_text
@@ -32,7 +33,7 @@ _PAGE_TEXT, _CELL = 200_000, 300
 
 
 class TableBar(MessageComponent):
-    _esm = source("common.js", "page_bar.js", "table.js")
+    _esm = source("common.js", "empty_page.js", "page_bar.js", "table.js")
     _stylesheets = [source("common.css", "page_bar.css")]  # noqa: RUF012
 
 
@@ -73,6 +74,7 @@ class TableView:
         self._sample = exploration.sample
         self._ticked = exploration.ticked
         self._pages = RowPages(exploration.selection, SIZES[0], safety)
+        self._hidden_rows = HiddenRows(exploration, safety)
         self._jobs = Jobs()
         self._chosen = _first_columns(exploration.sample.names)
         self._is_ready = self._is_filling = False
@@ -143,15 +145,20 @@ class TableView:
         finally:
             self._is_filling = False
         self._show_ticks()
+        self._rows.visible = self._empty() is None
         self._bar.tell(self._bar_state())
 
     def _bar_state(self) -> dict[str, Any]:
         names = self._sample.names
         return self._pages.bar("shown") | {
+            "empty": self._empty(),
             "sizes": list(SIZES),
             "columns": [cell_text(name, 60) for name in names],
             "chosen": [n for n, name in enumerate(names) if name in self._chosen],
         }
+
+    def _empty(self) -> dict[str, Any] | None:
+        return self._hidden_rows.state(self._pages.n, self._pages.n_hidden)
 
     def _show_ticks(self) -> None:
         if not self._is_ready or self._is_filling:

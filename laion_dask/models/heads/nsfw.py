@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from laion_dask.cost import Cost
-from laion_dask.errors import WeightsError, one_of
+from laion_dask.errors import ModelMismatchError, OptionError, WeightsError, one_of
 from laion_dask.models import weights as weight_files
 from laion_dask.models.clip import ClipModel, as_clip
 from laion_dask.models.heads.compatibility import published_for
@@ -153,6 +153,16 @@ def nsfw(
     head = NsfwHead(to, as_clip(home), path, weight_files.sha256_of(path), precision=precision)
     head.load()
     return head
+
+
+def detector_model(model: object) -> str | None:
+    """The model whose published detector scores embeddings of ``model``; None without one."""
+    if not isinstance(model, ClipModel):
+        return None
+    try:
+        return published_for(model, _FILES, "NSFW head")[0]
+    except (ModelMismatchError, OptionError):
+        return None
 
 
 def _network(path: str, model: ClipModel) -> tuple[DenseNetwork, bool]:

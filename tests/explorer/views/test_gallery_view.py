@@ -236,13 +236,21 @@ def test_rows_without_names_of_images_say_so(tmp_path, images):
     assert "'image_path' nor 'key'" in watched.page["note"]
 
 
-def test_without_scores_everything_is_hidden_and_the_note_says_why(tmp_path):
-    watched = Watched(exploration_of(tmp_path, table().drop(["punsafe"])))
+def test_without_scores_everything_is_hidden_and_the_page_says_why(tmp_path, images):
+    made = exploration_of(tmp_path, table().drop(["punsafe"]))
+    made.images = images
+    watched = Watched(made)
     watched.send(kind="ready")
-    assert watched.page["tiles"] == [] and watched.page["bar"]["hidden"] == N
-    assert "ld.heads.nsfw" in watched.page["note"]
+    bar = watched.page["bar"]
+    assert watched.page["tiles"] == [] and bar["hidden"] == N
+    assert bar["empty"]["why"].endswith("because there is no column punsafe.")
+    assert bar["empty"]["button"] == "Show the 120 rows without a score"
+    assert "stay blurred" in bar["empty"]["note"]
     watched.send(kind="hidden", shown=True)
+    assert watched.page["bar"]["empty"] is None
     assert {tile["doubt"] for tile in watched.page["tiles"]} == {"unscored"}
+    assert all(one["blurred"] for one in watched.pictures.values() if "jpeg" in one)
+    watched.view.close()
 
 
 def test_no_rows(tmp_path):

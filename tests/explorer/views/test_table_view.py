@@ -169,6 +169,16 @@ def test_a_notebook_saves_no_row(watched):
     assert "similarity" in text  # names of columns are there
 
 
+def test_a_table_of_hidden_rows_says_why_instead(tmp_path):
+    watched = Watched(exploration_of(tmp_path, laion_table(60).drop(["punsafe"])))
+    watched.send(kind="ready")
+    empty = watched.bars[-1]["empty"]
+    assert empty["button"] == "Show the 60 rows without a score" and not watched.view._rows.visible
+    watched.send(kind="hidden", shown=True)
+    assert watched.view._rows.visible and len(watched.rows) == 50
+    assert watched.bars[-1]["empty"] is None
+
+
 def test_no_rows(tmp_path):
     watched = Watched(exploration_of(tmp_path, laion_table(10).slice(0, 0)))
     watched.send(kind="ready")
