@@ -43,7 +43,7 @@ def selected_frame(exploration: Exploration) -> dd.DataFrame:
     A query adds its column of scores.
     """
     frame = exploration.frame
-    calls = calls_of(exploration.selection.filters, list(frame.columns))
+    calls = _calls(exploration)
     return applied(frame, calls, exploration.embeddings)
 
 
@@ -56,7 +56,7 @@ def as_python(exploration: Exploration) -> str:
     """
     names = variables()
     text = _Text(exploration, names)
-    calls = calls_of(exploration.selection.filters, list(exploration.frame.columns))
+    calls = _calls(exploration)
     chained = [text.call(call) for call in calls]
     target = _NAMES[0] if text.frame != _NAMES[0] else _NAMES[1]
     if chained:
@@ -64,6 +64,12 @@ def as_python(exploration: Exploration) -> str:
     else:
         lines = [f"{target} = {text.frame}"]
     return "\n".join([*text.before, *lines, f'print(f"{{len({target}):,}} rows")', target, ""])
+
+
+def _calls(exploration: Exploration) -> list[Call]:
+    """The verbs that select the rows; what the page shows is of the same lists as their result."""
+    exploration.selection.read_again()
+    return calls_of(exploration.selection.filters, list(exploration.frame.columns))
 
 
 class _Text:
@@ -171,7 +177,7 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
     as a join, are not in the recipe; it then says that it must be run on that frame.
     """
     frame = exploration.frame
-    calls = calls_of(exploration.selection.filters, list(frame.columns))
+    calls = _calls(exploration)
     own, warnings = _own_filters(frame)
     if _has_other_names(frame):
         warnings.append(_OTHER_NAMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Selection:
         self.sample = sample
         self._filters: dict[str, Filter] = {}
         self._bit_of: dict[str, int] = {}
+        self._reads: dict[str, Hashable] = {}
+        self._read_again: frozenset[str] = frozenset()
         self._bits = crossfilter.empty_bits(sample.n)
         self._undo: list[dict[str, Filter]] = []
         self._redo: list[dict[str, Filter]] = []
@@ -75,6 +77,26 @@ class Selection:
             has_changed = self._change(filters)
         if has_changed:
             self._notify()
+
+    def read_again(self) -> None:
+        """Apply filters again whose lists have changed since; then call the subscribers.
+
+        Raises
+        ------
+        PredicateError
+            When a list is missing, or has no values for the filter any more.
+        """
+        with self._lock:
+            now = {key: one.reads(self.sample) for key, one in self._filters.items()}
+            changed = {key for key in now if now[key] != self._reads[key]}
+            if changed:
+                self._apply(self._filters, changed)
+        if changed:
+            self._notify()
+
+    def was_read_again(self, key: str) -> bool:
+        """Whether the last change was that the list of this filter had changed."""
+        return key in self._read_again
 
     def clear(self) -> None:
         """Remove all filters."""
@@ -128,15 +150,16 @@ class Selection:
         for callback in list(self._callbacks):
             callback(self)
 
-    def _apply(self, filters: dict[str, Filter]) -> None:
-        """Make other filters current; if one raises, the current ones stay."""
+    def _apply(self, filters: dict[str, Filter], again: Collection[str] = ()) -> None:
+        """Make other filters current, or some again; if one raises, the current ones stay."""
         if len(filters) > crossfilter.MAX_FILTERS:
             raise OptionError(
                 f"There are {len(filters)} filters. Expected at most {crossfilter.MAX_FILTERS}; "
                 "remove one first."
             )
-        changed = {k: one for k, one in filters.items() if self._filters.get(k) != one}
-        passing = {k: self._passes(one) for k, one in changed.items()}
+        changed = {k: f for k, f in filters.items() if k in again or self._filters.get(k) != f}
+        reads = {k: one.reads(self.sample) for k, one in changed.items()}
+        passing = {k: self._passes(one, reads[k]) for k, one in changed.items()}
         for key in [key for key in self._bit_of if key not in filters]:
             crossfilter.clear_bit(self._bits, self._bit_of.pop(key))
         if len(filters) > np.iinfo(self._bits.dtype).bits:
@@ -148,10 +171,12 @@ class Selection:
                 self._bit_of[key] = next(bit for bit in range(64) if bit not in used)
             crossfilter.set_bit(self._bits, self._bit_of[key], passes)
         self._filters, self._state = dict(filters), {}
+        self._reads = {k: reads[k] if k in reads else self._reads[k] for k in filters}
+        self._read_again = frozenset(again)
 
-    def _passes(self, filter: Filter) -> np.ndarray:
+    def _passes(self, filter: Filter, reads: Hashable) -> np.ndarray:
         """Mask of the rows that pass a filter; remembered, so that undo does not compute it."""
-        known = filter, filter.reads(self.sample)
+        known = filter, reads
         if known in self._known:
             self._known.move_to_end(known)
             return np.unpackbits(self._known[known], count=self.sample.n).view(bool)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
+from laion_dask.errors import LaionDaskError
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.embedding_filters import Region, Score, sample_scores, threshold_of
 from laion_dask.explorer.exploration import Exploration
@@ -16,6 +18,7 @@ from laion_dask.explorer.filters import Categories, Condition, NumberRange
 from laion_dask.explorer.rest import rest_frame
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.sample_points import sample_points
+from laion_dask.explorer.views.chips import ChipsView
 
 
 def run_as_cell(text: str, **variables) -> tuple[list[tuple[int, int]], str]:
@@ -208,6 +211,32 @@ def test_lists_of_conditions_are_those_that_were_read(tmp_path, monkeypatch, wri
         found = pairs(ld.recipe(there / "r.yaml").apply(frame))
         assert found == selected_pairs(exploration) == pairs(selected_frame(exploration))
         assert len(found) == rows
+
+
+@pytest.mark.parametrize("write_code", [as_python, as_recipe, selected_frame])
+def test_a_list_that_changes_under_a_filter_is_read_again(tmp_path, write, write_code):
+    frame = ld.read_shards([write("0.parquet", pa.table({"url": [f"u{i}" for i in range(9)]}))])
+    names = tmp_path / "list.txt"
+    names.write_text("u1\nu2\nu5\n")
+    exploration = Exploration(draw_sample(frame))
+    selection, chips, told = exploration.selection, ChipsView(exploration), []
+    selection.set("row", Condition("row >= 2"))
+    selection.set("w", Condition(f"url in file({str(names)!r})"))
+    selection.subscribe(lambda changed: (told.append(changed.n), chips.refresh()))
+    write_code(exploration)
+    assert told == [] and selection.n == 2
+    names.write_text("u2\nu5\nu7\nu0\n")
+    write_code(exploration)
+    assert told == [3] and selected_pairs(exploration) == [(0, 2), (0, 5), (0, 7)]
+    assert pairs(selected_frame(exploration)) == selected_pairs(exploration)
+    assert "list had changed" in json.loads(chips.panel.state)["chips"][1]["label"]
+    selection.set("row", None)
+    assert selection.n == 4 and "changed" not in chips.panel.state
+    names.unlink()
+    with pytest.raises(LaionDaskError, match=r"list\.txt"):
+        write_code(exploration)
+    selection.set("w", None)
+    assert selection.n == 9
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,10 @@ class ChipsView:
         self.refresh()
 
     def refresh(self) -> None:
-        filters = self._selection.by_key.items()
-        chips = [{"key": key, "label": printable(filter.label)} for key, filter in filters]
+        chips = []
+        for key, filter in self._selection.by_key.items():
+            more = " (its list had changed)" if self._selection.was_read_again(key) else ""
+            chips.append({"key": key, "label": printable(filter.label) + more})
         self.panel.draw({"chips": chips, "error": self._error})
 
     def _receive(self, message: dict[str, Any]) -> None:
