@@ -22,6 +22,8 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.io.embeddings.exported import stored_files
 from laion_dask.io.parquet.read_shards import read_shards
+from laion_dask.io.parquet.scan import Scan
+from laion_dask.io.storage.export_manifest import MANIFESTS
 from laion_dask.notebook_traceback import running_shell
 
 #: Paths that are written out; of more, only their folder is.
@@ -102,15 +104,19 @@ def _read_call(frame: dd.DataFrame) -> str | None:
     scan, _ = as_read
     shards = [shard.path for shard in Provenance.of(frame).shards]
     searched = [path.removeprefix("file://") for path in scan.searched]
-    paths = (searched[0] if len(searched) == 1 else searched) or _paths(shards)
-    if paths is None:
+    named = (searched[0] if len(searched) == 1 else searched) or _paths(shards)
+    digest = frame_digest(frame)
+    if digest is None:
         return None
+    calls = (_call(frame, scan, paths, digest) for paths in (_export_of(shards), named) if paths)
+    return next(filter(None, calls), None)
+
+
+def _call(frame: dd.DataFrame, scan: Scan, paths: str | list[str], digest: str) -> str | None:
+    """The call with some paths, if that frame, or some of its columns, has the digest."""
     where = None if scan.where is None else scan.where.text
     with suppress(LaionDaskError, OSError):
         again = read_shards(paths, where=where, backend=scan.backend)
-        digest = frame_digest(frame)
-        if digest is None:
-            return None
         shown = f"{paths!r}" if where is None else f"{paths!r}, where={where!r}"
         if frame_digest(again) == digest:
             return f"ld.read_shards({shown})"
@@ -118,6 +124,16 @@ def _read_call(frame: dd.DataFrame) -> str | None:
         if set(columns) <= set(again.columns) and frame_digest(again[columns]) == digest:
             return f"ld.read_shards({shown})[{columns!r}]"
     return None
+
+
+def _export_of(paths: Sequence[str]) -> str | None:
+    """The folder of an export that has the files, or None."""
+    folders = {os.path.dirname(os.path.dirname(path)) for path in paths}
+    if len(folders) != 1:
+        return None
+    (folder,) = folders
+    is_export = any(os.path.isfile(os.path.join(folder, name)) for name in MANIFESTS)
+    return folder if is_export else None
 
 
 def _paths(paths: Sequence[str]) -> str | list[str] | None:

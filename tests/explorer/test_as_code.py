@@ -239,6 +239,19 @@ def test_a_list_that_changes_under_a_filter_is_read_again(tmp_path, write, write
     assert selection.n == 9
 
 
+def test_an_export_is_named_by_its_folder(tmp_path, write):
+    paths = [write(f"{n}.parquet", pa.table({"url": [f"{n}{i}" for i in range(9)]})) for n in "ab"]
+    out = tmp_path / "out"
+    ld.read_shards(paths).laion.export(out, rows_per_part=9)
+    parts = sorted((out / "shards").iterdir())
+    assert len(parts) == 2
+    for read, named in ((out, out), (parts, out), (out / "shards", out), (parts[:1], parts[0])):
+        frame = ld.read_shards(read)
+        text = as_python(Exploration(draw_sample(frame)))
+        assert f"ld.read_shards({str(named)!r})" in text
+        assert run_as_cell(text)[0] == pairs(frame)
+
+
 @pytest.mark.parametrize(
     "options", [{"swap_width_height": True}, {"rename": {"width": "height", "height": "width"}}, {}]
 )
