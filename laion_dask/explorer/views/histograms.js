@@ -69,8 +69,9 @@ function card(column, at, send) {
   if (lines.length) new ResizeObserver(() => label(lines, area.clientWidth)).observe(area)
   const hint = element("span", { class: "hint", hidden: true })
   area.append(hint)
+  const wrong = element("span", { class: "wrong", id: `wrong-${at}`, role: "status", hidden: true })
   const field = (end) => element("input", {
-    type: "text", inputmode: "decimal", size: 7, autocomplete: "off", "aria-label": `${column.label} ${end}`,
+    "aria-describedby": wrong.id, type: "text", inputmode: "decimal", size: 7, autocomplete: "off", "aria-label": `${column.label} ${end}`,
     placeholder: end === "from" ? shown(edges[0]) : shown(edges[bins]),
   })
   const low = field("from"), high = field("below")
@@ -82,26 +83,31 @@ function card(column, at, send) {
   const title = element("h3", { text: column.label, title: column.label })
   const node = element("li", { class: "card" },
     element("div", { class: "title" }, title, missing), area,
-    element("div", { class: "fields" }, low, element("span", { class: "muted", text: "≤ x <" }), high, clear))
+    element("div", { class: "fields" },
+      low, element("span", { class: "muted", text: "≤ x <" }), high, clear, wrong))
   if (marks.length) node.append(element("p", { class: "unseen", text: `Published thresholds: ${marks.join(", ")}` }))
 
   // Number fields: Enter or leaving the field sets the range, arrows go to the next edge of a bin.
   const number = (input) => {
-    const text = input.value.trim().replace(",", ".")
-    return text === "" ? null : Number(text)
+    const text = input.value.trim()
+    const isGrouped = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/.test(text)
+    return text === "" ? null : Number(isGrouped ? text.replaceAll(",", "") : text.replace(",", "."))
   }
+  const bad = (value) => value !== null && !Number.isFinite(value)
   let sent = "[null,null]"
+  function judge(range) {
+    const isEmpty = range[0] !== null && range[1] !== null && range[0] >= range[1]
+    const isWrong = range.map((value) => bad(value) || isEmpty)
+    wrong.hidden = !isWrong.includes(true)
+    setText(wrong, range.some(bad) ? "not a number" : isEmpty ? "empty range" : "")
+    wrong.classList.toggle("below", !isWrong[0])
+    for (const [n, input] of [low, high].entries()) input.setAttribute("aria-invalid", isWrong[n])
+  }
   function commit() {
     const range = [number(low), number(high)]
-    const bad = (value) => value !== null && !Number.isFinite(value)
-    const isEmpty = range[0] !== null && range[1] !== null && range[0] >= range[1]
-    const wrong = range.some(bad) ? "not a number" : isEmpty ? "no number is in this range" : ""
-    hint.hidden = !wrong
-    setText(hint, wrong)
-    for (const [input, value] of [[low, range[0]], [high, range[1]]]) {
-      input.setAttribute("aria-invalid", bad(value) || isEmpty)
-      input.setAttribute("aria-description", bad(value) || isEmpty ? wrong : "")
-      if (value !== null && !bad(value)) input.value = String(value)
+    judge(range)
+    for (const [n, input] of [low, high].entries()) {
+      if (range[n] !== null && !bad(range[n])) input.value = String(range[n])
     }
     if (range.some(bad) || JSON.stringify(range) === sent) return
     sent = JSON.stringify(range)
@@ -112,10 +118,13 @@ function card(column, at, send) {
     input.addEventListener("keydown", (event) => {
       const step = { ArrowUp: 1, ArrowDown: -1 }[event.key]
       if (event.key === "Enter") commit()
-      else if (event.key === "Escape") send({ kind: "clear", column: at })
+      else if (event.key === "Escape") {
+        low.value = high.value = ""
+        commit()
+      }
       else if (step) {
         const value = number(input)
-        const position = value === null ? start : place(edges, value)
+        const position = value === null || bad(value) ? start : place(edges, value)
         const next = step > 0 ? Math.floor(position + 1e-9) + 1 : Math.ceil(position - 1e-9) - 1
         input.value = String(edges[Math.max(0, Math.min(bins, next))])
         commit()
@@ -174,7 +183,7 @@ function card(column, at, send) {
       if (low.getRootNode().activeElement !== low || !state.range) low.value = start === null ? "" : String(start)
       if (high.getRootNode().activeElement !== high || !state.range) high.value = stop === null ? "" : String(stop)
       clear.disabled = !state.range
-      if (!state.range && low.value === "" && high.value === "") commit()
+      judge([number(low), number(high)])
       node.classList.toggle("active", Boolean(state.range))
       const chosen = state.counts.reduce((sum, n) => sum + n, 0)
       area.setAttribute("aria-label", `${column.label}: ${count(chosen)} selected rows with a value`)
