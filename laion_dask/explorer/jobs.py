@@ -206,6 +206,12 @@ class Jobs:
         except Exception as error:
             job.exception, job.state = error, "failed"
 
+    @property
+    def waiting(self) -> list[Job]:
+        """The jobs that will run after the current one, in their order."""
+        with self._lock:
+            return [job for job, _ in self._queue if job.state == "waiting"]
+
     def cancel(self) -> None:
         """Cancel the job that runs and those that wait."""
         with self._lock:

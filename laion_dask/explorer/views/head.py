@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from laion_dask.explorer.exploration import Exploration
@@ -73,7 +73,7 @@ class HeadView:
                 "workers": workers_text(),
                 "can_undo": exploration is not None and exploration.selection.can_undo,
                 "can_redo": exploration is not None and exploration.selection.can_redo,
-                "job": _job_state(job),
+                "job": _job_state(job, self._jobs.waiting),
                 "error": self._error or _failure(job, self._dismissed),
                 "code": self._code,
             }
@@ -164,14 +164,15 @@ def _no_rows(job) -> dict[str, str]:
     return {"rows": text, "selected": "", "estimate": "", "estimate_title": ""}
 
 
-def _job_state(job) -> dict[str, Any] | None:
+def _job_state(job: Job | None, waiting: Sequence[Job]) -> dict[str, Any] | None:
     if job is None or job.has_ended or job.state in ("done", "failed", "canceled"):
         return None
     is_canceling = job.state == "canceling"
     label = printable(job.label)
     count = f": {job.done:,} of {job.total:,}" if job.total else ""
+    after = f"; then {', '.join(printable(one.label) for one in waiting)}" if waiting else ""
     return {
-        "label": f"canceling {label}" if is_canceling else f"{label}{count}",
+        "label": f"canceling {label}" if is_canceling else f"{label}{count}{after}",
         "done": job.done,
         "total": job.total,
         "can_cancel": not is_canceling,

@@ -84,9 +84,13 @@ def test_a_job_is_shown_and_canceled():
     assert state["rows"] == "Reading the rows…"
     expected = {"label": "read\\u000arows: 3 of 7", "done": 3, "total": 7, "can_cancel": True}
     assert state["job"] == expected
+    question = jobs.start("compare the rows", lambda job: None)  # it waits for the other
+    view.refresh()
+    assert state_of(view)["job"]["label"] == "read\\u000arows: 3 of 7; then compare the rows"
     view._receive({"kind": "cancel"})
     job.wait(60)
-    assert job.state == "canceled"
+    question.wait(60)
+    assert job.state == question.state == "canceled"
     assert state_of(view)["job"] is None and state_of(view)["error"] == ""
 
 
