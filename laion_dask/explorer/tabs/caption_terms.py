@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from laion_dask.aggregations.default_set import LISTS
 from laion_dask.aggregations.grouping.terms import terms
+from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs
 from laion_dask.explorer.sample import Sample
@@ -117,11 +118,6 @@ class TermSearch:
     def _keep(self, terms: CaptionTerms) -> None:
         self._exploration.caption_terms = terms
         self._found()
-
-
-def caption_column(sample: Sample) -> str:
-    """The name of a sample's caption column; empty without one."""
-    return "text" if "text" in sample.text_columns else ""
 
 
 _NONE = np.empty(0, np.int32)

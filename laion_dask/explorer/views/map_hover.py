@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.safe_rows import why_unsafe
 from laion_dask.explorer.sample import Sample
@@ -57,9 +58,9 @@ def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> d
 
 
 def _caption(sample: Sample, position: int) -> str:
-    if "text" not in sample.names:
+    if not (column := caption_column(sample)):
         return f"shard {sample.shard[position]}, row {sample.row[position]:,}"
-    caption = sample.texts("text", np.array([position]))[0]
+    caption = sample.texts(column, np.array([position]))[0]
     return one_line(caption or "", _LONGEST_CAPTION) or "(no caption)"
 
 

@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource
 from panel.layout import Column
 from panel.widgets import Tabulator
 
+from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.hidden_rows import HiddenRows
 from laion_dask.explorer.jobs import Jobs
@@ -20,13 +21,13 @@ from laion_dask.explorer.views.component import MessageComponent, source
 from laion_dask.explorer.views.row_pages import RowPages
 
 SIZES = (50, 100, 250, 500, 1000)
-#: Columns that are shown at first, if the frame has them.
+#: Columns that are shown at first, after the caption, if the frame has them.
 _FIRST = (
-    *("text", "similarity", "punsafe", "language", "width", "height", "pwatermark", "aesthetic"),
+    *("similarity", "punsafe", "language", "width", "height", "pwatermark", "aesthetic"),
     "url",
 )
-#: Pixels of columns of text, if not 140; the types of columns of numbers.
-_WIDTHS = {"text": 270, "url": 260, "language": 84}
+#: Pixels of the caption, and of columns of text if not 140; the types of columns of numbers.
+_CAPTION, _WIDTHS = 270, {"url": 260, "language": 84}
 _NUMBERS = ("integer", "float32", "float64")
 #: Characters of the texts of one page, so that no message is over 0.3 MB; and of one cell.
 _PAGE_TEXT, _CELL = 200_000, 300
@@ -76,7 +77,8 @@ class TableView:
         self._pages = RowPages(exploration.selection, SIZES[0], safety)
         self._hidden_rows = HiddenRows(exploration, safety)
         self._jobs = Jobs()
-        self._chosen = _first_columns(exploration.sample.names)
+        names = exploration.sample.names
+        self._chosen = frozenset(_first_columns(exploration.sample) or names[:8])
         self._is_ready = self._is_filling = False
         self._positions = np.empty(0, np.int64)
         self._bar = TableBar(self._receive, sizing_mode="stretch_width")
@@ -184,8 +186,9 @@ class TableView:
             self._is_filling = False
 
 
-def _first_columns(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(_FIRST).intersection(names) or frozenset(names[:8])
+def _first_columns(sample: Sample) -> list[str]:
+    """The columns that are shown at first, in the order of the table."""
+    return [name for name in (caption_column(sample), *_FIRST) if name in sample.names]
 
 
 def _fields(sample: Sample) -> list[tuple[str, str]]:
@@ -193,7 +196,7 @@ def _fields(sample: Sample) -> list[tuple[str, str]]:
 
     Tabulator gives a meaning to some names, such as those with a dot.
     """
-    first = [name for name in _FIRST if name in sample.names]
+    first = _first_columns(sample)
     names = [*first, *(name for name in sample.names if name not in first)]
     return [(f"c{sample.names.index(name)}", name) for name in names]
 
@@ -218,6 +221,7 @@ def _as_text(page: pd.DataFrame, fields: list[tuple[str, str]]) -> pd.DataFrame:
 def _table(sample: Sample, hidden: list[str]) -> TableRows:
     """An empty table with all columns: everything is plain text, and numbers are to the right."""
     fields = _fields(sample)
+    wide = _WIDTHS | {caption_column(sample): _CAPTION}
     is_number = {f: sample.types.get(name) in _NUMBERS for f, name in fields}
     return TableRows(
         pd.DataFrame({field: pd.Series(dtype=object) for field, _ in fields}),
@@ -226,7 +230,7 @@ def _table(sample: Sample, hidden: list[str]) -> TableRows:
         formatters={field: {"type": "plaintext"} for field, _ in fields},
         title_formatters={field: {"type": "plaintext"} for field, _ in fields},
         text_align={f: "right" if number else "left" for f, number in is_number.items()},
-        widths={f: 96 if is_number[f] else _WIDTHS.get(name, 140) for f, name in fields},
+        widths={f: 96 if is_number[f] else wide.get(name, 140) for f, name in fields},
         show_index=False,
         disabled=True,
         pagination=None,

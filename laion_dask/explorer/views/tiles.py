@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from laion_dask.errors import ColumnError, LaionDaskError
+from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.columns import CategoryColumn
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.cell_text import cell_text
 from laion_dask.io.images.images import NAMES, Images
 from laion_dask.io.images.row_match import RowImage, withhold_shared
-from laion_dask.io.images.samples import CAPTION_FIELDS, URL_FIELDS
+from laion_dask.io.images.samples import URL_FIELDS
 from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
 
 #: Characters of a caption on a tile.
@@ -26,7 +27,7 @@ MESSAGE = 180_000
 
 def tile_columns(sample: Sample, safety: str, with_images: bool) -> list[str]:
     """The columns that tiles need."""
-    wanted = [*CAPTION_FIELDS, safety, "similarity", "language", "width", "height"]
+    wanted = [caption_column(sample), safety, "similarity", "language", "width", "height"]
     if with_images:
         wanted += [*NAMES, *URL_FIELDS, "image_sha256", "shard"]
     return [name for name in dict.fromkeys(wanted) if name in sample.names]
@@ -36,7 +37,7 @@ def describe(
     page: pd.DataFrame, sample: Sample, safety: str, *, with_images: bool
 ) -> list[dict[str, Any]]:
     """Caption, facts and the reason to blur of each row, as text."""
-    caption = next((name for name in CAPTION_FIELDS if name in page.columns), None)
+    caption = caption_column(sample)
     domains = None if with_images else sample.columns.get("domain")
     tiles = []
     for position, row in zip(page.index.tolist(), page.to_dict("records"), strict=True):
