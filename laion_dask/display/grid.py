@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +13,8 @@ from laion_dask.display.cells import text_of
 
 #: Rows of the static table, and rows that can be paged and sorted where scripts run.
 STATIC_ROWS, PAGED_ROWS = 100, 1000
-#: Characters of a cell in HTML, and of all rows that are only paged.
-MAX_LENGTH, _PAGED_LENGTH = 120, 150_000
+#: Characters of a cell in HTML, of the static table, and of all rows that are only paged.
+MAX_LENGTH, _STATIC_LENGTH, _PAGED_LENGTH = 120, 10_000, 150_000
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,17 @@ class Grid:
 
     @property
     def static(self) -> Sequence[Sequence[str]]:
-        """The rows of the table as it is without scripts."""
-        return [tuple(map(cut, row)) for row in self.rows[:STATIC_ROWS]]
+        """The rows of the table as it is without scripts: fewer than usual if they are long."""
+        rows = [tuple(map(cut, row)) for row in self.rows[:STATIC_ROWS]]
+        lengths = (sum(len(html.escape(text)) for text in row) for row in rows)
+        n = sum(total <= _STATIC_LENGTH for total in itertools.accumulate(lengths))
+        return rows[: max(n, 1)]
 
     @property
     def paged(self) -> Sequence[Sequence[str]]:
         """The rows that are only there where scripts run, as many as have a reasonable size."""
         rows, length = [], 0
-        for row in self.rows[STATIC_ROWS:]:
+        for row in self.rows[len(self.static) :]:
             rows.append(tuple(map(cut, row)))
             length += sum(len(text) + 3 for text in rows[-1])
             if length > _PAGED_LENGTH:
@@ -94,7 +99,7 @@ class Grid:
     @property
     def more(self) -> str:
         """How many rows the static table leaves out; empty for none."""
-        n = self.n_rows - STATIC_ROWS
+        n = self.n_rows - len(self.static)
         return f"{n:,} rows more" if n > 0 else ""
 
 

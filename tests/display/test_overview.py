@@ -8,7 +8,7 @@ import re
 
 import pandas as pd
 
-from laion_dask.display.grid import PAGED_ROWS, STATIC_ROWS, Grid
+from laion_dask.display.grid import PAGED_ROWS, STATIC_ROWS, Grid, cut
 from laion_dask.display.overview import Displayed, Overview
 
 HOSTILE = "</td><script>alert(1)</script>\u202e\x00'\"&"
@@ -70,6 +70,17 @@ def test_rows_beyond_the_static_ones_are_data_and_no_markup():
     page = Overview(grids=[Grid.of(late)]).html(is_sortable=True)
     assert page.count("<script") == 1 and "'\"&" not in page
     assert attribute(page, "paged")[0][0].startswith("</td><script>alert(1)")
+
+
+def test_long_rows_are_fewer():
+    """An output of 20 kB is enough for a notebook, whatever the names of 200 columns are."""
+    names = [f"{i} {'<&' * 60}" for i in range(200)]
+    grid = Grid.of(pd.DataFrame({"name": names, "dtype": "x", "n": range(200)}))
+    page = Overview(grids=[grid]).html()
+    assert len(page) < 20_000
+    n = len(grid.static)
+    assert 10 < n < 100 and f"{200 - n} rows more" in page and page.count("<tr>") == n + 1
+    assert [row[0] for row in (*grid.static, *grid.paged)] == [cut(name) for name in names]
 
 
 def test_ranks_sort_by_the_exact_values():
