@@ -74,3 +74,12 @@ def running_shell():
     """The running IPython shell, or None."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
+
+
+def notebook_shell():
+    """The IPython shell of a Jupyter kernel that runs this process, or None.
+
+    Importing ``ipykernel`` does not make a process one.
+    """
+    shell = running_shell()
+    return None if getattr(shell, "kernel", None) is None else shell

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from laion_dask.errors import one_of, unknown
-from laion_dask.notebook_traceback import running_shell
+from laion_dask.notebook_traceback import notebook_shell
 
 _CHOICES: dict[str, tuple] = {
     "backend": ("auto", "pandas", "cudf"),
@@ -39,12 +39,7 @@ def get_option(name: str):
 
 def is_watched() -> bool:
     """Whether progress is enabled and visible: in a terminal or a notebook."""
-    return bool(_current["progress"]) and (sys.stderr.isatty() or _in_kernel())
-
-
-def _in_kernel() -> bool:
-    """Whether a Jupyter kernel runs this process; importing ``ipykernel`` does not make it one."""
-    return getattr(running_shell(), "kernel", None) is not None
+    return bool(_current["progress"]) and (sys.stderr.isatty() or notebook_shell() is not None)
 
 
 @contextmanager

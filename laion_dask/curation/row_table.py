@@ -96,6 +96,22 @@ def keys_of(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     return (np.asarray(shard, np.int64) << _ROW_BITS) | np.asarray(row, np.int64)
 
 
+def among(keys: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mask of the keys that are among chosen ones, (n,) bool.
+
+    Parameters
+    ----------
+    keys : (n,) int64 array
+    chosen : (m,) int64 array
+        Ascending.
+    """
+    if not len(chosen):
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(chosen, keys), len(chosen) - 1)
+    found: np.ndarray = chosen[at] == keys
+    return found
+
+
 def shard_and_row(keys) -> tuple[np.ndarray, np.ndarray]:
     """The shards and rows of keys, both (n,) int64."""
     return keys >> _ROW_BITS, keys & ((1 << _ROW_BITS) - 1)

@@ -14,6 +14,7 @@ from laion_dask.dtypes import ColumnTypes
 from laion_dask.errors import OptionError
 from laion_dask.explorer.filters import Filter
 from laion_dask.explorer.sample import Sample
+from laion_dask.explorer.sample_points import parts_of
 from laion_dask.explorer.where_text import column_text, number_text
 from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
@@ -24,9 +25,6 @@ from laion_dask.projections.projection import Projection
 from laion_dask.runtime import graph
 from laion_dask.scoring import embedding_kernel
 from laion_dask.scoring.queries import as_units
-
-#: Rows of a task.
-_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -162,10 +160,7 @@ def sample_scores(sample: Sample, embeddings: Embeddings, query: Any) -> npt.NDA
     """
     vector = query_of(query, embeddings)
     paired = graph.share(embeddings.paired_with(Provenance.of(sample.frame).shards))
-    parts = [
-        pd.DataFrame({"shard": sample.shard[at : at + _ROWS], "row": sample.row[at : at + _ROWS]})
-        for at in range(0, sample.n, _ROWS)
-    ]
+    parts = parts_of(sample)
     if not parts:
         return np.empty(0, np.float32)
     tasks = graph.tasks(_scores_of, parts, paired, vector)

@@ -20,10 +20,10 @@ import functools
 import gzip
 import hashlib
 import json
-import sys
 from importlib.resources import files
 
 from laion_dask.extras import is_installed, require_extra
+from laion_dask.notebook_traceback import notebook_shell
 from laion_dask.plots.offline_page import display_live_plots
 
 #: The number of the cell that published the scripts last.
@@ -49,7 +49,7 @@ def notebook() -> None:
     """
     require_extra("explore", "ld.notebook()")
     load_in_page()
-    if _notebook_shell() is not None:
+    if notebook_shell() is not None:
         display_live_plots()
 
 
@@ -59,7 +59,7 @@ def load_in_page() -> None:
     Each cell that shows an app publishes them, since the page may have been reloaded meanwhile; a
     page that has them runs nothing.
     """
-    shell = _notebook_shell()
+    shell = notebook_shell()
     if shell is None:
         return
     from IPython.display import publish_display_data
@@ -68,12 +68,6 @@ def load_in_page() -> None:
     if _published_by != [shell.execution_count]:
         _published_by[:] = [shell.execution_count]
         publish_display_data({"application/javascript": script})
-
-
-def _notebook_shell():
-    """The shell of this notebook's kernel; None outside of notebooks."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell if hasattr(shell, "kernel") else None
 
 
 @functools.lru_cache(maxsize=1)

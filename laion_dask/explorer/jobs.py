@@ -17,7 +17,7 @@ from typing import Any
 
 from laion_dask.errors import LaionDaskError
 from laion_dask.formatting import printable
-from laion_dask.notebook_traceback import running_shell
+from laion_dask.notebook_traceback import notebook_shell
 from laion_dask.runtime.cancellation import Cancelled
 from laion_dask.runtime.observation import Observer, observed
 from laion_dask.runtime.workers import waiting_client
@@ -279,7 +279,7 @@ def _owner() -> Callable[[Callable[[], None]], object] | None:
     """
     import panel
 
-    if getattr(running_shell(), "kernel", None) is not None:
+    if notebook_shell() is not None:
         return _now
     document = panel.state.curdoc
     if document is not None and document.session_context is not None:

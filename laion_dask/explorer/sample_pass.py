@@ -27,7 +27,7 @@ from laion_dask.runtime import cancellation, graph
 from laion_dask.runtime.disk_shuffle import spill_folder
 from laion_dask.schema import PROVENANCE
 
-#: Prefix of the columns of a part that hold the labels of URLs; no name of the frame starts so.
+#: Prefix of the columns of a part that hold the labels of URLs; no column name starts with it.
 SITE = "\0site:"
 #: Prefix of a copy of a column of text as a dictionary.
 CODED = "\0coded:"

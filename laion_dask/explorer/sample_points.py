@@ -47,13 +47,18 @@ def sample_points(
     return stored(path, lambda: _computed(sample, paired, projection))
 
 
-def _computed(
-    sample: Sample, embeddings: Embeddings, projection: Projection
-) -> npt.NDArray[np.float32]:
-    parts = [
+def parts_of(sample: Sample) -> list[pd.DataFrame]:
+    """The shard and the row of the rows of a sample, in parts for tasks."""
+    return [
         pd.DataFrame({"shard": sample.shard[at : at + _ROWS], "row": sample.row[at : at + _ROWS]})
         for at in range(0, sample.n, _ROWS)
     ]
+
+
+def _computed(
+    sample: Sample, embeddings: Embeddings, projection: Projection
+) -> npt.NDArray[np.float32]:
+    parts = parts_of(sample)
     if not parts:
         return np.empty((0, 2), np.float32)
     shared = graph.share(embeddings), graph.share(projection)

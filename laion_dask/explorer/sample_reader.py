@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from laion_dask.explorer.arrow_file import ArrowFile
 from laion_dask.explorer.columns import CategoryColumn, Labels, NumberColumn
-from laion_dask.explorer.mapped_file import MappedFile
 from laion_dask.explorer.published_thresholds import published_thresholds
 
 
@@ -62,7 +62,7 @@ class Batches:
     """Columns of texts and other values in batches, memory-mapped; rows are taken by position."""
 
     def __init__(self, path: Path) -> None:
-        self._file = MappedFile(path)
+        self._file = ArrowFile(path)
         lengths = [len(batch) for batch in self._file.batches]
         self._starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
 
@@ -89,5 +89,5 @@ class Batches:
         return pa.concat_arrays(found).take(back)
 
     def release(self) -> None:
-        """Release the memory of what was read; see `MappedFile`."""
+        """Release the memory of what was read; see `ArrowFile`."""
         self._file.release()

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.explorer import bins
+from laion_dask.explorer.arrow_file import ArrowFile
 from laion_dask.explorer.columns import are_categories, is_category, number_names
-from laion_dask.explorer.mapped_file import MappedFile
 from laion_dask.explorer.sample_pass import CODED, SITE, Parts
 from laion_dask.runtime import cancellation
 from laion_dask.schema import PROVENANCE
@@ -67,13 +67,13 @@ class _Source:
 
     Attributes
     ----------
-    files : list of MappedFile
+    files : list of ArrowFile
         Those of no rows left out.
     order : (n,) int64 array or None
         Positions in all parts, one after the other; None: in their order.
     """
 
-    files: list[MappedFile]
+    files: list[ArrowFile]
     order: np.ndarray | None
     starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
@@ -82,7 +82,7 @@ class _Source:
         filled = sorted((part for part in parts.parts if part.n), key=lambda part: part.first)
         follows = all(a.last <= b.first for a, b in itertools.pairwise(filled))
         chosen = filled or list(parts.parts[:1])
-        files = [MappedFile(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
+        files = [ArrowFile(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
         starts = np.append(0, np.cumsum([part.n for part in chosen])).astype(np.int64)
         found = cls(files, None, starts)
         if follows and all(part.is_ordered for part in filled):

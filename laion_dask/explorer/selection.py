@@ -191,13 +191,13 @@ class Selection:
     @property
     def n(self) -> int:
         """The number of rows selected."""
-        return int(self._once("n", lambda: crossfilter.count_selected(self._bits)))
+        return int(self._cached("n", lambda: crossfilter.count_selected(self._bits)))
 
     def mask(self, without: str | None = None) -> np.ndarray:
         """Mask of the selected rows, (n,) bool; without the filter of a key, if one is named."""
         with self._lock:
             own = None if without is None else self._bit_of.get(without)
-            found: np.ndarray = self._once(
+            found: np.ndarray = self._cached(
                 ("mask", own), lambda: crossfilter.selected(self._bits, own)
             )
             return found
@@ -221,7 +221,7 @@ class Selection:
         """
         if column not in self.sample.columns:
             raise no_column(column, self.sample.columns)
-        found: dict[str, np.ndarray] = self._once("counts", self._counts)
+        found: dict[str, np.ndarray] = self._cached("counts", self._counts)
         return found[column]
 
     def _counts(self) -> dict[str, np.ndarray]:
@@ -232,10 +232,10 @@ class Selection:
 
     def positions(self) -> np.ndarray:
         """Positions in the sample of the selected rows, ascending, (n,) int64."""
-        found: np.ndarray = self._once("positions", lambda: np.flatnonzero(self._bits == 0))
+        found: np.ndarray = self._cached("positions", lambda: np.flatnonzero(self._bits == 0))
         return found
 
-    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+    def _cached(self, key: Any, make: Callable[[], Any]) -> Any:
         """What a function returns for the current filters, computed once."""
         with self._lock:
             if key not in self._state:

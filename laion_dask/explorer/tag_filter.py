@@ -10,7 +10,7 @@ from pathlib import Path
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask.curation.row_table import keys_of
+from laion_dask.curation.row_table import among, keys_of
 from laion_dask.curation.tags import Tags, check_name
 from laion_dask.curation.tags_file import is_written, read_tags, save_tags
 from laion_dask.errors import ExportError, OptionError
@@ -80,11 +80,7 @@ def in_set(sample: Sample, tags: Tags) -> np.ndarray:
         When the set is of other shards than the sample's frame; names what differs.
     """
     keys = tags.keys(Provenance.of(sample.frame))
-    own = keys_of(sample.shard, sample.row)  # a merge may have duplicated a row
-    if not len(keys):
-        return np.zeros(sample.n, bool)
-    found: np.ndarray = keys[np.minimum(np.searchsorted(keys, own), len(keys) - 1)] == own
-    return found
+    return among(keys_of(sample.shard, sample.row), keys)  # a merge may have duplicated a row
 
 
 class TagSets:

@@ -15,7 +15,6 @@ from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.embedding_filters import Region, Score, sample_scores, threshold_of
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import Categories, Condition, NumberRange
-from laion_dask.explorer.rest import rest_frame
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.sample_points import sample_points
 from laion_dask.explorer.views.chips import ChipsView
@@ -84,9 +83,6 @@ def test_every_way_selects_the_rows_of_the_sample(exploration, kinds, tmp_path, 
     assert found == expected
     assert printed == f"{len(expected):,} rows\n"
     assert pairs(selected_frame(exploration)) == expected
-    rest = pairs(rest_frame(exploration))
-    assert len(rest) + len(expected) == exploration.sample.n
-    assert not set(rest) & set(expected)
     (tmp_path / "selection.yaml").write_text(as_recipe(exploration))
     recipe = ld.recipe(tmp_path / "selection.yaml")
     assert pairs(recipe.apply(exploration.frame, exploration.embeddings)) == expected
@@ -179,11 +175,11 @@ def test_a_frame_with_other_steps_is_named_in_words(exploration, tmp_path):
 
 
 def test_a_row_that_is_unscored_is_not_selected(exploration):
-    """The rest has the rows without a value."""
     selection, sample = exploration.selection, exploration.sample
     missing = sample.columns["similarity"].n_missing
     selection.set("similarity", NumberRange("similarity"))
-    assert 0 < missing == sample.n - selection.n == len(rest_frame(exploration))
+    assert 0 < missing == sample.n - selection.n
+    assert len(selected_frame(exploration)) == selection.n
 
 
 def test_lists_of_conditions_are_those_that_were_read(tmp_path, monkeypatch, write):

@@ -31,7 +31,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
 def test_scripts_are_published_once_a_cell(monkeypatch):
     published = []
     shell = SimpleNamespace(kernel=None, execution_count=1)
-    monkeypatch.setattr(extension, "_notebook_shell", lambda: shell)
+    monkeypatch.setattr(extension, "notebook_shell", lambda: shell)
     monkeypatch.setattr(extension, "_page_script", lambda: "scripts")
     monkeypatch.setattr(extension, "_published_by", [])
     monkeypatch.setattr(IPython.display, "publish_display_data", published.append)

@@ -16,7 +16,6 @@ from laion_dask.errors import OptionError
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import NumberRange
-from laion_dask.explorer.rest import rest_frame
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.explorer.tag_filter import MAX_SETS, TaggedRows, TagSets, in_set
 
@@ -61,7 +60,6 @@ def test_the_same_rows_everywhere(exploration, folder, tmp_path):
         if (one.shard, one.row) in listed and one.similarity >= 0.25
     ]
     assert pairs(selected_frame(exploration)) == sorted(wanted)
-    assert len(rest_frame(exploration)) == len(table) - len(wanted)
     for _ in range(2):  # the second time, the file is there
         namespace = {"frame": frame}
         with contextlib.redirect_stdout(io.StringIO()):

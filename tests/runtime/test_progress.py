@@ -148,6 +148,6 @@ def test_only_a_terminal_or_a_running_kernel_shows_progress(monkeypatch):
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert not is_watched()
     monkeypatch.setattr(
-        "laion_dask.options.running_shell", lambda: SimpleNamespace(kernel=object())
+        "laion_dask.notebook_traceback.running_shell", lambda: SimpleNamespace(kernel=object())
     )
     assert is_watched()

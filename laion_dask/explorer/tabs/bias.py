@@ -8,8 +8,8 @@ import numpy as np
 
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs
+from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tabs.caption_terms import TermSearch
-from laion_dask.explorer.tabs.files import module, styles
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.views.component import Component
 

@@ -28,9 +28,9 @@ class CaptionTerms:
     lists : tuple of str
         The names of the lists.
     rows : (m,) int32 array
-        Positions in the sample, each with
+        Positions in the sample; a caption that mentions several groups occurs several times.
     groups : (m,) int32 array
-        the group that its caption mentions: numbered list by list.
+        The group that the caption mentions, numbered list by list.
     without_caption : (k,) int32 array
         Positions of the rows without a caption.
     """

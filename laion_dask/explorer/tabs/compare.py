@@ -11,9 +11,9 @@ from laion_dask.curation.duplicates.diff import Diff, diff
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tabs.bias import MAX_IN_CALLBACK
 from laion_dask.explorer.tabs.caption_terms import TermSearch
-from laion_dask.explorer.tabs.files import module, styles
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.tag_filter import in_set
 from laion_dask.explorer.views.component import Component

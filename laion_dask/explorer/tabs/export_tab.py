@@ -13,7 +13,7 @@ from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
-from laion_dask.explorer.tabs.files import module, styles
+from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.views.component import Component
 from laion_dask.exports import formats
 from laion_dask.exports.export import export

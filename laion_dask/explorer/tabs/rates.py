@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.published_thresholds import PUBLISHED
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.tabs.caption_terms import CaptionTerms
 from laion_dask.formatting import printable
@@ -19,7 +20,7 @@ MIN_ROWS = 30
 #: Labels of a category that are shown: the most frequent ones of both sets together.
 TOP = 10
 #: Scores with a published threshold, above which a row counts as unsafe or watermarked.
-SCORES = {"punsafe": (0.5, "unsafe images"), "pwatermark": (0.8, "watermarks")}
+SCORES = {"punsafe": "unsafe images", "pwatermark": "watermarks"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +131,8 @@ def sections(sample: Sample, sets: Sets, terms: CaptionTerms | None) -> list[Sec
 
 
 def _scores(sample: Sample, sets: Sets) -> Iterator[Section]:
-    for name, (threshold, title) in SCORES.items():
-        column = sample.columns.get(name)
+    for name, title in SCORES.items():
+        column, threshold = sample.columns.get(name), PUBLISHED[name]["LAION-Aesthetics"]
         if isinstance(column, NumberColumn):
             to = float if column.is_integer else column.values.dtype.type
             above = column.values >= to(threshold)  # false for NaN, and for the 0 of a null

@@ -10,7 +10,7 @@ import numpy as np
 
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.tabs.files import module, styles
+from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tag_filter import MAX_ADDED, TaggedRows, in_set
 from laion_dask.explorer.views.component import Component
 from laion_dask.formatting import counted, printable

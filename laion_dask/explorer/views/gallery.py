@@ -23,7 +23,7 @@ from laion_dask.explorer.views.tiles import (
 )
 from laion_dask.io.images.images import NAMES, Images
 
-#: Tiles of a page, and pictures that are made before those that are done are shown.
+#: Tiles of a page, and pictures that are sent to it together.
 TILES, _AT_ONCE = 48, 16
 
 _NO_IMAGES = "No images were given: pass images=ld.open_images(…) to explore."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 
-class MappedFile:
+class ArrowFile:
     """An Arrow file of record batches, memory-mapped and read-only.
 
     The system maps 64 KB around every value that is read, so that in time the whole file counts as
