@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 
@@ -33,3 +35,28 @@ class ArrowFile:
         """Release the pages that were read; they are mapped again when they are needed."""
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def take(files: Sequence[ArrowFile], positions: np.ndarray, names: Sequence[str]) -> pa.Table:
+    """Rows of some columns by their positions in all batches, one file after the other.
+
+    Parameters
+    ----------
+    files : sequence of ArrowFile
+        Each is released after its rows were read.
+    positions : (n,) int64 array
+        At least one, in any order.
+    names : sequence of str
+    """
+    batches = [(file, batch) for file in files for batch in file.batches]
+    starts = np.cumsum([0, *(len(batch) for _, batch in batches)])
+    by_batch = np.argsort(positions, kind="stable")
+    ordered = positions[by_batch]
+    of_batch = np.searchsorted(starts, ordered, side="right") - 1
+    found = []
+    for number in np.unique(of_batch).tolist():
+        file, batch = batches[number]
+        own = pa.array(ordered[of_batch == number] - starts[number])
+        found.append(batch.select(names).take(own))
+        file.release()
+    return pa.Table.from_batches(found).take(pa.array(np.argsort(by_batch, kind="stable")))

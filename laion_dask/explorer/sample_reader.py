@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.explorer.arrow_file import ArrowFile
+from laion_dask.explorer.arrow_file import ArrowFile, take
 from laion_dask.explorer.columns import CategoryColumn, Labels, NumberColumn
 from laion_dask.explorer.published_thresholds import published_thresholds
 
@@ -63,8 +63,6 @@ class Batches:
 
     def __init__(self, path: Path) -> None:
         self._file = ArrowFile(path)
-        lengths = [len(batch) for batch in self._file.batches]
-        self._starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
 
     def slice(self, name: str, start: int, stop: int) -> pa.ChunkedArray:
         """The values of a column from ``start`` to ``stop``, without a copy."""
@@ -77,16 +75,7 @@ class Batches:
         type_ = self._file.schema.field(name).type
         if not len(positions):
             return pa.array([], type_)
-        by_position = np.argsort(positions, kind="stable")
-        ordered = positions[by_position]
-        of_batch = np.searchsorted(self._starts, ordered, side="right") - 1
-        found = []
-        for number in np.unique(of_batch).tolist():
-            own = ordered[of_batch == number] - self._starts[number]
-            found.append(self._file.batches[number].column(name).take(pa.array(own)))
-        back = pa.array(np.argsort(by_position, kind="stable"))
-        self.release()
-        return pa.concat_arrays(found).take(back)
+        return take([self._file], positions, [name]).column(0).combine_chunks()
 
     def release(self) -> None:
         """Release the memory of what was read; see `ArrowFile`."""

@@ -10,7 +10,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.explorer import bins
-from laion_dask.explorer.arrow_file import ArrowFile
+from laion_dask.explorer.arrow_file import ArrowFile, take
 from laion_dask.explorer.columns import are_categories, is_category, number_names
 from laion_dask.explorer.sample_pass import CODED, SITE, Parts
 from laion_dask.runtime import cancellation
@@ -75,7 +75,6 @@ class _Source:
 
     files: list[ArrowFile]
     order: np.ndarray | None
-    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     @classmethod
     def of(cls, parts: Parts) -> _Source:
@@ -83,12 +82,11 @@ class _Source:
         follows = all(a.last <= b.first for a, b in itertools.pairwise(filled))
         chosen = filled or list(parts.parts[:1])
         files = [ArrowFile(Path(parts.folder.path) / f"{p.number}.arrow") for p in chosen]
-        starts = np.append(0, np.cumsum([part.n for part in chosen])).astype(np.int64)
-        found = cls(files, None, starts)
+        found = cls(files, None)
         if follows and all(part.is_ordered for part in filled):
             return found
         shard, row = (found.numbers(name) for name in PROVENANCE)
-        return cls(files, np.lexsort((row, shard)), starts)
+        return cls(files, np.lexsort((row, shard)))
 
     @property
     def schema(self) -> pa.Schema:
@@ -125,7 +123,8 @@ class _Source:
         if self.order is not None:
             for start in range(0, len(self.order), BATCH):
                 cancellation.check()
-                yield self._taken(self.order[start : start + BATCH], names)
+                taken = take(self.files, self.order[start : start + BATCH], names)
+                yield taken.combine_chunks().to_batches()[0]
             return
         waiting: list[pa.RecordBatch] = []
         for file in self.files:
@@ -140,18 +139,6 @@ class _Source:
             file.release()
         if waiting:
             yield _joined(waiting)
-
-    def _taken(self, positions: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
-        by_batch = np.argsort(positions, kind="stable")
-        ordered = positions[by_batch]
-        of_batch = np.searchsorted(self.starts, ordered, side="right") - 1
-        found = []
-        for number in np.unique(of_batch).tolist():
-            own = ordered[of_batch == number] - self.starts[number]
-            found.append(self.files[number].batches[0].select(names).take(pa.array(own)))
-            self.files[number].release()
-        table = pa.Table.from_batches(found).take(pa.array(np.argsort(by_batch, kind="stable")))
-        return table.combine_chunks().to_batches()[0]
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
