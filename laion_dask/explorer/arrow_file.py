@@ -28,8 +28,6 @@ class ArrowFile:
         reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._map)))
         self.schema: pa.Schema = reader.schema
         self.batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
-        for batch in self.batches:
-            batch.validate()
 
     def release(self) -> None:
         """Release the pages that were read; they are mapped again when they are needed."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +23,7 @@ from laion_dask.explorer.kept_columns import kept_types, sites_of
 from laion_dask.explorer.sample_order import order_of, stored
 from laion_dask.explorer.sample_pass import write_parts
 from laion_dask.explorer.sample_reader import Batches, category_column, mapped, number_column
-from laion_dask.explorer.sample_writer import CONTENT, TEXTS, write_sample
+from laion_dask.explorer.sample_writer import TEXTS, read_content, write_sample
 from laion_dask.frame.exploded import refuse_exploded
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.storage.spill import removed_on_error
@@ -35,7 +32,7 @@ from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
 
 #: The layout of the files; a change makes samples of earlier versions unused.
-_VERSION = 5
+_VERSION = 6
 _REWRITTEN = "A shard was written again while its rows were read. Call read_shards again."
 #: The largest number of rows of a page.
 MAX_PAGE = 1_000
@@ -246,9 +243,7 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
     digest, is_identified = _digest(frame, sample, seed)
     kept = sample_cache.kept(digest) if is_identified else None
     if kept is not None:
-        with suppress(OSError, ValueError, LookupError, TypeError, pa.ArrowException):
-            return open_sample(frame, kept, digest, seed, types)
-        shutil.rmtree(kept, ignore_errors=True)  # damaged
+        return open_sample(frame, kept, digest, seed, types)
     with removed_on_error():
         parts = write_parts(provenance, types, sites, sample, seed)
 
@@ -266,7 +261,7 @@ def open_sample(
     frame: dd.DataFrame, folder: Path, digest: str, seed: int, types: ColumnTypes
 ) -> Sample:
     """A sample whose files exist. Eager; maps the files into memory, and reads none."""
-    content = json.loads((folder / CONTENT).read_text())
+    content = read_content(folder)
     columns: dict[str, NumberColumn | CategoryColumn] = {}
     for one in content["numbers"]:
         columns[one["name"]] = number_column(folder, one)
