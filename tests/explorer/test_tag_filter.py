@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import laion_dask as ld
-from laion_dask.errors import OptionError
+from laion_dask.errors import ExportError, OptionError
 from laion_dask.explorer.as_code import as_python, as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import NumberRange
@@ -82,6 +82,15 @@ def test_a_file_of_its_own_is_named_while_it_is_the_same(exploration, tmp_path):
     kept = TaggedRows(saved).file(exploration.frame)
     assert kept.parent == tmp_path / "cache" / "laion_dask" / "tags"
     assert ld.read_tags(kept).located(exploration.frame)["row"].tolist() == [1, 1]
+
+
+def test_a_set_without_a_place_for_its_file_says_so(exploration, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    exploration.selection.set("tags:a", TaggedRows(ld.Tags.of(exploration.frame, [[0, 1]], "a")))
+    for write in (as_python, as_recipe):
+        with pytest.raises(ExportError, match=r"'a' cannot be kept.*XDG_CACHE_HOME"):
+            write(exploration)
 
 
 def test_filters_of_equal_content_are_equal(exploration):
