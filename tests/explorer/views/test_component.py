@@ -20,5 +20,5 @@ def test_a_browser_that_sends_an_old_state_changes_nothing():
 def test_the_browser_chooses_the_tab_and_the_theme():
     page = PageComponent()
     model = page.get_root(Document())
-    model.data.update(active=2, dark=True, titles="[]")
-    assert (page.active, page.dark) == (2, True)
+    model.data.update(active=2, dark=True, layout="{}")
+    assert (page.active, page.dark, page.layout) == (2, True, "null")
