@@ -17,7 +17,7 @@ def user_cache(name: str = "") -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
-        return Path(base) / "laion_dask" / name
+        return Path(os.path.expanduser(base)) / "laion_dask" / name
     try:
         return Path.home() / ".cache" / "laion_dask" / name
     except RuntimeError:
