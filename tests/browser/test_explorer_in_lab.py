@@ -30,18 +30,23 @@ def watched() -> Watch:
 @pytest.fixture(scope="module")
 def explored(browser, browser_context_args, lab, watched) -> Iterator[LabPage]:
     """A notebook that shows the explorer, for all tests of this file."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-    nbformat.write(notebook, lab.folder / "explored.ipynb")
     context = browser.new_context(**browser_context_args)
     page = context.new_page()
     watched.on(page)
     lab_page = LabPage(page, lab)
-    lab_page.open("explored.ipynb")
-    lab_page.run_all()
+    open_notebook(lab_page, "explored.ipynb")
     yield lab_page
     lab_page.leave()
     context.close()
+
+
+def open_notebook(lab_page: LabPage, name: str) -> None:
+    """Write a notebook that shows the explorer, open it and run it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(notebook, lab_page.server.folder / name)
+    lab_page.open(name)
+    lab_page.run_all()
 
 
 @pytest.fixture
@@ -126,13 +131,15 @@ def test_cancel_cancels(explored, explorer):
         "        job.progress(i, 100_000)\n"
         'job = explorer._jobs.start("count", count)'
     )
-    explorer.page.locator(".head .job .label").get_by_text(re.compile("^count: ")).wait_for()
+    explorer.show()
+    explorer.page.locator(".head .job .label", has_text=re.compile("^count")).wait_for()
     explorer.click("Cancel")
-    explorer.page.locator(".head .job").wait_for(state="hidden")
+    explorer.wait_until_idle()
     assert explored.run_in_new_cell("print(job.state)").strip() == "canceled"
 
 
 def test_it_works_again_after_a_restart_of_the_kernel_and_a_reload_of_the_page(explored, watched):
+    open_notebook(explored, "restarted.ipynb")
     explored.restart_and_run_all()
     explorer = ExplorerPage(explored.page).wait()
     everything = explorer.selected

@@ -30,8 +30,19 @@ class ExplorerPage:
 
     def wait(self) -> ExplorerPage:
         """Wait until the sample is drawn and all views are there."""
-        self.page.locator(".page.ready").wait_for()
-        self.page.locator(".head .job").wait_for(state="hidden")
+        self.page.locator(".page.ready").wait_for(state="attached")
+        return self.show().wait_until_idle()
+
+    def show(self) -> ExplorerPage:
+        """Scroll it into view: JupyterLab draws only cells that are in view."""
+        page = self.page.locator(".page.ready")
+        page.evaluate("page => page.scrollIntoView({block: 'start'})")
+        page.wait_for()
+        return self
+
+    def wait_until_idle(self) -> ExplorerPage:
+        """Wait until no job runs."""
+        self.page.locator(".head .job.idle").wait_for(state="attached")
         return self
 
     @property

@@ -61,7 +61,7 @@ class MessageComponent(JSComponent):
         first message that it causes; what has changed meanwhile would be undone for ever.
         """
         own = [name for name in props if name not in self._set_by_browser]
-        if undone := [name for name in own if props[name] != getattr(self, name)]:
+        if undone := [name for name in own if _differ(props[name], getattr(self, name))]:
             self.param.trigger(*undone)
         taken = {name: value for name, value in props.items() if name not in own}
         return super()._process_property_change(taken)
@@ -76,6 +76,14 @@ class MessageComponent(JSComponent):
                 if self.on_error is None:
                     raise
                 self.on_error(error)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two values of a property differ; pictures, which hold arrays, are taken to."""
+    try:
+        return bool(one != other)
+    except ValueError:
+        return True
 
 
 class Component(MessageComponent):

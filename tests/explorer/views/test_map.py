@@ -62,6 +62,18 @@ def test_the_browser_asks_for_a_view_and_gets_its_picture(view):
     assert f"Map of 400 rows; 400 are selected, {inside.sum()} of them in view" in pane.description
 
 
+def test_what_the_browser_sends_back_does_not_undo_the_picture(view):
+    pane = pane_of(view)
+    pane._handle_msg(VIEW)
+    before = pane.picture
+    pane._handle_msg({**VIEW, "sequence": 8})
+    sent = []
+    pane.param.watch(sent.append, ["picture", "status"], onlychanged=False)
+    assert pane._process_property_change({"picture": before, "status": pane.status}) == {}
+    assert [event.name for event in sent] == ["picture"]  # what has changed meanwhile goes out again
+    assert pane.picture["sequence"] == 8
+
+
 def test_a_box_selects_rows_and_escape_removes_it(view, exploration):
     pane, selection = pane_of(view), exploration.selection
     pane._handle_msg(VIEW)
