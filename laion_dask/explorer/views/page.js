@@ -73,6 +73,14 @@ function measureOnlyDrawnFigures() {
   }
 }
 
+// A notebook that the browser loads again is drawn before its kernel is known. pyviz_comms 3.0 finds
+// the kernel later, but never opens the connection that was asked for, and messages get lost.
+function openConnections() {
+  for (const comm of Object.values(window.PyViz?.comms ?? {})) {
+    if (comm.active && comm.connected === false) comm.open({}, {})
+  }
+}
+
 export function render({ model }) {
   measureOnlyDrawnFigures()
   const slots = {}
@@ -114,13 +122,16 @@ export function render({ model }) {
   model.on(["views", "is_over"], arrange)
   arrange()
 
-  // Python sends them once it hears that somebody shows the page.
-  if (!waiting.hidden) {
-    setTimeout(() => {
-      if (!waiting.hidden) setText(waiting, "There is no answer: if the kernel is idle, run this cell again.")
-    }, 15000)
-    model.send_msg({ kind: "ready" })
+  // Python sends views once somebody shows the page.
+  const browser = Math.random()
+  const call = (times) => {
+    if (waiting.hidden) return
+    openConnections()
+    model.send_msg({ kind: "ready", browser })
+    if (times > 0) setTimeout(call, 1000, times - 1)
+    else setText(waiting, "There is no answer: if the kernel is idle, run this cell again.")
   }
+  call(15)
   followTheme(model, page)
   return page
 }

@@ -68,6 +68,7 @@ class PageComponent(MessageComponent):
         self._places: Mapping[str, Viewable] = {}
         self._tabs: Mapping[str, _Tab] = {}
         self._opened: set[int] = set()  # tabs that were shown
+        self._browser: object = ""  # what the page that is shown calls itself
 
     def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
         """Act on any message of a notebook's page, which may come in any thread."""
@@ -75,11 +76,22 @@ class PageComponent(MessageComponent):
             super()._on_msg(ref, manager, msg)
 
     def _receive(self, message: dict[str, Any]) -> None:
-        if message.get("kind") == "ready" and not self.views:
+        browser = message.get("browser")
+        if message.get("kind") == "ready" and browser != self._browser:
+            if self.views:
+                self._reload()
+            self._browser = browser
             self._ready()
 
+    def _reload(self) -> None:
+        """Forget what was sent: a page that the browser has loaded again knows none of it."""
+        self.views = []
+        for _, comm in self.documents():
+            if comm is not None:
+                comm.init()  # the page has closed the connection that was there
+
     def on_ready(self, callback: Callable[[], object]) -> None:
-        """Call a function when a browser shows the page, which is empty."""
+        """Call a function when a browser shows the page, which is empty: at first, or reloaded."""
         self._ready = callback
 
     def on_dark(self, callback: Callable[[bool], object]) -> None:
