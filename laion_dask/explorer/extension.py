@@ -8,6 +8,8 @@ What an app of Panel loads there, and from where (Panel 1.9, Bokeh 3.9; `tests/b
 - Style sheets of widgets and of the design: embedded in each model if ``config.inline`` is set.
 - Messages between page and kernel: the labextension of pyviz_comms, which Panel installs and Lab
   enables. Notebooks of VS Code need jupyter_bokeh for callbacks.
+- From a CDN, whatever is set: three style sheets, when the object of a pane changes; without a
+  network, the console says so. Widgets have no such objects.
 - Never: icons by a name of Tabler's (``icon="x"``), which load a font from a CDN (give an SVG), the
   spinners of ``loading=True``, whose file no notebook server has, MathJax, templates, and imports
   in an ES module.

@@ -103,6 +103,7 @@ class ExplorerPage:
         area.wait_for()
         text = area.input_value()
         self.page.locator(".head .code").get_by_role("button", name="Close").click()
+        self.page.locator(".head .code").wait_for(state="hidden")
         return text
 
 

@@ -16,7 +16,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 #: Seconds. An idle machine takes a twentieth of them; one with many other jobs, most.
-PATIENCE = 25
+PATIENCE = 300
 
 #: Run first in each kernel: connections to other machines raise.
 NO_NETWORK = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, one_line
 from laion_dask.explorer.region_labels import RegionLabels
@@ -119,7 +120,8 @@ class _MapJobs:
                 self._view.labels = labels
 
         def work(job: Job) -> RegionLabels:
-            return RegionLabels.of_sample(self._exploration.sample, points)
+            sample = self._exploration.sample
+            return RegionLabels.of_sample(sample, points, caption_column(sample))
 
         self._view.when_at_rest(lambda: self._jobs.start("label the map", work, then=show))
 

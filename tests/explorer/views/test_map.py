@@ -70,7 +70,9 @@ def test_what_the_browser_sends_back_does_not_undo_the_picture(view):
     sent = []
     pane.param.watch(sent.append, ["picture", "status"], onlychanged=False)
     assert pane._process_property_change({"picture": before, "status": pane.status}) == {}
-    assert [event.name for event in sent] == ["picture"]  # what has changed meanwhile goes out again
+    assert [event.name for event in sent] == [
+        "picture"
+    ]  # what has changed meanwhile goes out again
     assert pane.picture["sequence"] == 8
 
 
