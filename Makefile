@@ -50,11 +50,16 @@ AXE := 4.14.1
 	@! command -v npm >/dev/null || ( cd .venv/axe-core && npm pack --silent axe-core@$(AXE) >/dev/null \
 		&& tar xzf axe-core-$(AXE).tgz && touch $(AXE) )
 
-test: .venv/installed
+# The notebooks in one process, all other pages in another.
+BROWSER_TESTS := $(BIN)/python -m pytest -m browser tests/browser --numprocesses 2 --dist loadfile
+
+# The browser comes last, so that pages do not wait for other tests.
+test: .venv/installed .venv/axe-core/$(AXE)
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	@$(BROWSER_TESTS)
 
 browser: .venv/installed .venv/axe-core/$(AXE)
-	@$(BIN)/python -m pytest -m browser
+	@$(BROWSER_TESTS)
 
 network: .venv/resolved
 

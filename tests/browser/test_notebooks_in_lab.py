@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from io import BytesIO
 
 import nbformat
 import pytest
 from PIL import Image
+from playwright.sync_api import Locator
+from support.explorer_page import ExplorerPage
+from support.lab_server import PATIENCE
 from support.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -22,11 +26,15 @@ def test_notebook_runs_from_the_menu(path, lab_page):
     for frame in lab_page.page.locator("iframe.ld-plot").all():
         frame.scroll_into_view_if_needed()
         frame.content_frame.locator("canvas").first.wait_for()
-        assert is_painted(frame.screenshot())
+        wait_until_painted(frame)
         shown += 1
     for image in lab_page.outputs().locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 1
+        shown += 1
+    if lab_page.page.locator(".jp-Notebook .page").count():
+        ExplorerPage(lab_page.page).wait()
+        lab_page.page.locator(".ld-map[data-order]").wait_for()
         shown += 1
     assert shown > 0
     lab_page.save()
@@ -37,7 +45,12 @@ def test_notebook_runs_from_the_menu(path, lab_page):
     assert not re.sub(r"\r[^\r\n]*", "", errors).strip(), errors
 
 
-def is_painted(screenshot: bytes) -> bool:
-    """Whether a picture has more than a background: an empty figure has one or two colors."""
-    colors = Image.open(BytesIO(screenshot)).convert("RGB").getcolors(1 << 24)
-    return colors is not None and len(colors) > 8
+def wait_until_painted(frame: Locator) -> None:
+    """Wait until a figure has more than a background; an empty one has one or two colors."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        colors = Image.open(BytesIO(frame.screenshot())).convert("RGB").getcolors(1 << 24)
+        if colors is None or len(colors) > 8:
+            return
+        assert time.monotonic() < end, "a figure is blank"
+        time.sleep(0.2)

@@ -10,6 +10,8 @@ from playwright.sync_api import Page
 
 #: Messages of the browser itself, not of a page.
 _OWN_MESSAGES = re.compile(r"GL Driver Message|GroupMarkerNotSet")
+#: JupyterLab's own, when a page is left, or a kernel restarts, while it waits for an answer.
+_LEFT = re.compile(r"Canceled future for \w+ message before replies were done")
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Watch:
         page.on("requestfailed", self._failed)
         page.on("response", self._answered)
         page.on("console", self._said)
-        page.on("pageerror", lambda error: self.faults.append(f"error in a script: {error}"))
+        page.on("pageerror", self._raised)
         page.on("dialog", self._asked)
         page.on("popup", lambda popup: self.faults.append(f"a window was opened: {popup.url}"))
 
@@ -44,6 +46,10 @@ class Watch:
     def _answered(self, response) -> None:
         if response.status >= 400:
             self.faults.append(f"answered {response.status}: {response.url[:300]}")
+
+    def _raised(self, error) -> None:
+        if not _LEFT.search(str(error)):
+            self.faults.append(f"error in a script: {error}")
 
     def _said(self, message) -> None:
         if message.type in ("error", "warning") and not _OWN_MESSAGES.search(message.text):
