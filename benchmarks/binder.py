@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from explorer_page import recorded_page
+from explorer_page import WITHOUT_GPU, recorded_page
 from reporting import HERE, RESULTS, conditions, setting, target, verdicts, write
 
 #: What mybinder.org gives a session at most, in bytes; it guarantees 450 MB.
@@ -135,7 +135,7 @@ def run_notebook(clone: Path, home: Path, group: Path | None) -> dict:
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address + "/api")
-        with recorded_page() as recorded:
+        with recorded_page(*WITHOUT_GPU) as recorded:
             page = recorded.page
             page.goto(f"{address}/lab/tree/{NOTEBOOK}")
             page.get_by_text("| Idle").wait_for(timeout=180_000)
