@@ -121,7 +121,9 @@ class _MapJobs:
 
         def work(job: Job) -> RegionLabels:
             sample = self._exploration.sample
-            return RegionLabels.of_sample(sample, points, caption_column(sample))
+            labels = RegionLabels.of_sample(sample, points, caption_column(sample))
+            release_unused()
+            return labels
 
         self._view.when_at_rest(lambda: self._jobs.start("label the map", work, then=show))
 
