@@ -1,19 +1,14 @@
-"""The explorer as a page of its own, over rows whose every text is an attack; and for everybody."""
+"""The explorer as a page of its own, over rows whose every text is an attack."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.explorer_page import INJECTED, ExplorerPage
 from support.explorer_server import explorer_server
-
-#: `make browser` puts it there, from npm.
-AXE = Path(sys.prefix) / "axe-core" / "package" / "axe.min.js"
 
 ATTACKS = [
     "<hostile>",
@@ -78,32 +73,3 @@ def test_hostile_rows_are_text(explorer):
     assert page.locator("text=<script id=hostile>").count() > 0
     assert page.evaluate(INJECTED) == []
     assert page.evaluate("() => window.attacked") is None
-
-
-@pytest.mark.skipif(
-    not AXE.is_file(), reason="axe-core is not installed; `make browser` installs it"
-)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(explorer, scheme):
-    page = explorer.page
-    page.emulate_media(color_scheme=scheme)
-    page.locator(".page.dark" if scheme == "dark" else ".page:not(.dark)").wait_for()
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    tabs = page.get_by_role("tab").all()
-    faults = serious_faults(page)
-    for tab in tabs:
-        tab.click()
-        page.locator(".panel.shown").wait_for()
-        faults += serious_faults(page)
-    assert not faults, "\n".join(sorted(set(faults)))
-
-
-def serious_faults(page) -> list[str]:
-    """What axe finds that keeps people out: its rule, and the elements."""
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    return [
-        f"{rule['impact']} {rule['id']}: {rule['help']}: {node['html'][:200]}"
-        for rule in found["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
