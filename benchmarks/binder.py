@@ -142,6 +142,10 @@ def run_notebook(clone: Path, home: Path, group: Path | None) -> dict:
             started = time.perf_counter()
             page.get_by_role("menuitem", name="Run", exact=True).click()
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            explorer = page.locator(".page.ready")
+            explorer.wait_for(state="attached", timeout=300_000)
+            # JupyterLab goes to the last cell, and draws only what is in view.
+            explorer.evaluate("page => page.scrollIntoView()")
             page.wait_for_selector(".ld-map[data-order]", timeout=300_000)
             first = time.perf_counter() - started
             page.get_by_text("| Idle").wait_for(timeout=300_000)
