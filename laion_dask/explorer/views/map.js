@@ -5,6 +5,12 @@ const HOVER = 40         // ms the pointer rests before a row is asked for
 const REST = 120         // ms without a change before labels of the view are asked for
 const LOST = 4000        // ms after which an answer that did not come is asked for again
 
+const LABEL = "bold 12px Helvetica, Arial, sans-serif"
+const pen = document.createElement("canvas").getContext("2d")
+
+const overlap = ([x, y, w, h], [left, top, width, height]) =>
+  x < left + width && left < x + w && y < top + height && top < y + h
+
 function make(tag, className, text) {
   const element = document.createElement(tag)
   if (className) element.className = className
@@ -259,7 +265,25 @@ export function render({ model, view, el }) {
   }
   function drawLabels() {
     const { x, y, text } = model.labels
-    for (const name of ["halos", "labels"]) source(name).data = { x, y, text }
+    const kept = withoutOverlap(x, y, text)
+    const pick = values => kept.map(at => values[at])
+    for (const name of ["halos", "labels"]) source(name).data = { x: pick(x), y: pick(y), text: pick(text) }
+  }
+  // The labels that overlap neither an earlier one, of a denser region, nor the key.
+  function withoutOverlap(x, y, text) {
+    const drawn = text.length ? view.get_child_view(plot) : null
+    if (!drawn?.frame) return [...text.keys()]
+    const { frame, el: canvas } = drawn
+    const [origin, legend] = [canvas, corner].map(one => one.getBoundingClientRect())
+    const boxes = [[legend.left - origin.left, legend.top - origin.top, legend.width, legend.height]]
+    pen.font = LABEL
+    return text.flatMap((label, at) => {
+      const [w, h] = [pen.measureText(label).width + 6, 16]
+      const box = [frame.x_scale.compute(x[at]) - w / 2, frame.y_scale.compute(y[at]) - h / 2, w, h]
+      if (boxes.some(other => overlap(box, other))) return []
+      boxes.push(box)
+      return [at]
+    })
   }
   function drawKey() {
     const { kind, title, note, colors = [], ticks = [], items = [] } = model.key
