@@ -1,27 +1,8 @@
 // The map in the browser: keys, fields, hover, and a Bokeh figure whose one picture the server draws.
 // All text from the data is set with textContent or drawn on the canvas; nothing is parsed as HTML.
 
-const HOVER = 40         // ms the pointer rests before a row is asked for
 const REST = 120         // ms without a change before labels of the view are asked for
 const LOST = 4000        // ms after which an answer that did not come is asked for again
-
-const LABEL = "bold 12px Helvetica, Arial, sans-serif"
-const pen = document.createElement("canvas").getContext("2d")
-
-const overlap = ([x, y, w, h], [left, top, width, height]) =>
-  x < left + width && left < x + w && y < top + height && top < y + h
-
-function make(tag, className, text) {
-  const element = document.createElement(tag)
-  if (className) element.className = className
-  if (text !== undefined) element.textContent = text
-  return element
-}
-
-function rounded(value, span) {
-  const digits = Math.max(0, Math.min(8, 3 - Math.floor(Math.log10(span || 1))))
-  return Number(value).toFixed(digits)
-}
 
 export function render({ model, view, el }) {
   const plot = view.model.data.figure
@@ -30,22 +11,7 @@ export function render({ model, view, el }) {
 
   // -- above the map: what a drag does, what colors mean ----------------------------------------
   const head = make("div", "ld-map-head")
-  const modes = make("div", "ld-map-modes")
-  modes.setAttribute("role", "group")
-  modes.setAttribute("aria-label", "What dragging on the map does")
-  const buttons = {}
-  for (const [name, label, title] of [
-    ["lasso", "Lasso", "Drag around rows to select them"],
-    ["box", "Box", "Drag a rectangle over rows to select them"],
-    ["pan", "Pan", "Drag to move the map"],
-  ]) {
-    const button = make("button", "", label)
-    button.type = "button"
-    button.title = title
-    button.onclick = () => choose(name)
-    buttons[name] = button
-    modes.append(button)
-  }
+  const { modes, buttons } = modeButtons(name => choose(name))
   function choose(name) {
     for (const tool of plot.toolbar.tools) {
       if (["lasso", "box", "pan"].includes(tool.name)) tool.active = tool.name === name
@@ -80,14 +46,13 @@ export function render({ model, view, el }) {
   stage.tabIndex = 0
   stage.setAttribute("role", "application")
   const figureElement = model.get_child("figure")
-  const card = make("div", "ld-map-card")
-  card.hidden = true
   const status = make("div", "ld-map-status")
   status.setAttribute("role", "status")
   const corner = make("div", "ld-map-corner")
   corner.append(key)
   const message = make("div", "ld-map-message")
   message.setAttribute("role", "status")
+  const { card, hide: hideCard } = hoverCard(model, view, plot, stage, () => pixel())
   stage.append(figureElement, corner, card, message, make("div", "ld-map-ring"))
 
   // -- below the map: the view in numbers -------------------------------------------------------
@@ -240,16 +205,9 @@ export function render({ model, view, el }) {
   async function drawPicture() {
     const { png, view: [x0, x1, y0, y1], sequence: answered, order } = model.picture
     if (!png) return
-    const image = await createImageBitmap(new Blob([png], { type: "image/png" }))
+    const rgba = await pixelsOf(png, NDArray)
     if (order < shown) return                             // a later one is there already
     shown = order
-    const canvas = document.createElement("canvas")
-    canvas.width = image.width
-    canvas.height = image.height
-    const context = canvas.getContext("2d", { willReadFrequently: true })
-    context.drawImage(image, 0, 0)
-    const { data } = context.getImageData(0, 0, image.width, image.height)
-    const rgba = new NDArray(data.buffer, [image.height, image.width])
     const picture = source("picture")
     picture.data = { image: [rgba], x: [x0], y: [y0], dw: [x1 - x0], dh: [y1 - y0] }
     root.dataset.order = String(order)
@@ -265,86 +223,19 @@ export function render({ model, view, el }) {
   }
   function drawLabels() {
     const { x, y, text } = model.labels
-    const kept = withoutOverlap(x, y, text)
+    const kept = withoutOverlap(model.labels, text.length ? view.get_child_view(plot) : null, corner)
     const pick = values => kept.map(at => values[at])
     for (const name of ["halos", "labels"]) source(name).data = { x: pick(x), y: pick(y), text: pick(text) }
   }
-  // The labels that overlap neither an earlier one, of a denser region, nor the key.
-  function withoutOverlap(x, y, text) {
-    const drawn = text.length ? view.get_child_view(plot) : null
-    if (!drawn?.frame) return [...text.keys()]
-    const { frame, el: canvas } = drawn
-    const [origin, legend] = [canvas, corner].map(one => one.getBoundingClientRect())
-    const boxes = [[legend.left - origin.left, legend.top - origin.top, legend.width, legend.height]]
-    pen.font = LABEL
-    return text.flatMap((label, at) => {
-      const [w, h] = [pen.measureText(label).width + 6, 16]
-      const box = [frame.x_scale.compute(x[at]) - w / 2, frame.y_scale.compute(y[at]) - h / 2, w, h]
-      if (boxes.some(other => overlap(box, other))) return []
-      boxes.push(box)
-      return [at]
-    })
-  }
-  function drawKey() {
-    const { kind, title, note, colors = [], ticks = [], items = [] } = model.key
-    key.replaceChildren(make("span", "ld-map-key-title", title))
-    if (kind === "classes") {
-      const list = make("ul")
-      for (const [color, label] of items) {
-        const item = make("li")
-        const swatch = make("span", "ld-map-swatch")
-        swatch.style.background = color
-        const text = make("span", "", label)
-        text.title = label
-        item.append(swatch, text)
-        list.append(item)
-      }
-      key.append(list)
-    } else if (ticks.length) {
-      const scale = make("div", "ld-map-scale")
-      const bar = make("div", "ld-map-bar")
-      bar.style.background = ticks.length > 1 ? `linear-gradient(to right, ${colors.join(",")})` : colors[0]
-      const row = make("div", "ld-map-ticks")
-      for (const [at, label] of ticks) {
-        const tick = make("span", "", label)
-        tick.style.left = 100 * at + "%"
-        tick.style.transform = `translateX(${-100 * at}%)`
-        row.append(tick)
-      }
-      scale.append(bar, row)
-      key.append(scale)
-    }
-    if (note) key.append(make("span", "ld-map-note", note))
-  }
-  function drawOptions(select, options, chosen) {
-    select.replaceChildren()
-    for (const [value, label] of options) {
-      const option = make("option", "", label)
-      option.value = value
-      select.append(option)
-    }
-    select.value = chosen
+  const drawKey = () => writeKey(key, model.key)
+  function drawTheme() {
+    root.classList.toggle("ld-dark", model.dark)
+    paint(plot, model.dark)
   }
   const drawColors = () => drawOptions(colorSelect, model.color_options, model.color)
   function drawMethods() {
     drawOptions(methodSelect, model.projection_options, model.projection)
     methodSelect.hidden = model.projection_options.length < 2
-  }
-  function drawTheme() {
-    root.classList.toggle("ld-dark", model.dark)
-    const [ink, grid, back] = model.dark ? ["#c3cad4", "#2a313b", "#14181d"] : ["#52606d", "#eceff2", "#ffffff"]
-    plot.setv({ background_fill_color: back, border_fill_color: back, outline_line_color: grid })
-    for (const axis of [...plot.below, ...plot.left]) {
-      axis.setv({ major_label_text_color: ink, axis_label_text_color: ink, axis_line_color: grid,
-        major_tick_line_color: grid, minor_tick_line_color: null })
-    }
-    for (const line of plot.center) {
-      if (line.type === "Grid") line.setv({ grid_line_color: grid })
-    }
-    const glyph = name => plot.renderers.find(each => each.name === name).glyph
-    glyph("outline").setv({ line_color: { value: model.dark ? "#ffffff" : "#1f2933" } })
-    glyph("labels").setv({ text_color: { value: model.dark ? "#f2f5f8" : "#1f2933" } })
-    glyph("halos").setv({ text_color: { value: back }, text_outline_color: { value: back } })
   }
   function drawWords() {
     stage.setAttribute("aria-label", model.description || model.message)
@@ -356,49 +247,6 @@ export function render({ model, view, el }) {
     plot.left[0].axis_label = y
   }
 
-  // -- hover ------------------------------------------------------------------------------------
-  let rest = null, at = null, asked = 0
-  function hideCard() {
-    clearTimeout(rest)
-    asked++
-    card.hidden = true
-  }
-  function moved(event) {
-    if (event.buttons) return hideCard()
-    const { frame, el: canvas } = view.get_child_view(plot)
-    const box = canvas.getBoundingClientRect()
-    const [sx, sy] = [event.clientX - box.left, event.clientY - box.top]
-    if (at !== null && Math.hypot(sx - at.sx, sy - at.sy) > 6) hideCard()
-    clearTimeout(rest)
-    if (!frame.bbox.contains(sx, sy)) return hideCard()
-    at = { x: frame.x_scale.invert(sx), y: frame.y_scale.invert(sy), sx, sy }
-    rest = setTimeout(() => {
-      model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked })
-    }, HOVER)
-  }
-  let concealed = null                                    // where a hidden caption was shown
-  function reveal(event) {
-    if (concealed === null || Math.hypot(event.clientX - concealed.px, event.clientY - concealed.py) > 4) return
-    at = concealed.at
-    model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked, reveal: true })
-  }
-  function drawCard() {
-    const { sequence: answered, title, hidden, lines = [] } = model.card
-    card.dataset.answered = answered
-    if (answered !== asked || !title) { card.hidden = true; return }
-    card.replaceChildren(make("div", hidden ? "ld-map-card-hidden" : "ld-map-card-title", title))
-    for (const [label, value] of lines) {
-      const line = make("div", "ld-map-card-line")
-      line.append(make("span", "", label), make("span", "", value))
-      card.append(line)
-    }
-    card.hidden = false
-    const [w, h] = [stage.clientWidth, stage.clientHeight]
-    const left = at.sx + 16 + card.offsetWidth > w ? at.sx - 16 - card.offsetWidth : at.sx + 16
-    const top = at.sy + 16 + card.offsetHeight > h ? at.sy - 16 - card.offsetHeight : at.sy + 16
-    card.style.left = Math.max(2, left) + "px"
-    card.style.top = Math.max(2, top) + "px"
-  }
   plot.document.event_manager.subscribed_models.add(plot)
   plot.on_event("selectiongeometry", ({ geometry: g, final }) => {
     if (!final) return
@@ -409,15 +257,9 @@ export function render({ model, view, el }) {
 
   // -- keys, focus ------------------------------------------------------------------------------
   const wheel = plot.toolbar.tools.find(tool => tool.name === "wheel")
-  stage.addEventListener("pointerdown", event => {
-    const isConcealed = !card.hidden && model.card.hidden
-    concealed = isConcealed ? { at, px: event.clientX, py: event.clientY } : null
-    hideCard()
+  stage.addEventListener("pointerdown", () => {
     stage.focus({ preventScroll: true })
   }, true)
-  stage.addEventListener("pointerup", reveal, true)
-  stage.addEventListener("pointermove", moved)
-  stage.addEventListener("pointerleave", hideCard)
   stage.addEventListener("focusin", () => { wheel.active = true })
   stage.addEventListener("focusout", event => {
     if (stage.contains(event.relatedTarget)) return       // to the canvas of the figure
@@ -446,7 +288,6 @@ export function render({ model, view, el }) {
   model.on("dark", drawTheme)
   model.on(["description", "status", "message", "axes"], drawWords)
   model.on("extent", extended)
-  model.on("card", drawCard)
   model.on("go", () => { const [x0, x1, y0, y1] = model.go; show(x0, x1, y0, y1) })
   choose("lasso")
   for (const step of [drawTheme, drawColors, drawMethods, drawKey, drawWords, drawOutline, drawLabels]) step()

@@ -42,7 +42,7 @@ class MapPane(Component):
     status = param.String("")
     dark = param.Boolean(False)
 
-    _esm = source("map.js")
+    _esm = source("map_drawing.js", "map_hover.js", "map.js")
     _stylesheets = [source("map.css")]  # noqa: RUF012
 
 
