@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_dask.errors import OptionError, WeightsError, argument, must_be, parameter
-from laion_dask.io.storage.user_cache import user_cache
 from laion_dask.models.weights.fetching import fetch
 from laion_dask.models.weights.registry import REGISTRY, PublishedFile, known
 from laion_dask.options import get_option
@@ -29,8 +28,9 @@ def folders() -> list[Path]:
     ``LAION_DASK_WEIGHTS`` (``~`` is the home folder), then ``laion_dask/weights`` in the user's
     cache folder. Downloads go to the last."""
     named = os.environ.get(VARIABLE)
-    own = [Path(os.path.expanduser(named))] if named else []  # "~" stays without a home
-    return [*own, user_cache("weights")]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    paths = [*([named] if named else []), os.path.join(cache, "laion_dask", "weights")]
+    return [Path(os.path.expanduser(folder)) for folder in paths]  # "~" stays without a home
 
 
 def find(name: str, *, download: bool | None = None) -> Path:

@@ -285,7 +285,7 @@ def test_a_failed_write_says_so_beside_the_button_and_no_earlier_success(
     monkeypatch.setattr("laion_dask.explorer.tabs.export_tab.export", full)
     view._receive({**write, "folder": str(tmp_path / "b")})
     with pytest.raises(OSError, match="no space"):
-        finish(jobs)
+        jobs.current.wait(60)
     jobs.deliver()
     state = state_of(view)
     assert (state["result"], state["is_error"]) == ("", True)
