@@ -82,6 +82,7 @@ class ExplorerPage:
 
     def map(self, mode: str) -> Locator:
         """The map, on which a drag selects by a lasso or a box, or pans."""
+        self.page.locator(".ld-map[data-order]").wait_for()  # it selects nothing before
         self.click(mode)
         return self.page.locator(".ld-map-stage canvas.bk-layer, .ld-map-stage canvas").first
 

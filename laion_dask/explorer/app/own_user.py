@@ -101,7 +101,7 @@ class _OtherUser(Matcher):
         if stream not in self._accepted:
             try:
                 user = user_of(stream.socket.getpeername(), stream.socket.getsockname())
-            except OSError:
+            except (OSError, AttributeError):  # the client is gone, and with it the socket
                 return {}
             if user not in self._trusted and not (user is None and _is_windows_below()):
                 return {}

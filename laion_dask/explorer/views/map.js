@@ -210,6 +210,7 @@ export function render({ model, view, el }) {
     shown = order
     const picture = source("picture")
     picture.data = { image: [rgba], x: [x0], y: [y0], dw: [x1 - x0], dh: [y1 - y0] }
+    drawLabels()                                          // others overlap in another view
     root.dataset.order = String(order)
     if (waiting && answered >= waiting) {
       waiting = 0
