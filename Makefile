@@ -50,8 +50,10 @@ AXE := 4.14.1
 		&& tar xzf axe-core-$(AXE).tgz && touch $(AXE) \
 		|| echo "axe-core could not be fetched with npm: accessibility is not tested"
 
-# The notebooks in one process, all other pages in another.
-BROWSER_TESTS := $(BIN)/python -m pytest -m browser tests/browser --numprocesses 2 --dist loadfile
+# The notebooks in one process, all other pages in another. JupyterLab loses a message of a widget now
+# and then; what failed is run once more, alone.
+PAGES := $(BIN)/python -m pytest -m browser tests/browser
+BROWSER_TESTS := $(PAGES) --numprocesses 2 --dist loadfile || $(PAGES) --last-failed
 
 # The browser comes last, so that pages do not wait for other tests.
 test: .venv/installed .venv/axe-core/$(AXE)

@@ -63,10 +63,11 @@ def explore(
     from laion_dask.explorer.app.server import free_port, serve
     from laion_dask.explorer.sample import draw_sample
 
-    chosen = free_port(port)
+    free_port(port)
     drawn = draw_sample(frame, sample, seed)
     preload(drawn)
     end_status()
+    chosen = free_port(port)  # another program may have taken the usual one meanwhile
     kind = "all" if drawn.is_whole else f"{drawn.n:,} of"
     serve(
         lambda: Explorer(lambda: drawn, vectors, pictures, is_page=True),

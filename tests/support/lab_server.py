@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-#: Seconds. An idle machine takes a twentieth of them; one with many other jobs, most.
-PATIENCE = 300
+#: Seconds. An idle machine takes a tenth of them; one with many other jobs, most.
+PATIENCE = 180
 
 #: Run first in each kernel: connections to other machines raise.
 NO_NETWORK = """
