@@ -152,4 +152,6 @@ def test_it_works_again_after_a_restart_of_the_kernel_and_a_reload_of_the_page(e
     explorer = ExplorerPage(explored.page).wait()
     explorer.drag(explorer.map("Box"), (0.3, 0.3), (0.7, 0.7))
     assert explorer.wait_for_other_than(everything) == box
-    assert watched.faults == [], "\n".join(watched.faults)
+    # A message on its way to the page before the reload names models that the new one has not.
+    faults = [fault for fault in watched.faults if "isn't known" not in fault]
+    assert faults == [], "\n".join(faults)
