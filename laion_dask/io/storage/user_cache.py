@@ -13,7 +13,7 @@ from pathlib import Path
 def user_cache(name: str = "") -> Path:
     """``laion_dask/NAME`` in ``XDG_CACHE_HOME``, or in ``~/.cache``; it may not exist yet.
 
-    A user without a home folder, as in some containers, has it in the folder of temporary files.
+    Without a home folder, as in some containers, it is in the folder of temporary files.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
