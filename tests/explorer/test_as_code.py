@@ -215,15 +215,15 @@ def test_a_list_that_changes_under_a_filter_is_read_again(tmp_path, write, write
     names = tmp_path / "list.txt"
     names.write_text("u1\nu2\nu5\n")
     exploration = Exploration(draw_sample(frame))
-    selection, chips, told = exploration.selection, ChipsView(exploration), []
+    selection, chips, seen = exploration.selection, ChipsView(exploration), []
     selection.set("row", Condition("row >= 2"))
     selection.set("w", Condition(f"url in file({str(names)!r})"))
-    selection.subscribe(lambda changed: (told.append(changed.n), chips.refresh()))
+    selection.subscribe(lambda changed: (seen.append(changed.n), chips.refresh()))
     write_code(exploration)
-    assert told == [] and selection.n == 2
+    assert seen == [] and selection.n == 2
     names.write_text("u2\nu5\nu7\nu0\n")
     write_code(exploration)
-    assert told == [3] and selected_pairs(exploration) == [(0, 2), (0, 5), (0, 7)]
+    assert seen == [3] and selected_pairs(exploration) == [(0, 2), (0, 5), (0, 7)]
     assert pairs(selected_frame(exploration)) == selected_pairs(exploration)
     assert "list had changed" in json.loads(chips.panel.state)["chips"][1]["label"]
     selection.set("row", None)

@@ -18,7 +18,7 @@ _MESSAGE = {"content": {"data": {}}}
 
 
 class _Message:
-    """A message whose handling goes on, in a thread of its own, until it is told to end."""
+    """Handles a message in a thread of its own, until an event is set."""
 
     def __init__(self, text: str = "") -> None:
         self.is_handled, self.may_end = threading.Event(), threading.Event()

@@ -36,8 +36,8 @@ class PageComponent(MessageComponent):
     Attributes
     ----------
     views : list of Viewable
-        All that is shown, in one list: the browser lays the page out anew for each property with
-        views that changes.
+        Everything on the page. One list, because the browser repeats the layout of the whole page
+        after a change of any property with views.
     layout : str
         JSON of the place of each view, by its number in the list: ``{"places": {"map": 0},
         "tabs": [{"title": "Gallery", "view": 1}]}``. The view of a tab that was never shown is

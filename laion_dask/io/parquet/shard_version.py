@@ -19,7 +19,7 @@ _ROUNDED_NS, _SETTLED_NS = 1_000_000_000, 2_500_000_000
 def shard_version(shard: Shard) -> str | None:
     """The version of a shard's file: footer and `Mark`. Eager.
 
-    None where no version can be told: in a store without ETags, or of a file that was written just
+    None if the version is unknown: in a store without ETags, or of a file that was written just
     now, on a file system with coarse times.
     """
     mark = _mark(shard)
