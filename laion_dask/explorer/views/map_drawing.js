@@ -1,4 +1,4 @@
-// What is drawn on the map and beside it. All text from the data is set with textContent or drawn on
+// What is drawn on the map: the picture, the outline of a region, labels. Text from the data is drawn on
 // the canvas; nothing is parsed as HTML.
 
 const LABEL = "bold 12px Helvetica, Arial, sans-serif"
@@ -14,9 +14,9 @@ function make(tag, className, text) {
   return element
 }
 
-function rounded(value, span) {
-  const digits = Math.max(0, Math.min(8, 3 - Math.floor(Math.log10(span || 1))))
-  return Number(value).toFixed(digits)
+// The renderer of the picture, the outline of a region, or labels.
+function layer(plot, name) {
+  return plot.renderers.find(each => each.name === name)
 }
 
 // The numbers of labels that overlap neither an earlier one, of a denser region, nor what is in the
@@ -36,46 +36,16 @@ function withoutOverlap({ x, y, text }, drawn, corner) {
   })
 }
 
-// What the colors mean.
-function writeKey(key, { kind, title, note, colors = [], ticks = [], items = [] }) {
-  key.replaceChildren(make("span", "ld-map-key-title", title))
-  if (kind === "classes") {
-    const list = make("ul")
-    for (const [color, label] of items) {
-      const item = make("li")
-      const swatch = make("span", "ld-map-swatch")
-      swatch.style.background = color
-      const text = make("span", "", label)
-      text.title = label
-      item.append(swatch, text)
-      list.append(item)
-    }
-    key.append(list)
-  } else if (ticks.length) {
-    const scale = make("div", "ld-map-scale")
-    const bar = make("div", "ld-map-bar")
-    bar.style.background = ticks.length > 1 ? `linear-gradient(to right, ${colors.join(",")})` : colors[0]
-    const row = make("div", "ld-map-ticks")
-    for (const [at, label] of ticks) {
-      const tick = make("span", "", label)
-      tick.style.left = 100 * at + "%"
-      tick.style.transform = `translateX(${-100 * at}%)`
-      row.append(tick)
-    }
-    scale.append(bar, row)
-    key.append(scale)
+function drawLabels(view, plot, labels, corner) {
+  const kept = withoutOverlap(labels, labels.text.length ? view.get_child_view(plot) : null, corner)
+  const pick = values => kept.map(at => values[at])
+  for (const name of ["halos", "labels"]) {
+    layer(plot, name).data_source.data = { x: pick(labels.x), y: pick(labels.y), text: pick(labels.text) }
   }
-  if (note) key.append(make("span", "ld-map-note", note))
 }
 
-function drawOptions(select, options, chosen) {
-  select.replaceChildren()
-  for (const [value, label] of options) {
-    const option = make("option", "", label)
-    option.value = value
-    select.append(option)
-  }
-  select.value = chosen
+function drawOutline(plot, [x, y]) {
+  layer(plot, "outline").data_source.data = { xs: x.length ? [x] : [], ys: y.length ? [y] : [] }
 }
 
 // The colors of a light or dark page.
@@ -89,7 +59,7 @@ function paint(plot, dark) {
   for (const line of plot.center) {
     if (line.type === "Grid") line.setv({ grid_line_color: grid })
   }
-  const glyph = name => plot.renderers.find(each => each.name === name).glyph
+  const glyph = name => layer(plot, name).glyph
   glyph("outline").setv({ line_color: { value: dark ? "#ffffff" : "#1f2933" } })
   glyph("labels").setv({ text_color: { value: dark ? "#f2f5f8" : "#1f2933" } })
   glyph("halos").setv({ text_color: { value: back }, text_outline_color: { value: back } })
@@ -107,23 +77,17 @@ async function pixelsOf(png, NDArray) {
   return new NDArray(data.buffer, [image.height, image.width])
 }
 
-// A button for what a drag does: each calls a function with its name.
-function modeButtons(choose) {
-  const modes = make("div", "ld-map-modes")
-  modes.setAttribute("role", "group")
-  modes.setAttribute("aria-label", "What dragging on the map does")
-  const buttons = {}
-  for (const [name, label, title] of [
-    ["lasso", "Lasso", "Drag around rows to select them"],
-    ["box", "Box", "Drag a rectangle over rows to select them"],
-    ["pan", "Pan", "Drag to move the map"],
-  ]) {
-    const button = make("button", "", label)
-    button.type = "button"
-    button.title = title
-    button.onclick = () => choose(name)
-    buttons[name] = button
-    modes.append(button)
+// A function that draws a picture of the server, unless a later one is there already; whether it did.
+function pictureLayer(plot) {
+  const source = layer(plot, "picture").data_source
+  const NDArray = source.data.image[0].constructor
+  let shown = 0
+  return async ({ png, view: [x0, x1, y0, y1], order }) => {
+    if (!png) return false
+    const rgba = await pixelsOf(png, NDArray)
+    if (order < shown) return false
+    shown = order
+    source.data = { image: [rgba], x: [x0], y: [y0], dw: [x1 - x0], dh: [y1 - y0] }
+    return true
   }
-  return { modes, buttons }
 }

@@ -1,59 +1,69 @@
 // The card beside the pointer: the row that is there, once the pointer rests.
 
 const HOVER = 40         // ms the pointer rests before a row is asked for
+const SAME_PLACE = 6     // px the pointer may move before the card of its row is hidden
+const CLICK = 4          // px the pointer may move between press and release of a click
+
+function writeCard(card, { title, hidden, lines = [] }) {
+  card.replaceChildren(make("div", hidden ? "ld-map-card-hidden" : "ld-map-card-title", title))
+  for (const [label, value] of lines) {
+    const line = make("div", "ld-map-card-line")
+    line.append(make("span", "", label), make("span", "", value))
+    card.append(line)
+  }
+}
+
+// Below and to the right of a point, or on the other side where there is no room.
+function placeBeside({ sx, sy }, card, stage) {
+  const beside = (at, length, room) => at + 16 + length > room ? at - 16 - length : at + 16
+  card.style.left = Math.max(2, beside(sx, card.offsetWidth, stage.clientWidth)) + "px"
+  card.style.top = Math.max(2, beside(sy, card.offsetHeight, stage.clientHeight)) + "px"
+}
 
 function hoverCard(model, view, plot, stage, pixel) {
   const card = make("div", "ld-map-card")
   card.hidden = true
   let rest = null, at = null, asked = 0
+  let concealed = null                                    // where a hidden caption was shown
+  function ask(options) {
+    model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked, ...options })
+  }
   function hide() {
     clearTimeout(rest)
     asked++
     card.hidden = true
   }
-  function moved(event) {
+  function move(event) {
     if (event.buttons) return hide()
     const { frame, el: canvas } = view.get_child_view(plot)
     const box = canvas.getBoundingClientRect()
     const [sx, sy] = [event.clientX - box.left, event.clientY - box.top]
-    if (at !== null && Math.hypot(sx - at.sx, sy - at.sy) > 6) hide()
+    if (at !== null && Math.hypot(sx - at.sx, sy - at.sy) > SAME_PLACE) hide()
     clearTimeout(rest)
     if (!frame.bbox.contains(sx, sy)) return hide()
     at = { x: frame.x_scale.invert(sx), y: frame.y_scale.invert(sy), sx, sy }
-    rest = setTimeout(() => {
-      model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked })
-    }, HOVER)
+    rest = setTimeout(ask, HOVER)
   }
-  let concealed = null                                    // where a hidden caption was shown
-  function reveal(event) {
-    if (concealed === null || Math.hypot(event.clientX - concealed.px, event.clientY - concealed.py) > 4) return
+  function press({ clientX, clientY }) {
+    concealed = !card.hidden && model.card.hidden ? { at, clientX, clientY } : null
+    hide()
+  }
+  function reveal({ clientX, clientY }) {
+    if (concealed === null) return
+    if (Math.hypot(clientX - concealed.clientX, clientY - concealed.clientY) > CLICK) return
     at = concealed.at
-    model.send_msg({ kind: "hover", x: at.x, y: at.y, pixel: pixel(), sequence: ++asked, reveal: true })
+    ask({ reveal: true })
   }
   function draw() {
-    const { sequence: answered, title, hidden, lines = [] } = model.card
-    card.dataset.answered = answered
-    if (answered !== asked || !title) { card.hidden = true; return }
-    card.replaceChildren(make("div", hidden ? "ld-map-card-hidden" : "ld-map-card-title", title))
-    for (const [label, value] of lines) {
-      const line = make("div", "ld-map-card-line")
-      line.append(make("span", "", label), make("span", "", value))
-      card.append(line)
-    }
-    card.hidden = false
-    const [w, h] = [stage.clientWidth, stage.clientHeight]
-    const left = at.sx + 16 + card.offsetWidth > w ? at.sx - 16 - card.offsetWidth : at.sx + 16
-    const top = at.sy + 16 + card.offsetHeight > h ? at.sy - 16 - card.offsetHeight : at.sy + 16
-    card.style.left = Math.max(2, left) + "px"
-    card.style.top = Math.max(2, top) + "px"
+    card.dataset.answered = model.card.sequence
+    card.hidden = model.card.sequence !== asked || !model.card.title
+    if (card.hidden) return
+    writeCard(card, model.card)
+    placeBeside(at, card, stage)
   }
-  stage.addEventListener("pointerdown", event => {
-    const isConcealed = !card.hidden && model.card.hidden
-    concealed = isConcealed ? { at, px: event.clientX, py: event.clientY } : null
-    hide()
-  }, true)
+  stage.addEventListener("pointerdown", press, true)
   stage.addEventListener("pointerup", reveal, true)
-  stage.addEventListener("pointermove", moved)
+  stage.addEventListener("pointermove", move)
   stage.addEventListener("pointerleave", hide)
   model.on("card", draw)
   return { card, hide }

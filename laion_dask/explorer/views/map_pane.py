@@ -21,6 +21,18 @@ from panel.custom import Child
 from laion_dask.explorer.views.component import Component, source
 
 
+_SCRIPTS = (
+    "map_drawing.js",
+    "map_key.js",
+    "map_hover.js",
+    "map_viewport.js",
+    "map_requests.js",
+    "map_controls.js",
+    "map_stage.js",
+    "map.js",
+)
+
+
 class MapPane(Component):
     """What the browser shows of the map. Everything of the data in it is text."""
 
@@ -42,7 +54,7 @@ class MapPane(Component):
     status = param.String("")
     dark = param.Boolean(False)
 
-    _esm = source("map_drawing.js", "map_hover.js", "map.js")
+    _esm = source(*_SCRIPTS)
     _stylesheets = [source("map.css")]  # noqa: RUF012
 
 
