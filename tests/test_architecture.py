@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import PACKAGE, ROOT
+from support.script_code import SCRIPTS, STYLES, function_lengths, lines_of
 from support.source_code import (
     FILES,
     MODULES,
@@ -326,6 +327,49 @@ KERNELS = {
     *(PACKAGE / "scoring").glob("*kernel*.py"),
     *(PACKAGE / "aggregations").glob("*kernel*.py"),
 }
+
+
+#: Functions of scripts that are longer than `LONGEST_FUNCTION`, by file and name.
+LONG_FUNCTIONS = {("explorer/views/page.js", "render")}
+LONGEST_FILE, LONGEST_FUNCTION = 300, 50
+
+
+def test_scripts_and_style_sheets_are_short():
+    assert SCRIPTS and STYLES
+    long = {where(path) for path in (*SCRIPTS, *STYLES) if len(lines_of(path)) > LONGEST_FILE}
+    assert long == set()
+
+
+def test_functions_of_scripts_are_short():
+    lengths = {
+        (where(path), name): n
+        for path in SCRIPTS
+        for name, n in function_lengths(lines_of(path)).items()
+    }
+    assert {which for which, n in lengths.items() if n > LONGEST_FUNCTION} == LONG_FUNCTIONS
+
+
+def test_functions_of_scripts_are_measured():
+    source = """
+        const A = 1
+        export function one({ a,
+          b }) {
+          return a
+
+        }
+
+        // of two
+        const two = (a) => a
+        async function three() {
+          const inner = () => 1
+        }
+        const four = () => {
+          return [
+          ]
+        }
+    """
+    lines = textwrap.dedent(source).splitlines()
+    assert function_lengths(lines) == {"one": 5, "two": 1, "three": 3, "four": 4}
 
 
 def test_dir_is_what_is_public():

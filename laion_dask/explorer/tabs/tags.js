@@ -6,6 +6,32 @@ function field(label, attributes, onenter) {
   return [element("label", {}, element("span", { text: label }), input), input]
 }
 
+// A set in the list; `nameOf` takes the item.
+function setItem(send, nameOf) {
+  const label = element("span", { class: "name" })
+  const count = element("span", { class: "muted" })
+  const act = (kind) => () => send({ kind, name: nameOf(item) })
+  const show = element("button", { onclick: act("show") })
+  const save = () => send({ kind: "save", name: nameOf(item), path: file.value })
+  const [fileLabel, file] = field("file", {}, save)
+  const write = element("button", { text: "Save", onclick: save })
+  const remove = element("button", { text: "Remove", onclick: act("remove") })
+  const item = element("li", { class: "set" }, label, count, element("span", { class: "gap" }), show, fileLabel, write, remove)
+  item.write = (set) => {
+    setText(label, set.label)
+    label.title = set.label
+    setText(count, set.count)
+    setText(show, set.is_shown ? "Shown" : "Show")
+    show.setAttribute("aria-pressed", String(set.is_shown))
+    show.setAttribute("aria-label", `${set.is_shown ? "Shown" : "Show"}: select only the rows of ${set.label}`)
+    write.setAttribute("aria-label", `Save ${set.label} to the file`)
+    remove.setAttribute("aria-label", `Remove ${set.label}`)
+    file.setAttribute("aria-label", `File of ${set.label}`)
+    if (item.path !== set.path) file.value = item.path = set.path
+  }
+  return item
+}
+
 export function render({ model }) {
   const send = (message) => model.send_msg(message)
   const ticked = element("p", { role: "status" })
@@ -20,31 +46,7 @@ export function render({ model }) {
   const [pathLabel, path] = field("Open the file of a set", { placeholder: "tags.json" }, open)
   let sets = []
 
-  function make() {
-    const label = element("span", { class: "name" })
-    const count = element("span", { class: "muted" })
-    const show = element("button", { onclick: () => send({ kind: "show", name: sets[at()].name }) })
-    const save = () => send({ kind: "save", name: sets[at()].name, path: file.value })
-    const [fileLabel, file] = field("file", {}, save)
-    const write = element("button", { text: "Save", onclick: save })
-    const remove = element("button", { text: "Remove", onclick: () => send({ kind: "remove", name: sets[at()].name }) })
-    const item = element("li", { class: "set" }, label, count, element("span", { class: "gap" }), show, fileLabel, write, remove)
-    const at = () => [...list.children].indexOf(item)
-    item.write = (set) => {
-      setText(label, set.label)
-      label.title = set.label
-      setText(count, set.count)
-      setText(show, set.is_shown ? "Shown" : "Show")
-      show.setAttribute("aria-pressed", String(set.is_shown))
-      show.setAttribute("aria-label", `${set.is_shown ? "Shown" : "Show"}: select only the rows of ${set.label}`)
-      write.setAttribute("aria-label", `Save ${set.label} to the file`)
-      remove.setAttribute("aria-label", `Remove ${set.label}`)
-      file.setAttribute("aria-label", `File of ${set.label}`)
-      if (item.path !== set.path) file.value = item.path = set.path
-    }
-    return item
-  }
-
+  const make = () => setItem(send, (item) => sets[[...list.children].indexOf(item)].name)
   follow(model, (state) => {
     setText(ticked, state.ticked)
     addTicked.disabled = !state.n_ticked

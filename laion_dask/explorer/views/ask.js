@@ -40,20 +40,30 @@ function base64(file) {
   })
 }
 
-export function render({ model }) {
-  const send = (message) => model.send_msg(message)
+function askForm(send) {
   const id = `ask-${Math.random().toString(36).slice(2)}`
   const text = element("input", { type: "search", id, maxlength: 1000, autocomplete: "off", spellcheck: "false" })
-  const label = element("label", { for: id, text: "Ask" })
   const ask = element("button", { type: "submit", text: "Find similar" })
-  const file = element("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true" })
+  const note = element("span", { class: "muted", role: "status" })
+  const file = imageField(send, note)
   const pick = element("button", { type: "button", text: "Image…", onclick: () => file.click() })
-  const form = element("form", { role: "search" }, label, text, ask, pick, file)
-  form.addEventListener("submit", (event) => {
+  const node = element("form", { role: "search" },
+    element("label", { for: id, text: "Ask" }), text, ask, pick, file)
+  node.addEventListener("submit", (event) => {
     event.preventDefault()
     if (text.value.trim()) send({ kind: "text", text: text.value })
   })
-  const note = element("span", { class: "muted", role: "status" })
+  function update({ why, busy }) {
+    text.disabled = ask.disabled = pick.disabled = Boolean(why)
+    text.placeholder = why || "such as: a red bird"
+    text.title = why
+    setText(ask, busy ? "Asking…" : "Find similar")
+  }
+  return { node, note, text, update }
+}
+
+function imageField(send, note) {
+  const file = element("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true" })
   file.addEventListener("change", async () => {
     const chosen = file.files[0]
     file.value = ""
@@ -63,105 +73,109 @@ export function render({ model }) {
     setText(note, "")
     send({ kind: "image", data: await base64(small), name: chosen.name })
   })
+  return file
+}
 
+// Which rows are selected: the best k, or those of at least a similarity.
+function ruleFields(send) {
   const mode = element("select", { "aria-label": "Which rows are selected" },
     element("option", { value: "k", text: "best" }), element("option", { value: "at_least", text: "at least" }))
   const number = element("input", { type: "number", class: "number" })
-  const rule = element("span", { class: "rule" }, mode, number)
-  const commit = () => {
+  const node = element("span", { class: "rule" }, mode, number)
+  let state = null
+  const isByCount = () => mode.value === "k"
+  function commit() {
     const value = Number(number.value)
     if (number.value.trim() === "" || !Number.isFinite(value)) return
-    if (mode.value === "k") send({ kind: "k", k: Math.max(1, Math.round(value)) })
+    if (isByCount()) send({ kind: "k", k: Math.max(1, Math.round(value)) })
     else send({ kind: "at_least", at_least: value })
   }
+  function write() {
+    const value = isByCount() ? state.k : state.at_least
+    number.value = value == null ? "" : isByCount() ? String(value) : digits(value)
+  }
+  function limit() {
+    const byCount = isByCount()
+    Object.assign(number, { min: byCount ? "1" : "-1", max: byCount ? "" : "1", step: byCount ? "1" : "any" })
+    number.setAttribute("aria-label", byCount ? "Number of rows" : "Least similarity")
+  }
   number.addEventListener("change", commit)
+  mode.addEventListener("change", () => {
+    write()
+    limit()
+    commit()
+  })
+  function update(next) {
+    state = next
+    mode.value = state.by
+    limit()
+    if (number.getRootNode().activeElement !== number || number.value === "" || !state.busy) write()
+  }
+  return { node, update }
+}
 
-  const rows = element("output", { class: "muted" })
+// The similarities of all rows and of the selected ones, with a threshold to drag.
+function similarityPlot(send) {
   const plot = drawn("svg", { preserveAspectRatio: "none", "aria-hidden": "true" })
   const faint = plot.appendChild(drawn("path", { class: "all" }))
   const strong = plot.appendChild(drawn("path", { class: "chosen" }))
   const line = element("span", { class: "bound" })
   const hint = element("span", { class: "hint", hidden: true })
-  const area = element("div", { class: "plot", role: "img" }, plot, line, hint)
-  const clear = element("button", { type: "button", text: "×", "aria-label": "Remove the question",
-    onclick: () => { send({ kind: "clear" }); text.focus() } })
-  const answer = element("div", { class: "answer" }, area, rows, clear)
-  const node = element("div", { class: "ask" }, form, rule, answer, note)
-
-  let state = null, asked = ""
-  mode.addEventListener("change", () => {
-    write(number, mode.value === "k" ? state.k : state.at_least)
-    limit()
-    commit()
-  })
-  const write = (input, value) => { input.value = value == null ? "" : mode.value === "k" ? String(value) : digits(value) }
-  function limit() {
-    const byK = mode.value === "k"
-    Object.assign(number, { min: byK ? "1" : "-1", max: byK ? "" : "1", step: byK ? "1" : "any" })
-    number.setAttribute("aria-label", byK ? "Number of rows" : "Least similarity")
-  }
-
-  // Dragging in the histogram sets the threshold; it is sent when the button is released.
-  let dragged = null
-  const value = (event) => {
+  const node = element("div", { class: "plot", role: "img" }, plot, line, hint)
+  let state = null
+  function valueAt(event) {
+    if (!state?.histogram) return null
     const box = plot.getBoundingClientRect(), { low, high } = state.histogram
     return low + (high - low) * Math.max(0, Math.min(1, (event.clientX - box.left) / box.width))
   }
-  const place = (bound) => {
+  function place(bound) {
     const { low, high } = state.histogram
     line.style.left = `${100 * Math.max(0, Math.min(1, high > low ? (bound - low) / (high - low) : 0))}%`
   }
-  const move = (event) => {
-    dragged = value(event)
-    place(dragged)
+  function move(bound) {
+    place(bound)
     hint.hidden = false
-    setText(hint, `at least ${digits(dragged)}`)
+    setText(hint, `at least ${digits(bound)}`)
   }
-  area.addEventListener("pointerdown", (event) => {
-    if (event.button || !state?.histogram) return
-    area.setPointerCapture(event.pointerId)
-    move(event)
-    event.preventDefault()
-  })
-  area.addEventListener("pointermove", (event) => { if (dragged !== null) move(event) })
-  const end = (event) => {
-    if (dragged === null) return
-    const bound = Number(dragged.toPrecision(5))
-    dragged = null
+  function stop(bound, _, isReleased) {
     hint.hidden = true
-    if (event.type === "pointerup") send({ kind: "at_least", at_least: bound })
+    if (isReleased) send({ kind: "at_least", at_least: Number(bound.toPrecision(5)) })
     else place(state.at_least)
   }
-  area.addEventListener("pointerup", end)
-  area.addEventListener("pointercancel", end)
-
-  follow(model, (next) => {
+  onDrag(node, valueAt, move, stop)
+  function update(next) {
     state = next
-    text.disabled = ask.disabled = pick.disabled = Boolean(state.why)
-    text.placeholder = state.why || "such as: a red bird"
-    text.title = state.why
-    setText(ask, state.busy ? "Asking…" : "Find similar")
-    mode.value = state.by
-    limit()
-    if (number.getRootNode().activeElement !== number || number.value === "" || !state.busy)
-      write(number, state.by === "k" ? state.k : state.at_least)
+    if (!state.histogram) return
+    const { all, chosen, low, high } = state.histogram
+    plot.setAttribute("viewBox", `0 0 ${all.length} ${HEIGHT}`)
+    faint.setAttribute("d", path(all, Math.max(1, ...all)))
+    strong.setAttribute("d", path(chosen, Math.max(1, ...all)))
+    node.setAttribute("aria-label",
+      `Similarities of rows ${state.about}, from ${digits(low)} to ${digits(high)}; rows of at least ${digits(state.at_least)} are selected`)
+    place(state.at_least)
+  }
+  return { node, update }
+}
+
+export function render({ model }) {
+  const send = (message) => model.send_msg(message)
+  const form = askForm(send), rule = ruleFields(send), plot = similarityPlot(send)
+  const rows = element("output", { class: "muted" })
+  const clear = element("button", { type: "button", text: "×", "aria-label": "Remove the question",
+    onclick: () => { send({ kind: "clear" }); form.text.focus() } })
+  const answer = element("div", { class: "answer" }, plot.node, rows, clear)
+  let asked = ""
+  follow(model, (state) => {
+    for (const part of [form, rule, plot]) part.update(state)
     answer.hidden = !state.histogram
     if (!state.histogram) {
       asked = ""
       return
     }
-    if (state.about !== asked) text.value = state.text
+    if (state.about !== asked) form.text.value = state.text
     asked = state.about
-    const bound = digits(state.at_least)
-    setText(rows, state.by === "k" ? `at least ${bound}: ${state.rows}` : state.rows)
+    setText(rows, state.by === "k" ? `at least ${digits(state.at_least)}: ${state.rows}` : state.rows)
     rows.title = `Sampled rows with an embedding, ${state.about}. The same threshold selects rows of the whole data set.`
-    const { all, chosen } = state.histogram
-    plot.setAttribute("viewBox", `0 0 ${all.length} ${HEIGHT}`)
-    faint.setAttribute("d", path(all, Math.max(1, ...all)))
-    strong.setAttribute("d", path(chosen, Math.max(1, ...all)))
-    area.setAttribute("aria-label",
-      `Similarities of rows ${state.about}, from ${digits(state.histogram.low)} to ${digits(state.histogram.high)}; rows of at least ${bound} are selected`)
-    place(state.at_least)
   })
-  return node
+  return element("div", { class: "ask" }, form.node, rule.node, answer, form.note)
 }

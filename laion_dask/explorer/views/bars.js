@@ -1,56 +1,67 @@
 // The most frequent values of each category; a click selects one or several.
 
+// An item of a list of values; `choose` takes its place in the list.
+function valueItem(list, choose) {
+  const button = element("button", { class: "value" },
+    element("span", { class: "bar all" }), element("span", { class: "bar chosen" }),
+    element("span", { class: "text" }), element("span", { class: "n" }))
+  const item = element("li", {}, button)
+  const place = () => [...list.children].indexOf(item)
+  button.addEventListener("click", () => choose(place()))
+  button.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+    if (!step) return
+    list.children[place() + step]?.firstElementChild.focus()
+    event.preventDefault()
+  })
+  return item
+}
+
+function writeValue(row, item, top) {
+  const button = row.firstElementChild
+  const [all, chosen, text, n] = button.children
+  button.setAttribute("aria-pressed", String(item.selected))
+  button.title = item.label
+  all.style.width = "100%"
+  chosen.style.width = `${100 * item.n / top}%`
+  setText(text, item.label)
+  setText(n, compact(item.n))
+}
+
+function nameField(label, add) {
+  const search = element("input", {
+    type: "text", autocomplete: "off", spellcheck: "false",
+    "aria-label": `Select a value of ${label} by its name`, placeholder: "select by name…",
+  })
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !search.value) return
+    add(search.value)
+    search.value = ""
+  })
+  return search
+}
+
 function group(category, at, send) {
   const list = element("ul", { class: "values" })
   const rest = element("p", { class: "muted rest" })
   let items = []
-  function make() {
-    const button = element("button", { class: "value" },
-      element("span", { class: "bar all" }), element("span", { class: "bar chosen" }),
-      element("span", { class: "text" }), element("span", { class: "n" }))
-    const item = element("li", {}, button)
-    const place = () => [...list.children].indexOf(item)
-    button.addEventListener("click", () => send({ kind: "toggle", column: at, code: items[place()].code }))
-    button.addEventListener("keydown", (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
-      if (!step) return
-      list.children[place() + step]?.firstElementChild.focus()
-      event.preventDefault()
-    })
-    return item
-  }
+  const make = () => valueItem(list,
+    (place) => send({ kind: "toggle", column: at, code: items[place].code }))
   const clear = element("button", {
     class: "clear", text: "×", "aria-label": `Remove the selection of ${category.label}`,
     onclick: () => send({ kind: "clear", column: at }),
   })
-  const search = element("input", {
-    type: "text", autocomplete: "off", spellcheck: "false",
-    "aria-label": `Select a value of ${category.label} by its name`, placeholder: "select by name…",
-  })
-  search.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !search.value) return
-    send({ kind: "add", column: at, label: search.value })
-    search.value = ""
-  })
+  const search = nameField(category.label, (label) => send({ kind: "add", column: at, label }))
   const note = element("p", { class: "note", role: "status" })
+  const title = element("h3", { text: category.label, title: category.label })
   const node = element("section", { class: "group", "aria-label": category.label },
-    element("div", { class: "title" }, element("h3", { text: category.label, title: category.label }), search, clear),
-    note, list, rest)
+    element("div", { class: "title" }, title, search, clear), note, list, rest)
   return {
     node,
     write(state) {
       items = state.items
       const top = Math.max(1, ...items.map((item) => item.n))
-      fill(list, items, make, (row, item) => {
-        const button = row.firstElementChild
-        const [all, chosen, text, n] = button.children
-        button.setAttribute("aria-pressed", String(item.selected))
-        button.title = item.label
-        all.style.width = "100%"
-        chosen.style.width = `${100 * item.n / top}%`
-        setText(text, item.label)
-        setText(n, compact(item.n))
-      })
+      fill(list, items, make, (row, item) => writeValue(row, item, top))
       const others = state.others === 1 ? "1 other" : `${compact(state.others)} others`
       setText(rest, state.others ? `${others}: ${compact(state.other_rows)}` : "")
       clear.disabled = !state.is_active

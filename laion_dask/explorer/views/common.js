@@ -48,3 +48,31 @@ function fill(list, items, make, write) {
   while (list.children.length < items.length) list.append(make())
   items.forEach((item, at) => write(list.children[at], item, at))
 }
+
+// Dragging along an area. `valueAt` takes an event to a value, or to null where no drag starts; `move`
+// takes the value under the pointer and that where the drag began; `stop` these, and whether the
+// button was released.
+function onDrag(area, valueAt, move, stop) {
+  let from = null, to = null
+  function drag(event) {
+    to = valueAt(event)
+    move(to, from)
+  }
+  area.addEventListener("pointerdown", (event) => {
+    const value = event.button ? null : valueAt(event)
+    if (value === null) return
+    from = value
+    area.setPointerCapture(event.pointerId)
+    drag(event)
+    event.preventDefault()
+  })
+  area.addEventListener("pointermove", (event) => { if (from !== null) drag(event) })
+  function end(event) {
+    if (from === null) return
+    const start = from
+    from = null
+    stop(to, start, event.type === "pointerup")
+  }
+  area.addEventListener("pointerup", end)
+  area.addEventListener("pointercancel", end)
+}

@@ -38,7 +38,7 @@ _NO_NAMES = (
 
 
 class GalleryComponent(MessageComponent):
-    _esm = source("common.js", "empty_page.js", "page_bar.js", "gallery.js")
+    _esm = source("common.js", "empty_page.js", "page_bar.js", "gallery_tile.js", "gallery.js")
     _stylesheets = [source("common.css", "page_bar.css", "gallery.css")]  # noqa: RUF012
 
 

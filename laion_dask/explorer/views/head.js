@@ -1,5 +1,76 @@
 // The head: how many rows, what runs, undo and redo, and the selection as code.
 
+// The job that runs, with a bar and a button that cancels it.
+function jobLine(cancelJob) {
+  const label = element("span", { class: "label", id: "job" })
+  const bar = element("progress", { "aria-labelledby": "job" })
+  const cancel = element("button", { text: "Cancel", onclick: cancelJob })
+  const node = element("span", { class: "job" }, label, bar, cancel)
+  function write(job) {
+    node.classList.toggle("idle", !job)
+    if (!job) return
+    setText(label, job.label)
+    label.title = job.label
+    if (job.total) { bar.max = job.total; bar.value = job.done }
+    else bar.removeAttribute("value")
+    cancel.disabled = !job.can_cancel
+  }
+  return { node, write }
+}
+
+function failureLine(dismiss) {
+  const error = element("span", { class: "text" })
+  const node = element("p", { class: "failure", role: "alert" }, error,
+    element("button", { text: "Dismiss", onclick: dismiss }))
+  function write(text) {
+    node.hidden = !text
+    setText(error, text)
+  }
+  return { node, write }
+}
+
+// The selection as code, copied when it is shown. Closed, it gives the focus back to the button of
+// `openers` that opened it.
+function codeBox(openers, close) {
+  const title = element("label", { for: "code" })
+  const copied = element("span", { class: "muted", role: "status" })
+  const text = element("textarea", { id: "code", readonly: true, spellcheck: "false", wrap: "off" })
+  const again = element("button", { text: "Copy", onclick: () => copyText(text, text.value, copied) })
+  const node = element("div", { class: "code" },
+    element("div", { class: "line" }, title, copied, again,
+      element("button", { text: "Close", onclick: close })), text)
+  node.addEventListener("keydown", (event) => { if (event.key === "Escape") close() })
+  let shown = 0, opener = openers[0]
+  for (const each of openers) each.addEventListener("click", () => { opener = each })
+  function write(code) {
+    const wasOpen = !node.hidden
+    node.hidden = !code
+    if (!code) {
+      if (wasOpen && shown) opener.focus({ preventScroll: true })
+      return
+    }
+    setText(title, code.title)
+    text.value = code.text
+    text.rows = Math.min(12, code.text.split("\n").length + 1)
+    if (code.number !== shown) {
+      shown = code.number
+      setText(copied, "")
+      copyText(text, code.text, copied)
+    }
+  }
+  return { node, write }
+}
+
+// The clipboard may be refused, as in a page of another origin: the text is there to be selected.
+function copyText(area, text, copied) {
+  area.focus({ preventScroll: true })
+  area.select()
+  const done = () => setText(copied, "Copied")
+  const fail = () => setText(copied, document.execCommand("copy") ? "Copied" : "Press Ctrl+C to copy")
+  if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, fail)
+  else fail()
+}
+
 export function render({ model }) {
   const send = (kind) => () => model.send_msg({ kind })
   const rows = element("span", { class: "rows" })
@@ -10,41 +81,9 @@ export function render({ model }) {
   const python = element("button", { text: "Copy as Python", onclick: send("python") })
   const recipe = element("button", { text: "Copy as recipe", onclick: send("recipe") })
   const workers = element("span", { class: "muted workers" })
-  const label = element("span", { class: "label", id: "job" })
-  const bar = element("progress", { "aria-labelledby": "job" })
-  const cancel = element("button", { text: "Cancel", onclick: send("cancel") })
-  const job = element("span", { class: "job" }, label, bar, cancel)
-  const error = element("span", { class: "text" })
-  const dismiss = element("button", { text: "Dismiss", onclick: send("dismiss") })
-  const failure = element("p", { class: "failure", role: "alert" }, error, dismiss)
-
-  const title = element("label", { for: "code" })
-  const copied = element("span", { class: "muted", role: "status" })
-  const again = element("button", { text: "Copy", onclick: () => copy(text.value) })
-  const close = element("button", { text: "Close", onclick: send("close") })
-  const text = element("textarea", { id: "code", readonly: true, spellcheck: "false", wrap: "off" })
-  const code = element("div", { class: "code" },
-    element("div", { class: "line" }, title, copied, again, close), text)
-  code.addEventListener("keydown", (event) => { if (event.key === "Escape") model.send_msg({ kind: "close" }) })
-
-  const node = element("div", { class: "head" },
-    element("div", { class: "line" },
-      rows, selected, estimate, job, workers, undo, redo, python, recipe),
-    failure, code)
-
-  // The clipboard may be refused, as in a page of another origin: the text is there to be selected.
-  function copy(content) {
-    text.focus({ preventScroll: true })
-    text.select()
-    const done = () => setText(copied, "Copied")
-    const fail = () => setText(copied, document.execCommand("copy") ? "Copied" : "Press Ctrl+C to copy")
-    if (navigator.clipboard) navigator.clipboard.writeText(content).then(done, fail)
-    else fail()
-  }
-
-  let shown = 0, opener = python
-  python.addEventListener("click", () => { opener = python })
-  recipe.addEventListener("click", () => { opener = recipe })
+  const job = jobLine(send("cancel"))
+  const failure = failureLine(send("dismiss"))
+  const code = codeBox([python, recipe], send("close"))
   follow(model, (state) => {
     setText(rows, state.rows)
     setText(selected, state.selected)
@@ -55,31 +94,13 @@ export function render({ model }) {
     redo.disabled = !state.can_redo
     python.disabled = recipe.disabled = !state.is_ready
     // A job takes the place of the text on workers: with a line of its own, it would shift the page.
-    job.classList.toggle("idle", !state.job)
     workers.hidden = Boolean(state.job)
-    if (state.job) {
-      setText(label, state.job.label)
-      label.title = state.job.label
-      if (state.job.total) { bar.max = state.job.total; bar.value = state.job.done }
-      else bar.removeAttribute("value")
-      cancel.disabled = !state.job.can_cancel
-    }
-    failure.hidden = !state.error
-    setText(error, state.error)
-    const wasOpen = !code.hidden
-    code.hidden = !state.code
-    if (!state.code) {
-      if (wasOpen && shown) opener.focus({ preventScroll: true })
-      return
-    }
-    setText(title, state.code.title)
-    text.value = state.code.text
-    text.rows = Math.min(12, state.code.text.split("\n").length + 1)
-    if (state.code.number !== shown) {
-      shown = state.code.number
-      setText(copied, "")
-      copy(state.code.text)
-    }
+    job.write(state.job)
+    failure.write(state.error)
+    code.write(state.code)
   })
-  return node
+  return element("div", { class: "head" },
+    element("div", { class: "line" },
+      rows, selected, estimate, job.node, workers, undo, redo, python, recipe),
+    failure.node, code.node)
 }

@@ -49,32 +49,143 @@ function label(lines, width) {
   }
 }
 
-function card(column, at, send) {
+// The lines and labels of published thresholds that are on the axis, above the plot.
+function thresholdLines({ edges, thresholds }, area) {
+  const bins = edges.length - 1
+  const isInside = (mark) => edges[0] <= mark.at && mark.at <= edges[bins]
+  const lines = thresholds.filter(isInside).map((mark) => {
+    const line = element("span", { class: "mark" }, element("span", { text: shown(mark.at) }))
+    line.style.left = `${100 * place(edges, mark.at) / bins}%`
+    return line
+  })
+  area.classList.toggle("marked", lines.length > 0)
+  if (lines.length) new ResizeObserver(() => label(lines, area.clientWidth)).observe(area)
+  return lines
+}
+
+// The bars of a column, and the range that is selected by dragging: it is drawn here, and sent when
+// the button is released.
+function distribution(column, at, send) {
   const { edges } = column, bins = edges.length - 1
   const plot = drawn("svg", { viewBox: `0 0 ${bins} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" })
   const faint = plot.appendChild(drawn("path", { class: "all" }))
   const strong = plot.appendChild(drawn("path", { class: "chosen" }))
   const brush = plot.appendChild(drawn("rect", { class: "brush", y: 0, height: HEIGHT, width: 0 }))
-  const area = element("div", { class: "area" }, plot)
-  const marks = column.thresholds.map((mark) => `${mark.name} ${shown(mark.at)}`)
-  const isInside = (mark) => edges[0] <= mark.at && mark.at <= edges[bins]
-  const lines = column.thresholds.filter(isInside).map((mark) => {
-    const line = element("span", { class: "mark" }, element("span", { text: shown(mark.at) }))
-    line.style.left = `${100 * place(edges, mark.at) / bins}%`
-    return line
-  })
-  area.append(...lines)
-  area.classList.toggle("marked", lines.length > 0)
-  area.title = marks.length ? `Published thresholds:\n${marks.join("\n")}` : ""
-  if (lines.length) new ResizeObserver(() => label(lines, area.clientWidth)).observe(area)
   const hint = element("span", { class: "hint", hidden: true })
-  area.append(hint)
-  const wrong = element("span", { class: "wrong", id: `wrong-${at}`, role: "status", hidden: true })
-  const field = (end) => element("input", {
-    "aria-describedby": wrong.id, type: "text", inputmode: "decimal", size: 7, autocomplete: "off", "aria-label": `${column.label} ${end}`,
-    placeholder: end === "from" ? shown(edges[0]) : shown(edges[bins]),
+  const node = element("div", { class: "area", role: "img" }, plot)
+  node.append(...thresholdLines(column, node), hint)
+  function binAt(event) {
+    const box = plot.getBoundingClientRect()
+    return Math.max(0, Math.min(bins - 1, Math.floor(bins * (event.clientX - box.left) / box.width)))
+  }
+  function draw(first, last) {
+    brush.setAttribute("x", first)
+    brush.setAttribute("width", Math.max(0, last - first))
+  }
+  const sorted = (from, to) => [Math.min(from, to), Math.max(from, to)]
+  onDrag(node, binAt, (to, from) => {
+    const [first, last] = sorted(from, to)
+    draw(first, last + 1)
+    hint.hidden = false
+    setText(hint, `${shown(edges[first])} to ${shown(edges[last + 1])}`)
+  }, (to, from, isReleased) => {
+    const [first, last] = sorted(from, to)
+    hint.hidden = true
+    if (isReleased) send({ kind: "bins", column: at, first, last })
   })
-  const low = field("from"), high = field("below")
+  node.addEventListener("dblclick", () => send({ kind: "clear", column: at }))
+  function write({ counts, range }, top, height) {
+    faint.setAttribute("d", path(column.counts, top, height))
+    strong.setAttribute("d", path(counts, top, height))
+    const [start, stop] = range || []
+    if (range) draw(start === null ? 0 : place(edges, start), stop === null ? bins : place(edges, stop))
+    else draw(0, 0)
+    const chosen = counts.reduce((sum, n) => sum + n, 0)
+    node.setAttribute("aria-label", `${column.label}: ${count(chosen)} selected rows with a value`)
+  }
+  return { node, write }
+}
+
+// The number in a field: null if it is empty, NaN if it is not a number.
+function numberOf(input) {
+  const text = input.value.trim()
+  const isGrouped = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/.test(text)
+  return text === "" ? null : Number(isGrouped ? text.replaceAll(",", "") : text.replace(",", "."))
+}
+
+const isNotNumber = (value) => value !== null && !Number.isFinite(value)
+
+// The edge of a bin above or below the number in a field; `start` is the place of an empty one.
+function nextEdge(input, edges, start, step) {
+  const value = numberOf(input)
+  const position = value === null || isNotNumber(value) ? start : place(edges, value)
+  const next = step > 0 ? Math.floor(position + 1e-9) + 1 : Math.ceil(position - 1e-9) - 1
+  return edges[Math.max(0, Math.min(edges.length - 1, next))]
+}
+
+// What is wrong with the range in two fields, beside them.
+function rangeErrors(at, low, high) {
+  const node = element("span", { class: "wrong", id: `wrong-${at}`, role: "status", hidden: true })
+  for (const input of [low, high]) input.setAttribute("aria-describedby", node.id)
+  function judge(range) {
+    const isEmpty = range[0] !== null && range[1] !== null && range[0] >= range[1]
+    const isWrong = range.map((value) => isNotNumber(value) || isEmpty)
+    node.hidden = !isWrong.includes(true)
+    setText(node, range.some(isNotNumber) ? "not a number" : isEmpty ? "empty range" : "")
+    node.classList.toggle("below", !isWrong[0])
+    for (const [n, input] of [low, high].entries()) input.setAttribute("aria-invalid", isWrong[n])
+  }
+  return { node, judge }
+}
+
+// Fields of a range: Enter or leaving one sets the range, arrows go to the next edge of a bin.
+function rangeFields({ edges, label }, at, send) {
+  const bins = edges.length - 1
+  const field = (end, placeholder) => element("input", {
+    type: "text", inputmode: "decimal", size: 7, autocomplete: "off", "aria-label": `${label} ${end}`, placeholder,
+  })
+  const low = field("from", shown(edges[0])), high = field("below", shown(edges[bins]))
+  const { node: wrong, judge } = rangeErrors(at, low, high)
+  let sent = "[null,null]"
+  function commit() {
+    const range = [numberOf(low), numberOf(high)]
+    judge(range)
+    for (const [n, input] of [low, high].entries()) {
+      if (range[n] !== null && !isNotNumber(range[n])) input.value = String(range[n])
+    }
+    if (range.some(isNotNumber) || JSON.stringify(range) === sent) return
+    sent = JSON.stringify(range)
+    send({ kind: "range", column: at, low: range[0], high: range[1] })
+  }
+  function press(event, input, start) {
+    const step = { ArrowUp: 1, ArrowDown: -1 }[event.key]
+    if (event.key === "Escape") low.value = high.value = ""
+    else if (step) {
+      input.value = String(nextEdge(input, edges, start, step))
+      event.preventDefault()
+    } else if (event.key !== "Enter") return
+    commit()
+  }
+  for (const [input, start] of [[low, 0], [high, bins]]) {
+    input.addEventListener("change", commit)
+    input.addEventListener("keydown", (event) => press(event, input, start))
+  }
+  function write(range) {
+    sent = JSON.stringify(range || [null, null])
+    for (const [n, input] of [low, high].entries()) {
+      const isEdited = range && input.getRootNode().activeElement === input
+      if (!isEdited) input.value = String(range?.[n] ?? "")
+    }
+    judge([numberOf(low), numberOf(high)])
+  }
+  return { low, high, wrong, write }
+}
+
+function card(column, at, send) {
+  const marks = column.thresholds.map((mark) => `${mark.name} ${shown(mark.at)}`)
+  const plot = distribution(column, at, send)
+  plot.node.title = marks.length ? `Published thresholds:\n${marks.join("\n")}` : ""
+  const { low, high, wrong, write: writeRange } = rangeFields(column, at, send)
   const clear = element("button", {
     class: "clear", text: "×", "aria-label": `Remove the range of ${column.label}`,
     onclick: () => send({ kind: "clear", column: at }),
@@ -82,112 +193,19 @@ function card(column, at, send) {
   const missing = element("span", { class: "muted missing" })
   const title = element("h3", { text: column.label, title: column.label })
   const node = element("li", { class: "card" },
-    element("div", { class: "title" }, title, missing), area,
+    element("div", { class: "title" }, title, missing), plot.node,
     element("div", { class: "fields" },
       low, element("span", { class: "muted", text: "≤ x <" }), high, clear, wrong))
   if (marks.length) node.append(element("p", { class: "unseen", text: `Published thresholds: ${marks.join(", ")}` }))
-
-  // Number fields: Enter or leaving the field sets the range, arrows go to the next edge of a bin.
-  const number = (input) => {
-    const text = input.value.trim()
-    const isGrouped = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/.test(text)
-    return text === "" ? null : Number(isGrouped ? text.replaceAll(",", "") : text.replace(",", "."))
-  }
-  const bad = (value) => value !== null && !Number.isFinite(value)
-  let sent = "[null,null]"
-  function judge(range) {
-    const isEmpty = range[0] !== null && range[1] !== null && range[0] >= range[1]
-    const isWrong = range.map((value) => bad(value) || isEmpty)
-    wrong.hidden = !isWrong.includes(true)
-    setText(wrong, range.some(bad) ? "not a number" : isEmpty ? "empty range" : "")
-    wrong.classList.toggle("below", !isWrong[0])
-    for (const [n, input] of [low, high].entries()) input.setAttribute("aria-invalid", isWrong[n])
-  }
-  function commit() {
-    const range = [number(low), number(high)]
-    judge(range)
-    for (const [n, input] of [low, high].entries()) {
-      if (range[n] !== null && !bad(range[n])) input.value = String(range[n])
-    }
-    if (range.some(bad) || JSON.stringify(range) === sent) return
-    sent = JSON.stringify(range)
-    send({ kind: "range", column: at, low: range[0], high: range[1] })
-  }
-  for (const [input, start] of [[low, 0], [high, bins]]) {
-    input.addEventListener("change", commit)
-    input.addEventListener("keydown", (event) => {
-      const step = { ArrowUp: 1, ArrowDown: -1 }[event.key]
-      if (event.key === "Enter") commit()
-      else if (event.key === "Escape") {
-        low.value = high.value = ""
-        commit()
-      }
-      else if (step) {
-        const value = number(input)
-        const position = value === null || bad(value) ? start : place(edges, value)
-        const next = step > 0 ? Math.floor(position + 1e-9) + 1 : Math.ceil(position - 1e-9) - 1
-        input.value = String(edges[Math.max(0, Math.min(bins, next))])
-        commit()
-        event.preventDefault()
-      }
-    })
-  }
-
-  // Dragging: the range is drawn here, and sent when the button is released.
-  let from = null, to = null
-  const bin = (event) => {
-    const box = plot.getBoundingClientRect()
-    return Math.max(0, Math.min(bins - 1, Math.floor(bins * (event.clientX - box.left) / box.width)))
-  }
-  const draw = (first, last) => {
-    brush.setAttribute("x", first)
-    brush.setAttribute("width", Math.max(0, last - first))
-  }
-  const move = (event) => {
-    to = bin(event)
-    const [first, last] = [Math.min(from, to), Math.max(from, to)]
-    draw(first, last + 1)
-    hint.hidden = false
-    setText(hint, `${shown(edges[first])} to ${shown(edges[last + 1])}`)
-  }
-  area.addEventListener("pointerdown", (event) => {
-    if (event.button) return
-    from = to = bin(event)
-    area.setPointerCapture(event.pointerId)
-    move(event)
-    event.preventDefault()
-  })
-  area.addEventListener("pointermove", (event) => { if (from !== null) move(event) })
-  const end = (event) => {
-    if (from === null) return
-    const [first, last] = [Math.min(from, to), Math.max(from, to)]
-    from = null
-    hint.hidden = true
-    if (event.type === "pointerup") send({ kind: "bins", column: at, first, last })
-  }
-  area.addEventListener("pointerup", end)
-  area.addEventListener("pointercancel", end)
-  area.addEventListener("dblclick", () => send({ kind: "clear", column: at }))
-
   return {
     node,
     write(state, top, height) {
-      faint.setAttribute("d", path(column.counts, top, height))
-      strong.setAttribute("d", path(state.counts, top, height))
+      plot.write(state, top, height)
       setText(missing, column.missing ? `${compact(column.missing)} without a value` : "")
       missing.title = `${count(state.missing)} of ${count(column.missing)} rows without a value are selected`
-      const [start, stop] = state.range || [null, null]
-      if (state.range) draw(start === null ? 0 : place(edges, start), stop === null ? bins : place(edges, stop))
-      else draw(0, 0)
-      sent = JSON.stringify([start, stop])
-      if (low.getRootNode().activeElement !== low || !state.range) low.value = start === null ? "" : String(start)
-      if (high.getRootNode().activeElement !== high || !state.range) high.value = stop === null ? "" : String(stop)
+      writeRange(state.range)
       clear.disabled = !state.range
-      judge([number(low), number(high)])
       node.classList.toggle("active", Boolean(state.range))
-      const chosen = state.counts.reduce((sum, n) => sum + n, 0)
-      area.setAttribute("aria-label", `${column.label}: ${count(chosen)} selected rows with a value`)
-      area.setAttribute("role", "img")
     },
   }
 }

@@ -29,110 +29,134 @@ function setOptions(select, values, chosen, text) {
   select.value = String(chosen)
 }
 
-// Builds the bar; `send` takes a message for the server. Returns its element, the element of what is
-// shown in place of a page whose rows are all hidden, and a function that shows a state of both.
-function pageBar(send, what) {
-  const root = make("div", "ld-bar")
-  root.setAttribute("role", "toolbar")
-  root.setAttribute("aria-label", `Pages of the ${what}`)
-  let state = { page: 1, pages: 1 }
-
-  const go = page => send({ kind: "page", page })
-  const previous = button("‹", `Previous page of the ${what}`, () => go(state.page - 1))
-  const next = button("›", `Next page of the ${what}`, () => go(state.page + 1))
+function pageTurner(send, what) {
+  let page = 1, pages = 1
+  const go = (wanted) => send({ kind: "page", page: wanted })
+  const previous = button("‹", `Previous page of the ${what}`, () => go(page - 1))
+  const next = button("›", `Next page of the ${what}`, () => go(page + 1))
   const number = make("input")
   number.inputMode = "numeric"
   number.size = 5
   number.setAttribute("aria-label", `Page of the ${what}`)
   number.onchange = () => {
-    const page = Number.parseInt(number.value.replace(/[^0-9]/g, ""), 10)
-    if (Number.isFinite(page)) go(Math.min(Math.max(page, 1), state.pages))
-    number.value = count(state.page)
+    const wanted = Number.parseInt(number.value.replace(/[^0-9]/g, ""), 10)
+    if (Number.isFinite(wanted)) go(Math.min(Math.max(wanted, 1), pages))
+    number.value = count(page)
   }
   const of = make("span", "muted")
-  const pages = make("span", "ld-pages")
-  pages.append(previous, number, of, next)
+  const node = make("span", "ld-pages")
+  node.append(previous, number, of, next)
+  function update(state) {
+    ({ page, pages } = state)
+    number.value = count(page)
+    of.textContent = `of ${count(pages)}`
+    previous.disabled = page <= 1
+    next.disabled = page >= pages
+  }
+  return { node, update, turn: (by) => { if (page + by >= 1 && page + by <= pages) go(page + by) } }
+}
 
-  const rows = make("span", "ld-rows")
-  rows.setAttribute("role", "status")
-  const hidden = make("span", "ld-hidden")
-  const hiddenText = make("span")
-  const show = button("", "", () => send({ kind: "hidden", shown: !state.shows_hidden }))
-  hidden.append(hiddenText, show)
+// How many rows are hidden, and a button that shows or hides them.
+function hiddenRows(send) {
+  let isShown = false
+  const node = make("span", "ld-hidden")
+  const text = make("span")
+  const show = button("", "", () => send({ kind: "hidden", shown: !isShown }))
+  node.append(text, show)
+  function update({ hidden, shows_hidden, shown_as }) {
+    isShown = shows_hidden
+    node.hidden = !hidden
+    text.textContent = shows_hidden
+      ? `${count(hidden)} unsafe or unscored, ${shown_as} · `
+      : `${count(hidden)} hidden: unsafe or unscored · `
+    show.textContent = shows_hidden ? "hide" : `show ${shown_as === "shown" ? "them" : shown_as}`
+  }
+  return { node, update, focus: () => show.focus() }
+}
 
+function orderChooser(send, what) {
+  let isDescending = false
   const sort = make("select")
   sort.setAttribute("aria-label", `Order of the ${what}`)
   sort.onchange = () => send({ kind: "sort", by: sort.value === "" ? null : sort.value })
-  const direction = button("", "", () => send({ kind: "direction", descending: !state.descending }))
+  const direction = button("", "", () => send({ kind: "direction", descending: !isDescending }))
+  function update({ orders, order_by, default_order, descending }) {
+    isDescending = descending
+    setOptions(sort, ["", ...orders], order_by ?? "",
+      value => `order: ${value === "" ? default_order : value}`)
+    direction.textContent = descending ? "↓" : "↑"
+    direction.hidden = order_by === null
+    direction.setAttribute("aria-label", descending
+      ? "Descending order; change to ascending" : "Ascending order; change to descending")
+  }
+  return { nodes: [sort, direction], update }
+}
+
+function sizeChooser(send, what) {
   const size = make("select")
   size.setAttribute("aria-label", `Rows of a page of the ${what}`)
   size.onchange = () => send({ kind: "size", size: Number(size.value) })
-  const sizeField = labelled("rows", size)
+  const node = labelled("rows", size)
+  function update(state) {
+    node.hidden = !state.sizes.length
+    if (state.sizes.length) setOptions(size, state.sizes, state.size, count)
+  }
+  return { node, update }
+}
 
-  const chooser = make("details", "ld-columns")
+// Boxes for the columns that a table shows; the last one that is checked stays so.
+function columnChooser(send) {
+  const node = make("details", "ld-columns")
   const list = make("div", "ld-columns-list")
-  chooser.append(make("summary", "", "Columns"), list)
-  chooser.addEventListener("keydown", event => {
-    if (event.key === "Escape" && chooser.open) {
-      chooser.open = false
-      chooser.firstChild.focus()
+  node.append(make("summary", "", "Columns"), list)
+  node.addEventListener("keydown", event => {
+    if (event.key === "Escape" && node.open) {
+      node.open = false
+      node.firstChild.focus()
     }
   })
-
-  const empty = emptyPage(send)
-
-  root.append(pages, rows, hidden, make("span", "ld-space"), sort, direction,
-    sizeField, chooser)
-
-  function columns(names, chosen) {
-    const wanted = JSON.stringify(names)
+  const boxes = () => [...list.querySelectorAll("input")]
+  function columnBox(name) {
+    const box = make("input")
+    box.type = "checkbox"
+    box.onchange = () => {
+      const checked = boxes().flatMap((each, at) => each.checked ? [at] : [])
+      if (checked.length) send({ kind: "columns", columns: checked })
+      else box.checked = true
+    }
+    const label = make("label")
+    label.append(box, make("bdi", "", name))
+    return label
+  }
+  function update({ columns, chosen }) {
+    node.hidden = !columns.length
+    if (!columns.length) return
+    const wanted = JSON.stringify(columns)
     if (list.dataset.names !== wanted) {
       list.dataset.names = wanted
-      list.replaceChildren(...names.map((name, at) => {
-        const box = make("input")
-        box.type = "checkbox"
-        box.onchange = () => {
-          const boxes = [...list.querySelectorAll("input")]
-          const numbers = boxes.flatMap((each, n) => each.checked ? [n] : [])
-          if (numbers.length) send({ kind: "columns", columns: numbers })
-          else boxes[at].checked = true
-        }
-        const label = make("label")
-        const text = make("bdi", "", name)
-        label.append(box, text)
-        return label
-      }))
+      list.replaceChildren(...columns.map(columnBox))
     }
-    list.querySelectorAll("input").forEach((box, at) => { box.checked = chosen.includes(at) })
+    boxes().forEach((box, at) => { box.checked = chosen.includes(at) })
   }
+  return { node, update }
+}
 
-  function update(latest) {
-    state = latest
-    number.value = count(state.page)
-    of.textContent = `of ${count(state.pages)}`
-    previous.disabled = state.page <= 1
-    next.disabled = state.page >= state.pages
+// The bar; `send` takes a message for the server. Beside its element, the element shown in place of
+// a page whose rows are all hidden, a function that shows a state of both, and one that turns pages.
+function pageBar(send, what) {
+  const root = make("div", "ld-bar")
+  root.setAttribute("role", "toolbar")
+  root.setAttribute("aria-label", `Pages of the ${what}`)
+  const rows = make("span", "ld-rows")
+  rows.setAttribute("role", "status")
+  const [pages, hidden, order] = [pageTurner(send, what), hiddenRows(send), orderChooser(send, what)]
+  const [size, columns, empty] = [sizeChooser(send, what), columnChooser(send), emptyPage(send)]
+  root.append(pages.node, rows, hidden.node, make("span", "ld-space"), ...order.nodes, size.node,
+    columns.node)
+  function update(state) {
+    for (const part of [pages, hidden, order, size, columns]) part.update(state)
     setText(rows, state.is_ordering ? "ordering…" : state.n === 1 ? "1 row" : `${count(state.n)} rows`)
-    hidden.hidden = !state.hidden
-    hiddenText.textContent = state.shows_hidden
-      ? `${count(state.hidden)} unsafe or unscored, ${state.shown_as} · `
-      : `${count(state.hidden)} hidden: unsafe or unscored · `
-    show.textContent = state.shows_hidden ? "hide" : `show ${state.shown_as === "shown" ? "them" : state.shown_as}`
-    setOptions(sort, ["", ...state.orders], state.order_by ?? "",
-      value => `order: ${value === "" ? state.default_order : value}`)
-    direction.textContent = state.descending ? "↓" : "↑"
-    direction.hidden = state.order_by === null
-    direction.setAttribute("aria-label", state.descending
-      ? "Descending order; change to ascending" : "Ascending order; change to descending")
-    sizeField.hidden = !state.sizes.length
-    if (state.sizes.length) setOptions(size, state.sizes, state.size, count)
-    chooser.hidden = !state.columns.length
-    if (state.columns.length) columns(state.columns, state.chosen)
-    if (empty.update(state.empty)) show.focus()
+    if (empty.update(state.empty)) hidden.focus()
   }
-
-  return { element: root, empty: empty.element, update, go: by => {
-    const page = state.page + by
-    if (page >= 1 && page <= state.pages) go(page)
-  } }
+  return { element: root, empty: empty.element, update, go: pages.turn }
 }
