@@ -59,13 +59,13 @@ def explore(
         pictures = open_images(images if len(images) > 1 else images[0])
     check_arguments(frame, vectors, pictures, sample, seed)
     from laion_dask.explorer.app.explorer import Explorer
-    from laion_dask.explorer.app.preload import preload
     from laion_dask.explorer.app.server import free_port, serve
+    from laion_dask.explorer.app.warm_up import warm_up_views
     from laion_dask.explorer.sample import draw_sample
 
     free_port(port)
     drawn = draw_sample(frame, sample, seed)
-    preload(drawn)
+    warm_up_views(drawn)
     end_status()
     chosen = free_port(port)  # another program may have taken the usual one meanwhile
     kind = "all" if drawn.is_whole else f"{drawn.n:,} of"

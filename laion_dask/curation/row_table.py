@@ -96,7 +96,7 @@ def keys_of(shard: np.ndarray, row: np.ndarray) -> np.ndarray:
     return (np.asarray(shard, np.int64) << _ROW_BITS) | np.asarray(row, np.int64)
 
 
-def among(keys: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def in_sorted(keys: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Mask of the keys that are among chosen ones, (n,) bool.
 
     Parameters

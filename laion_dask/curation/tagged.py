@@ -10,7 +10,7 @@ import numpy as np
 
 from laion_dask.backend import Frame
 from laion_dask.cost import Cost, PlannedFrame
-from laion_dask.curation.row_table import among, keys_of, row_keys
+from laion_dask.curation.row_table import in_sorted, keys_of, row_keys
 from laion_dask.curation.smallest import KEEP, decided
 from laion_dask.curation.tags import ListRecord, Tags
 from laion_dask.curation.tags_file import read_tags
@@ -40,7 +40,7 @@ class Chosen:
     def mask(self, part: Frame) -> tuple[np.ndarray, np.ndarray]:
         """Masks of a partition's rows: in the set, and with a known shard and row."""
         keys, valid = row_keys(part)
-        return among(keys, self.keys) & valid, valid
+        return in_sorted(keys, self.keys) & valid, valid
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return ("laion_dask.Chosen", self.lists, self.keys.tobytes())

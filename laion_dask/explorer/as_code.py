@@ -32,7 +32,7 @@ from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import keep
 from laion_dask.runtime.dask_expressions import Projection as Columns
 
-#: The variable that the text assigns, and another if it is the explored frame's.
+#: The variable that the code assigns, and its replacement if the explored frame has that name.
 _NAMES = ("selected", "selected_rows")
 _IMPORT = "import laion_dask as ld"
 
@@ -50,9 +50,9 @@ def selected_frame(exploration: Exploration) -> dd.DataFrame:
 def as_python(exploration: Exploration) -> str:
     """Python text that assigns the selected rows, lazily, and prints how many there are.
 
-    To run in a cell of the notebook in which the frame was explored. A variable of the notebook
-    that has the frame, or the embeddings, is used by its name. No other variable is overwritten
-    than those that an earlier text has assigned.
+    It is meant to run in the notebook in which the frame was explored: variables that hold the
+    frame or the embeddings are used by name. Only variables assigned by earlier generated code are
+    overwritten.
     """
     names = variables()
     text = _Text(exploration, names)
@@ -67,13 +67,13 @@ def as_python(exploration: Exploration) -> str:
 
 
 def _calls(exploration: Exploration) -> list[Call]:
-    """The verbs that select the rows; what the page shows is of the same lists as their result."""
+    """The verbs that select the rows; first reads changed lists again, so that the page agrees."""
     exploration.selection.read_again()
     return calls_of(exploration.selection.filters, list(exploration.frame.columns))
 
 
 class _Text:
-    """Writes calls as text, and what has to come before them.
+    """Writes calls as Python code, with the lines that have to come before them.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class _Text:
         self._embeddings = ""
 
     def _assigned(self, source: SourceText, name: str) -> str:
-        """The expression, or a variable that a line before assigns it to."""
+        """The expression, or a variable that holds it, assigned on an earlier line."""
         if source.comment:
             self.before.append(f"# {source.comment}")
         if not source.is_call:
@@ -140,7 +140,7 @@ class _Text:
         return self._embeddings
 
     def _query(self, score: Score) -> str:
-        """A row's embedding, if that is the same vector; else its numbers."""
+        """Code that reads the row's embedding if it is the same vector; else the numbers."""
         if score.row is not None:
             shard, row = score.row
             with suppress(LaionDaskError, OSError):
@@ -190,7 +190,7 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
 
 
 def _description(exploration: Exploration, calls: list[Call]) -> str:
-    """Where the selection was made, and what a run needs beside the recipe."""
+    """Where the selection was made, and what else a run needs."""
     sample, paths = exploration.sample, _paths(exploration.frame)
     chosen = f"Selected by hand among {sample.n:,} of {sample.n_rows:,} rows"
     sentences = [f"{chosen}{f' of {paths}' if paths else ''}."]
@@ -204,19 +204,19 @@ def _description(exploration: Exploration, calls: list[Call]) -> str:
 
 
 def _step(call: Call, frame: dd.DataFrame) -> Any:
-    """The arguments of a step as a recipe writes them; a condition's lists by absolute paths."""
+    """The arguments of a step in recipe form, with absolute paths for lists in conditions."""
     plain = escaped(_plain(call, frame))
     return with_files(plain, _absolute) if call.verb == "where" else plain
 
 
 def _absolute(written: str) -> str:
-    """The path of a list, which `where` looks for in the current folder; a recipe is elsewhere."""
+    """The absolute path of a list, since the recipe may run in another folder."""
     path = os.path.expanduser(written.replace("$$", "$"))
     return written if "://" in written else escaped(os.path.abspath(path))
 
 
 def _plain(call: Call, frame: dd.DataFrame) -> Any:
-    """The arguments of a step as plain values; a condition alone."""
+    """The arguments of a step as plain values; for a condition, just its text."""
     if call.verb == "where":
         return call.arguments["expression"]
     arguments = {}
@@ -232,7 +232,7 @@ def _plain(call: Call, frame: dd.DataFrame) -> Any:
 
 
 def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
-    """The filters of the explored frame; or none, and a warning, if it has other steps."""
+    """The filters of the explored frame; if it has other steps, no filters and a warning."""
     found = []
     for step, selected in reversed(list(Provenance.of(frame).steps)):
         predicate = predicate_of(step) if is_filter(step) else None
@@ -246,7 +246,7 @@ def _own_filters(frame: dd.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def _has_other_names(frame: dd.DataFrame) -> bool:
-    """Whether shards were read with other names of columns than `read_shards` gives by itself."""
+    """Whether the column names differ from those that `read_shards` gives by default."""
     stored: dict[str, str] = {}
     for shard in Provenance.of(frame).shards:
         stored |= {old: new for old, new, _ in shard.columns}

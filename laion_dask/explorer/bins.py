@@ -6,16 +6,17 @@ import math
 
 import numpy as np
 
-#: The largest number of bins; the code after the last is for rows without a value, and 255 is left
-#: for rows that are not counted.
+#: The largest number of bins. The next code stands for rows without a value; 255 is reserved for
+#: rows that are not counted.
 MAX_BINS = 254
 #: About how many bins a histogram has.
 _ABOUT = 80
 #: Columns of sizes, whose bins are equally wide in the logarithm.
 SIZES = ("width", "height", "original_width", "original_height", "bytes", "original_bytes")
-#: A range of values this many times as wide as that of nearly all of them is not shown as a whole.
+#: If the full range is this many times as wide as the range of nearly all values, only the latter
+#: is shown.
 _FAR = 20
-#: Values that are encoded at a time.
+#: Values encoded at a time.
 _BLOCK = 1 << 20
 
 
@@ -62,7 +63,7 @@ def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
-    """About the quantiles of 0.001, 0.5 and 0.999 of a column; of a fixed choice of its values."""
+    """Approximate 0.001, 0.5 and 0.999 quantiles of a column, from a fixed subset of its values."""
     chosen = np.asarray(values[:: max(1, len(values) // 65_536)], np.float64)
     chosen = chosen[np.isfinite(chosen)]
     if not len(chosen):
@@ -73,13 +74,13 @@ def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _around(value: float) -> np.ndarray:
-    """Two bins for a column of one value: it is in the second, whose lower edge it is."""
+    """Two bins for a column with a single value, which is the lower edge of the second bin."""
     width = max(1.0, abs(value) / 2)
     return np.array([value - width, value, value + width])
 
 
 def round_step(width: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is not below a width."""
+    """The smallest number of the form 1, 2 or 5 times a power of ten that is at least a width."""
     power = 10.0 ** math.floor(math.log10(width))
     for factor in (1, 2, 5, 10):
         if factor * power >= width * (1 - 1e-12):
@@ -104,13 +105,13 @@ def _linear(low: float, high: float, is_float: bool) -> np.ndarray:
 
 
 def _halves(low: float, high: float) -> np.ndarray:
-    """Two bins, for values that round edges do not tell apart."""
+    """Two bins, for values that lie between the same two round edges."""
     edges = np.array([low, low / 2 + high / 2, high])
     return edges if bool((edges[1:] > edges[:-1]).all()) else _around(low)
 
 
 def _logarithmic(low: float, high: float) -> np.ndarray:
-    """Whole edges, about equally wide in the logarithm; powers of two are among them."""
+    """Integer edges, roughly equally spaced on a log scale, including powers of two."""
     first, last = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
     per_octave = max(1, min(8, MAX_BINS // max(last - first, 1)))
     exponents = np.arange(first * per_octave, last * per_octave + 1) / per_octave
@@ -146,7 +147,7 @@ def codes_of(
 
 
 def _in_dtype(edges: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Edges as values of a dtype are compared with them: integers exactly, float32 rounded."""
+    """Edges as compared with values of a dtype: exact for integers, rounded for float32."""
     if dtype.kind == "f":
         return edges.astype(dtype)
     whole = [math.ceil(edge) for edge in edges.tolist()]

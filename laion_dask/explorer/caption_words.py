@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
-#: Characters of a caption that are looked at, and of a word that can be a label.
+#: Maximum characters read of a caption, and of a word that becomes a label.
 _CAPTION, _SHORTEST, _LONGEST = 400, 3, 20
-#: Captions that a word must be in, and the most words.
+#: Minimum captions with a word, and maximum number of words.
 _FEWEST, _MOST_WORDS = 3, 20_000
 #: Words that say nothing about a picture, in the languages that are most frequent in LAION-5B.
 _STOP_WORDS = """
@@ -46,7 +46,7 @@ def incidence(captions: Sequence[str | None]) -> tuple[list[str], np.ndarray, np
     words : list of str
         Those of at least 3 captions, sorted; the 20,000 most frequent.
     caption, word : (m,) int32 arrays
-        Each pair of a caption and a word of it, once; in order.
+        Each pair of a caption and one of its words, once and in order.
     """
     found = [_found(one) if one else frozenset() for one in captions]
     number: dict[str, int] = {}

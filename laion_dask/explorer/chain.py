@@ -1,4 +1,4 @@
-"""A selection as calls of verbs, which are applied to a frame, or written as text."""
+"""A selection as calls of verbs, to be applied to a frame or written as code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laion_dask.io.embeddings.embeddings import Embeddings
 from laion_dask.projections.projection import Projection
 from laion_dask.verbs import VERBS
 
-#: What stands for the embeddings of the exploration.
+#: Placeholder for the embeddings of the exploration.
 EMBEDDINGS = object()
 
 
@@ -83,7 +83,7 @@ def _calls_of(one: Filter, taken: set[str]) -> list[Call]:
 
 
 def unused(name: str, taken: set[str]) -> str:
-    """A name that is not taken: this one, or with a number."""
+    """The name itself or, if it is taken, the name with a number appended."""
     found, number = name, 2
     while found in taken:
         found, number = f"{name}_{number}", number + 1

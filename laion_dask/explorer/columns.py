@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from laion_dask.dtypes import ColumnTypes
 
-#: Scores and sizes come first, in this order; then the other columns, in that of the frame.
+#: These come first, in this order, then the other columns in the order of the frame.
 NUMBERS_FIRST = ("similarity", "punsafe", "pwatermark", "aesthetic", "width", "height")
 #: Columns that identify rows, files or samples, and say nothing about an image.
 IDENTIFIERS = frozenset(
@@ -20,9 +20,9 @@ IDENTIFIERS = frozenset(
         *("image_path", "image_sha256"),
     )
 )
-#: The largest number of distinct texts of a column of text that becomes a category.
+#: A text column with at most this many distinct values becomes a category.
 MAX_CATEGORIES = 200
-#: Columns of which each row has its own text.
+#: Columns whose values are different in each row.
 FREE_TEXTS = ("url", "text")
 #: Categories of the column ``url``: those of `laion_dask.domains` and `laion_dask.tlds`.
 SITES = ("domain", "tld")

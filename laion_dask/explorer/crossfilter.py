@@ -1,4 +1,4 @@
-"""Counts of all views: an integer a row, a bit a filter.
+"""The counts that all views show, from one integer per row with one bit per filter.
 
 A bit is set where a row fails its filter, so a row is selected if no bit is set. A view of a column
 counts the rows that fail no filter but the column's own.
@@ -16,9 +16,9 @@ from laion_dask.runtime.native_code import native
 from laion_dask.runtime.process_cache import ProcessCache
 
 _MODULE = "laion_dask.explorer.crossfilter_kernel"
-#: Integers of this many bits, by the number of filters.
+#: Possible widths of these integers, in bits.
 _WIDTHS = (np.uint8, np.uint16, np.uint32, np.uint64)
-#: The largest number of filters at a time.
+#: Maximum number of filters at a time.
 MAX_FILTERS = 64
 _compiled = ProcessCache()
 

@@ -28,7 +28,7 @@ from laion_dask.extras import is_installed, require_extra
 from laion_dask.notebook_traceback import notebook_shell
 from laion_dask.plots.offline_page import display_live_plots
 
-#: The number of the cell that published the scripts last.
+#: The execution count of the cell that last published the scripts.
 _published_by: list[int] = []
 
 

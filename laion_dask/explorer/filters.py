@@ -19,7 +19,7 @@ from laion_dask.predicate import certain_and_possible, parse
 if TYPE_CHECKING:
     from laion_dask.explorer.sample import Sample
 
-#: Rows that a condition is evaluated on at a time.
+#: Rows evaluated at a time.
 _BLOCK = 1 << 20
 
 
@@ -47,7 +47,7 @@ class Filter(ABC):
         """Mask of the rows that pass, (n,) bool; rows without a value do not pass."""
 
     def reads(self, sample: Sample) -> Hashable:
-        """What the filter is decided by besides the sample, such as the content of a list."""
+        """What the result depends on besides the sample, such as the content of a list."""
         return None
 
     def step(self) -> dict[str, Any]:

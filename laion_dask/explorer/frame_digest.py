@@ -1,6 +1,6 @@
-"""A digest of everything that determines a frame's rows and values, if the graph shows all of it.
+"""A digest of everything that determines a frame's rows and values, if the graph shows it.
 
-Two frames of one digest have the same rows, also in another process: shards are identified by the
+Frames with equal digests have equal rows, even in different processes: shards are identified by the
 digests of their footers and by their files' sizes and times (in stores, ETags), embeddings by
 sizes and times, filters by their text. A step with a function of the user's own, or with a result
 that an earlier pass left in memory, is not identified; nor is a file in a store without ETags.
@@ -35,7 +35,7 @@ _PLAIN = (str, bytes, int, float, bool, complex, type(None), np.generic, slice)
 
 
 class _Unidentified(Exception):
-    """Something whose content the graph does not show."""
+    """The graph does not identify the content of something."""
 
 
 def frame_digest(frame: dd.DataFrame) -> str | None:

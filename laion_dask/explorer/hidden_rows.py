@@ -1,4 +1,4 @@
-"""What a view says in place of a page of which every row is hidden, and how to score the rows."""
+"""The message shown when every row of a page is hidden, with ways to score the rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from laion_dask.models.heads.nsfw import detector_model
 #: Names of columns that may have a probability that an image is unsafe, such as COYO-700M's
 #: ``nsfw_score_opennsfw2``; other names are not put in commands.
 _SCORE = re.compile(r"(?=.*(nsfw|unsafe))[\w.-]{1,60}", re.IGNORECASE | re.ASCII)
-#: Such columns that are named.
+#: At most this many of them are named.
 _MOST = 3
 
 
 class HiddenRows:
-    """What is shown when all selected rows are unsafe or unscored, and so hidden.
+    """The message shown when all selected rows are hidden as unsafe or unscored.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _why_unscored(sample: Sample, safety: str) -> str:
 
 
 def _ways(exploration: Exploration, safety: str) -> Iterator[dict[str, str]]:
-    """Ways to have scores, each as a sentence and code."""
+    """Ways to get scores, each as a sentence and code."""
     if names := _similar_columns(exploration.sample):
         is_one = len(names) == 1
         shown = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]

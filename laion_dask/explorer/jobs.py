@@ -22,10 +22,10 @@ from laion_dask.runtime.cancellation import Cancelled
 from laion_dask.runtime.observation import Observer, observed
 from laion_dask.runtime.workers import waiting_client
 
-#: Held by whoever changes views: in a notebook their messages come in several threads, and what is
-#: sent to the browser must not be mixed.
+#: Held while views change: in a notebook messages arrive on several threads, and what is sent to
+#: the browser must not be interleaved.
 VIEWS = threading.RLock()
-#: Seconds between two reports of progress: an eye follows no more, and each is a message.
+#: Minimum seconds between progress reports: each is a message, and nobody could read more.
 _TICK_S = 0.15
 #: Characters of an error that fit in one line of the page.
 _LONGEST_ERROR = 400
@@ -71,16 +71,16 @@ class Job:
     @property
     def error(self) -> str:
         """The error in one line of text, or an empty string."""
-        return "" if self.exception is None else one_line(self.exception)
+        return "" if self.exception is None else error_line(self.exception)
 
     def cancel(self) -> None:
-        """Ask the work to stop; it does at its next task, `check` or report of progress."""
+        """Ask the work to stop; it stops at its next task, `check` or progress report."""
         self.observer.cancel()
         if self._move(("waiting", "running"), "canceling"):
             self._jobs._tell()
 
     def _move(self, before: tuple[str, ...], after: str) -> bool:
-        """Change the state if it is one of some; whether it was."""
+        """Change the state if it is in ``before``; return whether it was."""
         with self._jobs._lock:  # the job's thread and that of the views change it
             is_one = self.state in before
             if is_one:
@@ -233,7 +233,7 @@ class Jobs:
         self._outbox.clear()
 
     def _tell(self, at_once: bool = True) -> None:
-        """Tell subscribers that a job has changed; progress only once in a while."""
+        """Notify subscribers that a job has changed; progress is rate-limited."""
         now = time.monotonic()
         if at_once or now - self._told_at >= _TICK_S:
             self._told_at = now
@@ -254,7 +254,7 @@ class Jobs:
             self._is_woken = False
 
     def deliver(self) -> None:
-        """Deliver results and tell subscribers; call it on the thread that owns the views."""
+        """Deliver results and notify subscribers; call it on the thread that owns the views."""
         self._is_woken = False
         with VIEWS:
             while self._outbox:
@@ -263,8 +263,8 @@ class Jobs:
                 callback()
 
 
-def one_line(error: BaseException) -> str:
-    """An error as one line of text: its message, and its type if it is not one of ours."""
+def error_line(error: BaseException) -> str:
+    """An error on one line: its message, preceded by its type unless it is a `LaionDaskError`."""
     message = printable(" ".join(str(error).split()))
     if not isinstance(error, LaionDaskError):
         message = ": ".join(filter(None, [type(error).__name__, message]))

@@ -17,9 +17,9 @@ from laion_dask.io.images.thumbnails import Thumbnails
 from laion_dask.models import ClipModel
 from laion_dask.runtime import cancellation
 
-#: The longest side to which an image is made smaller before the model sees it, in pixels.
+#: Images are reduced to at most this many pixels per side before they are embedded.
 IMAGE_SIDE = 512
-#: Bins of the histogram of scores; rows without a score are in one more.
+#: Bins of the histogram of scores; an extra bin counts rows without a score.
 N_BINS = 64
 
 
@@ -120,7 +120,7 @@ def answer(question: Question, exploration: Exploration) -> Answer:
 
 
 def why_no_model(embeddings: Embeddings) -> str:
-    """Why texts and images cannot be embedded; empty if nothing is known against it.
+    """Why texts and images cannot be embedded; empty if no reason is known.
 
     Imports nothing: whether the weights are on this machine is seen when they are loaded, because
     torch would take a third of the explorer's memory.
@@ -139,7 +139,7 @@ def why_no_model(embeddings: Embeddings) -> str:
 
 
 def _safe(data: bytes) -> bytes:
-    """An image as a small new file, decoded and written in a process of its own."""
+    """The image decoded and re-encoded as a small file, in a separate process."""
     thumbnails = Thumbnails(cache_bytes=0)
     try:
         small = thumbnails.make(data, blurred=False, side=IMAGE_SIDE)

@@ -12,17 +12,18 @@ from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.frame.row_hash import identity_hash
 
-#: Rows whose captions are read: labels of a map need no more.
+#: Maximum number of captions read; more would not change the labels much.
 N_ROWS = 40_000
 #: Labels of a view, and candidates for their places.
 N_LABELS, _N_PLACES = 12, 36
-#: Cells of a view along each side, in which rows are counted; a place is the middle of 5 x 5 cells.
+#: Rows are counted in this many cells along each side of a view; a place is the middle of 5 x 5
+#: cells.
 _CELLS, _AROUND = 32, 2
-#: The least distance of two places, and the radius of a region, in widths of the view.
+#: Minimum distance between places, and the radius of a region, as shares of the view's width.
 _APART, _RADIUS = 0.15, 0.09
-#: Rows that a region must have, and captions of it with the word: a number, and a share.
+#: Minimum rows of a region; minimum captions in it with the word, as a number and as a share.
 _FEWEST_ROWS, _FEWEST_CAPTIONS, _LEAST_SHARE = 12, 4, 0.05
-#: How many times as frequent a word must be as in the rest of the view.
+#: Minimum ratio of a word's frequency in the region to that in the rest of the view.
 _LIFT = 1.5
 
 Label = tuple[float, float, str]
@@ -163,7 +164,7 @@ def surprise(inside: np.ndarray, n_inside: int, outside: np.ndarray, n_outside: 
         - _log_likelihood(inside, n_inside, pooled)
         - _log_likelihood(outside, n_outside, pooled)
     )
-    # Without a rest of the view, the most frequent word says what is there.
+    # If nothing is left of the view outside the region, use the most frequent word.
     ratio = ratio if n_outside else inside.astype(float)
     return np.where((inside >= enough) & (share >= _LIFT * rest), ratio, 0.0)
 

@@ -1,4 +1,4 @@
-"""The one rule by which a sampled row counts as safe to show, for every view."""
+"""The rule, shared by all views, that decides whether a sampled row is safe to show."""
 
 from __future__ import annotations
 

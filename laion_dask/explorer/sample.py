@@ -31,7 +31,7 @@ from laion_dask.memory_pool import release_unused
 from laion_dask.schema import PROVENANCE
 from laion_dask.stats.checks import check_integer
 
-#: The layout of the files; a change makes samples of earlier versions unused.
+#: Version of the file layout; samples with another version are ignored.
 _VERSION = 6
 _REWRITTEN = "A shard was written again while its rows were read. Call read_shards again."
 #: The largest number of rows of a page.
@@ -147,7 +147,7 @@ class Sample:
         return frame_from_arrow(pa.table({name: taken}), "pandas")[name]
 
     def has_order(self, name: str, descending: bool = False) -> bool:
-        """Whether `order` returns what it has computed before."""
+        """Whether `order` has already been computed for these arguments."""
         return (name, descending) in self._orders
 
     def order(self, name: str, descending: bool = False) -> np.ndarray:
@@ -260,7 +260,7 @@ def draw_sample(frame: dd.DataFrame, sample: int = 1_000_000, seed: int = 0) -> 
 def open_sample(
     frame: dd.DataFrame, folder: Path, digest: str, seed: int, types: ColumnTypes
 ) -> Sample:
-    """A sample whose files exist. Eager; maps the files into memory, and reads none."""
+    """A sample whose files exist. Eager; maps the files into memory without reading them."""
     content = read_content(folder)
     columns: dict[str, NumberColumn | CategoryColumn] = {}
     for one in content["numbers"]:
@@ -284,7 +284,7 @@ def open_sample(
 
 
 def _digest(frame: dd.DataFrame, sample: int, seed: int) -> tuple[str, bool]:
-    """The digest of a sample, and whether another process would find the same rows by it."""
+    """The digest of a sample, and whether it identifies the same rows in another process."""
     of_frame = frame_digest(frame)
     text = f"{_VERSION} {of_frame or frame._name} {sample} {seed}"
     return hashlib.sha256(text.encode()).hexdigest()[:32], of_frame is not None

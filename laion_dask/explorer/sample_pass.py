@@ -31,7 +31,7 @@ from laion_dask.schema import PROVENANCE
 SITE = "\0site:"
 #: Prefix of a copy of a column of text as a dictionary.
 CODED = "\0coded:"
-#: Rows of a file, as long as a partition has that many, and files of a partition.
+#: Rows per file, if the partition has that many, and maximum files per partition.
 PART_ROWS, _MOST_PARTS = 1 << 16, 1 << 20
 
 

@@ -17,7 +17,7 @@ from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import embeddings_key
 from laion_dask.runtime import graph
 
-#: Rows of a task.
+#: Rows per task.
 _ROWS = 1 << 16
 
 

@@ -1,4 +1,4 @@
-"""Write the rows of a sample in their order: an Arrow file a column of numbers, one for the rest.
+"""Write the rows of a sample in order: one Arrow file per number column, and one for the rest.
 
 Numbers and codes are single uncompressed buffers, which views map into memory; texts are in batches
 of which only the rows that a table shows are read.
@@ -26,11 +26,11 @@ from laion_dask.explorer.sample_pass import CODED, SITE, Parts
 from laion_dask.runtime import cancellation
 from laion_dask.schema import PROVENANCE
 
-#: Rows of a batch of texts.
+#: Rows per batch of texts.
 BATCH = 1 << 16
-#: The file of the columns of which a table shows some rows.
+#: The file with the columns that only tables show, a few rows at a time.
 TEXTS = "values.arrow"
-#: The file that is written last, and says what the others hold.
+#: The file written last, which describes the others.
 CONTENT = "content.json"
 
 
@@ -163,7 +163,7 @@ def _numbers_in(source: _Source, types: ColumnTypes) -> list[str]:
 
 
 def _number(source: _Source, folder: Path, types: ColumnTypes, name: str) -> dict[str, Any]:
-    """Write a column of numbers and its codes; what `content.json` says of it."""
+    """Write a number column and its codes; return its entry in `content.json`."""
     cancellation.check()
     values, missing = source.numbers(name), source.missing(name)
     seen = values if missing is None else values[~missing]

@@ -14,9 +14,9 @@ from laion_dask.explorer import crossfilter
 from laion_dask.explorer.filters import Filter
 from laion_dask.explorer.sample import Sample
 
-#: The largest number of states that can be undone.
+#: Maximum number of states that can be undone.
 MAX_UNDO = 200
-#: Filters whose rows are remembered, a bit a row, for undo and redo.
+#: Number of filters whose masks are cached for undo and redo, at one bit per row.
 _MAX_KNOWN = 32
 
 

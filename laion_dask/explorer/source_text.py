@@ -26,7 +26,7 @@ from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.storage.export_manifest import MANIFESTS
 from laion_dask.notebook_traceback import running_shell
 
-#: Paths that are written out; of more, only their folder is.
+#: Up to this many paths are listed; for more, only their folder.
 _MAX_PATHS = 8
 
 

@@ -1,4 +1,4 @@
-"""What a notebook's page prints is captured for its thread alone; all other prints are left alone.
+"""Captures what a view prints in a notebook, on its thread only; other prints are not affected.
 
 Before each message of a page, `pyviz_comms` replaces ``sys.stdout`` by a `StringIO` and puts back
 what it found. Kernels deliver messages in several threads: of two that overlap, the one that ends

@@ -1,4 +1,4 @@
-"""The filter by rows that a person chose, and the sets of rows that an explorer has."""
+"""The filter that keeps hand-picked rows, and the sets of rows of an explorer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import dask.dataframe as dd
 import numpy as np
 
-from laion_dask.curation.row_table import among, keys_of
+from laion_dask.curation.row_table import in_sorted, keys_of
 from laion_dask.curation.tags import Tags, check_name
 from laion_dask.curation.tags_file import is_written, read_tags, save_tags
 from laion_dask.errors import ExportError, OptionError
@@ -20,7 +20,7 @@ from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
 from laion_dask.io.storage.user_cache import user_cache
 
-#: The most rows that are added to a set at once, and the most sets.
+#: Maximum number of rows added to a set at once, and of sets.
 MAX_ADDED, MAX_SETS = 1_000_000, 50
 
 
@@ -80,7 +80,7 @@ def in_set(sample: Sample, tags: Tags) -> np.ndarray:
         When the set is of other shards than the sample's frame; names what differs.
     """
     keys = tags.keys(Provenance.of(sample.frame))
-    return among(keys_of(sample.shard, sample.row), keys)  # a merge may have duplicated a row
+    return in_sorted(keys_of(sample.shard, sample.row), keys)  # a merge may have duplicated a row
 
 
 class TagSets:

@@ -9,7 +9,7 @@ from laion_dask.explorer.sample import Sample
 
 
 class TickedRows:
-    """Ticked rows of a sample. Mutable; table and gallery share one.
+    """The ticked rows of a sample. Mutable; shared by the table and the gallery.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import keyword
 import math
 from collections.abc import Sequence
 
-#: Words that the language reads as something else than a column.
+#: Reserved words of the language, which are not read as columns.
 _WORDS = frozenset({"col", "min", "max", "abs", "file", "null", "nan", "na", "none", "nil"})
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from laion_dask.errors import OptionError
-from laion_dask.explorer.jobs import Jobs, one_line
+from laion_dask.explorer.jobs import Jobs, error_line
 from laion_dask.runtime import cancellation, graph
 
 
@@ -111,8 +111,8 @@ def test_an_error_is_one_line_and_is_raised_by_wait():
         job.wait(60)
     assert failures == [job.exception] and job.state == "failed"
     assert job.error == r"A bad value \u001b[31m was given."
-    assert one_line(KeyError("x")) == "KeyError: 'x'"
-    assert len(one_line(ValueError("x" * 10_000))) < 500
+    assert error_line(KeyError("x")) == "KeyError: 'x'"
+    assert len(error_line(ValueError("x" * 10_000))) < 500
     assert jobs.start("next", lambda job: 1).wait(60) is None
 
 

@@ -47,12 +47,12 @@ class View(Protocol):
         """Draw the selection as it is now."""
 
 
-#: The selection as code, by the kind that the head asks for.
+#: Functions that write the selection as code, by kind.
 CODE: dict[str, Callable[[Exploration], str]] = {"python": as_python, "recipe": as_recipe}
-#: A view of an exploration, whose long work is done by jobs; None if it has nothing to show.
+#: Makes a view of an exploration, which runs long work as jobs; None if there is nothing to show.
 MakeView = Callable[[Exploration, Jobs], View | None]
 
-#: The tabs at the right, in order.
+#: The tabs on the right, in order.
 TABS: dict[str, MakeView] = {
     "Gallery": lambda exploration, jobs: GalleryView(exploration),
     "Table": lambda exploration, jobs: TableView(exploration),
@@ -61,7 +61,7 @@ TABS: dict[str, MakeView] = {
     "Compare": CompareView,
     "Export": ExportView,
 }
-#: The views that stand beside them, by their place on the page.
+#: The other views, by their place on the page.
 PLACES: dict[str, MakeView] = {
     "chips": lambda exploration, jobs: ChipsView(exploration),
     "map": make_map,
@@ -106,7 +106,7 @@ class Explorer(Viewer):
         self._is_page, self._is_dark = is_page, False
         self._head = HeadView(self._jobs, CODE)
         self._inputs = embeddings, images
-        with VIEWS:  # the job may tell of itself before it is known here
+        with VIEWS:  # the job may report before `_drawing` is assigned
             self._drawing = self._jobs.start(
                 "draw the sample", lambda job: draw(), then=self._show, failed=self._head.fail
             )
@@ -174,12 +174,12 @@ class Explorer(Viewer):
         return CODE["recipe"](self.exploration)
 
     def close(self) -> None:
-        """Cancel what runs and release the memory; the views show nothing any more."""
+        """Cancel all jobs, release the memory and empty the views."""
         with VIEWS:
             self._close()
 
     def abandon(self) -> None:
-        """Close when the browser's session is over: no view is drawn, since it has no models."""
+        """Close after the browser's session has ended; draws nothing, since the models are gone."""
         with VIEWS:
             self._pages = []
             self._release()
@@ -200,7 +200,7 @@ class Explorer(Viewer):
 
     def __panel__(self) -> PageComponent:
         page = PageComponent(self._is_page, sizing_mode="stretch_width")
-        page.on_ready(lambda: self.attach(page))
+        page.on_ready(lambda: self.show_on(page))
         page.on_active(lambda at: self._held(lambda: self._open_tab(page)))
         page.on_dark(lambda dark: self._held(lambda: self._set_dark(dark)))
         return page
@@ -245,7 +245,7 @@ class Explorer(Viewer):
         exploration.selection.subscribe(lambda _: self._held(self._refresh))
         self._head.show(exploration)
         for page in self._pages:
-            self.attach(page)
+            self.show_on(page)
 
     def _mark_over(self) -> None:
         """Have pages that no views will come to take no more room than the head."""
@@ -253,8 +253,8 @@ class Explorer(Viewer):
         for page in self._pages:
             page.is_over = is_over
 
-    def attach(self, page: PageComponent) -> None:
-        """Put the views on a page that a browser shows: what is sent earlier gets lost."""
+    def show_on(self, page: PageComponent) -> None:
+        """Put the views on a page, once a browser shows it; anything sent earlier would be lost."""
         self._pages = [one for one in self._pages if one.is_shown and one is not page] + [page]
         with self._hold():
             page.put({"head": self._head.panel} | self._places, self._tabs)
@@ -274,7 +274,7 @@ class Explorer(Viewer):
         self._refresh_tabs()
 
     def _refresh_tabs(self) -> None:
-        """Refresh the tabs that are shown, if the selection has changed since they were."""
+        """Refresh the visible tabs whose selection is out of date."""
         for at in self._stale & {page.active for page in self._pages}:
             self._stale.discard(at)
             [*self._tabs.values()][at].refresh()

@@ -6,7 +6,7 @@ import numpy as np
 
 from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.region_labels import RegionLabels
 from laion_dask.explorer.sample_points import sample_points
 from laion_dask.explorer.views import map_native
@@ -24,7 +24,7 @@ _CANCELED = "its computation was canceled. Open the explorer again to compute it
 Computed = tuple[Projection, np.ndarray]
 #: The projections to choose from.
 _METHODS = {"pca": "PCA", "umap": "UMAP"}
-#: A polygon that no row is in, to load what a lasso needs.
+#: A polygon to warm up the lasso with.
 _TRIANGLE = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
 
 
@@ -47,7 +47,7 @@ def make_map(exploration: Exploration, jobs: Jobs) -> MapView | None:
 
 
 class _MapJobs:
-    """Starts the jobs of a map, and gives their results to it."""
+    """Starts the jobs of a map and passes it their results."""
 
     def __init__(
         self, exploration: Exploration, jobs: Jobs, view: MapView, embeddings: Embeddings
@@ -58,7 +58,7 @@ class _MapJobs:
         jobs.subscribe(self._follow)
 
     def start(self) -> None:
-        """Compute the points, unless they are there, and then the labels."""
+        """Compute the points, unless they are known, and then the labels."""
         if self._exploration.points is not None:
             self._label()
         else:
@@ -85,7 +85,7 @@ class _MapJobs:
             points = sample_points(self._exploration.sample, self._embeddings, known)
             mapped_files.clear()  # mapped vectors count as memory of the process
             release_unused()
-            _load()
+            _load_kernels()
             return known, points
 
         self._job = self._jobs.start(label, work, then=self._show, failed=self._fail)
@@ -99,7 +99,7 @@ class _MapJobs:
 
     def _fail(self, error: Exception) -> None:
         if self._exploration.points is None:
-            self._view.fail(one_line(error))
+            self._view.fail(error_line(error))
         self._view.panel.projection = self._shown
 
     def _follow(self) -> None:
@@ -128,7 +128,7 @@ class _MapJobs:
         self._view.when_at_rest(lambda: self._jobs.start("label the map", work, then=show))
 
 
-def _load() -> None:
-    """Load, or compile, what hovering and a lasso need, so that the first is fast."""
-    map_native.load()
+def _load_kernels() -> None:
+    """Load or compile the kernels for hovering and the lasso, so that the first use is fast."""
+    map_native.load_kernels()
     Polygon.of(_TRIANGLE).contains(np.full((1, 2), 2, np.float32))

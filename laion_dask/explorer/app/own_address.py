@@ -1,4 +1,4 @@
-"""Requests to a page by another name than the machine's own are refused, and frames of it.
+"""Refuses requests that address the server by another host name, and framing by other pages.
 
 A site whose name is made to point to the loopback address (DNS rebinding) is of the page's origin
 for the browser: Tornado accepts an ``Origin`` that equals ``Host``. Only ``Host`` tells them apart.
@@ -18,7 +18,7 @@ _OWN = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.IGNORECASE)
 
 
 def serve_own_address_only(application: Application) -> None:
-    """Answer 403 to requests of which the Host is not 127.0.0.1 or localhost, sockets too.
+    """Answer 403 to requests and WebSockets whose Host is not 127.0.0.1 or localhost.
 
     No page of another site can show those of the application in a frame.
     """

@@ -1,4 +1,4 @@
-"""Requests by programs of other users of the machine are refused, on Linux.
+"""Refuses requests by other users of the machine, on Linux.
 
 Every user of a shared machine can connect to its loopback address. Linux lists its sockets with the
 users who opened them in ``/proc/net/tcp`` and ``/proc/net/tcp6`` (proc_pid_net(5); the columns are
@@ -27,16 +27,16 @@ _TABLES = {
     "/proc/net/tcp6": bytes(10) + b"\xff\xff",
 }
 _ESTABLISHED = b"01"
-#: What the kernel says of users from outside a user namespace, unless it is configured otherwise.
+#: The kernel's default user id for users outside a user namespace.
 _NOBODY = 65534
-#: The table is not read in one step: a line may be missed while others come and go.
+#: Attempts to read the table: reading is not atomic, and may miss a line while others come and go.
 _ATTEMPTS = 3
 
 Address = tuple[str, int]
 
 
 def serve_own_user_only(application: Application) -> None:
-    """Answer 403 to programs of other users than this process's and root, sockets too.
+    """Answer 403 to requests and WebSockets of users other than root and this process's.
 
     Programs of the user are the near end of a tunnel (``ssh -L``) and Jupyter's proxy, too. Without
     ``/proc/net/tcp``, as on macOS, every program of the machine is answered.
@@ -61,7 +61,7 @@ def trusted_users() -> frozenset[int]:
 
 
 def user_of(client: Address, server: Address) -> int | None:
-    """The user of the client's socket of a connection; None if no program has it open.
+    """The user who owns the client's end of a connection; None if no program has it open.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The explorer as a page of its own, served to this machine only."""
+"""Serves the explorer as a web page, to this machine only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from laion_dask.explorer.app.explorer import Explorer
 from laion_dask.explorer.app.own_address import serve_own_address_only
 from laion_dask.explorer.app.own_user import serve_own_user_only
 
-#: The only address that is listened on: what the explorer shows is nobody else's.
+#: The only address that the server listens on: the data is for the user alone.
 ADDRESS = "127.0.0.1"
 #: The port that is tried first if none is given.
 _USUAL_PORT = 5006
 
 
 def free_port(port: int | None) -> int:
-    """A port of the loopback address that is free: the one that is given, if any.
+    """A free port of the loopback address: the given one, if any.
 
     Raises
     ------
@@ -41,11 +41,11 @@ def free_port(port: int | None) -> int:
 
 
 def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Server:
-    """A server of an explorer for each page that is opened; it is not started.
+    """A server, not yet started, that makes an explorer for each page that is opened.
 
-    It listens on the loopback address, answers to the names of that address only, and on Linux to
-    programs of this process's user and of root only, accepts pages of its own address only, serves
-    no files but the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
+    It listens on the loopback address and answers only to the names of that address and, on Linux,
+    only to this process's user and root. It accepts WebSockets from its own pages only, serves no
+    files except the scripts and styles of Panel and Bokeh, and fetches nothing from the web.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def make_server(make: Callable[[], Explorer], *, title: str, port: int) -> Serve
 
 
 def _imports(rule) -> bool:
-    """Whether a route of Panel's imports any module that an address names; no view needs it."""
+    """Whether a route of Panel imports the module named in the URL, which no view needs."""
     pattern = getattr(getattr(rule.matcher, "regex", None), "pattern", "")
     return pattern.startswith(f"/{COMPONENT_PATH}")
 

@@ -13,7 +13,7 @@ from laion_dask.explorer.tabs.caption_terms import TermSearch
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.views.component import Component
 
-#: A sample of more rows is counted in the background: 0.07 s for a million rows.
+#: Larger samples are counted in the background; a million rows take 0.07 s.
 MAX_IN_CALLBACK = 3_000_000
 
 

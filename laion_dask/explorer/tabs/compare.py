@@ -10,7 +10,7 @@ import numpy as np
 from laion_dask.curation.duplicates.diff import Diff, diff
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tabs.bias import MAX_IN_CALLBACK
 from laion_dask.explorer.tabs.caption_terms import TermSearch
@@ -20,10 +20,10 @@ from laion_dask.explorer.views.component import Component
 from laion_dask.formatting import counted, printable
 from laion_dask.io.parquet.read_shards import read_shards
 
-#: The choices that are always there.
+#: The choices that are always offered.
 SELECTED, REST, ALL = "selected", "rest", "all"
 _FIXED = {SELECTED: "the selected rows", REST: "the rows not selected", ALL: "all rows"}
-#: The most selections that are remembered, a bit a row each.
+#: Maximum number of remembered selections, each with one bit per row.
 _MAX_KEPT = 20
 
 
@@ -141,7 +141,7 @@ class CompareView:
         try:
             self._do(kind, message)
         except LaionDaskError as error:
-            self._note = one_line(error)
+            self._note = error_line(error)
         self._count()
 
     def _do(self, kind: object, message: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.views.component import Component
 from laion_dask.exports import formats
@@ -24,7 +24,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows
 from laion_dask.io.storage.atomic_file import committed
 
-#: Formats that need an argument of the explorer, by the attribute of the exploration.
+#: Formats that need an argument, and the attribute of the exploration that provides it.
 _NEEDS = {"embeddings": "embeddings", "webdataset": "images"}
 #: Groups of an audit that are shown.
 _MAX_GROUPS = 40
@@ -97,7 +97,7 @@ class ExportView:
                 folder, chosen = str(message.get("folder", "")), str(message.get("format", ""))
                 self._write(folder.strip(), chosen)
         except LaionDaskError as error:
-            self._note, self._is_error = one_line(error), True
+            self._note, self._is_error = error_line(error), True
         self.refresh()
 
     def _start(self, label: str, work: Any) -> None:
@@ -117,7 +117,7 @@ class ExportView:
         )
 
     def _fail(self, label: str, error: BaseException) -> None:
-        self._note, self._is_error = f"Could not {label}: {one_line(error)}", True
+        self._note, self._is_error = f"Could not {label}: {error_line(error)}", True
         self.refresh()
 
     def _job_changed(self) -> None:
@@ -220,7 +220,7 @@ def audit_state(table: pd.DataFrame) -> dict[str, Any]:
     """The groups that a filter excludes more or less often than others, as text for the page."""
     is_all = table["group"] == "(all)"
     overall = float(table.loc[is_all, "rate"].iloc[0])
-    # A group of all rows has no others to be compared with, and no verdict.
+    # A group with all rows has nothing to be compared with, hence no verdict.
     groups = table[~is_all & table["rate"].notna() & table["verdict"].notna()]
     differs = groups[groups["verdict"] != "inconclusive"]
     order = (differs["rate"] - overall).abs().sort_values(ascending=False, kind="stable").index

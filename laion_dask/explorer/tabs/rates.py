@@ -15,9 +15,9 @@ from laion_dask.explorer.tabs.caption_terms import CaptionTerms
 from laion_dask.formatting import printable
 from laion_dask.stats import overlap_difference, wilson
 
-#: Sets of fewer rows are suppressed, as in `laion_dask.statistics`.
+#: Rates of fewer rows are suppressed, as in `laion_dask.statistics`.
 MIN_ROWS = 30
-#: Labels of a category that are shown: the most frequent ones of both sets together.
+#: Number of labels shown per category: the most frequent in both sets combined.
 TOP = 10
 #: Scores with a published threshold, above which a row counts as unsafe or watermarked.
 SCORES = {"punsafe": "unsafe images", "pwatermark": "watermarks"}

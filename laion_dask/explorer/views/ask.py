@@ -12,16 +12,16 @@ import numpy as np
 from laion_dask.errors import MissingExtraError, WeightsError
 from laion_dask.explorer.embedding_filters import Score, threshold_of
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import counted, printable
 
 #: The key of the question's filter.
 KEY = "ask"
-#: Rows that a question selects at first.
+#: Number of rows that a question selects by default.
 K = 100
-#: Characters of a question, and bytes of an image file.
+#: Maximum characters of a question, and bytes of an image file.
 _MAX_TEXT, _MAX_IMAGE = 1000, 6_000_000
 
 
@@ -97,7 +97,7 @@ class AskView:
     def _fail(self, question: Question, error: Exception) -> None:
         """End a question; the head shows why. Without a model, there will be no other."""
         if isinstance(error, (WeightsError, MissingExtraError)):
-            self._why = one_line(error)
+            self._why = error_line(error)
         if question is self._question:
             self._question = None
             self.refresh()

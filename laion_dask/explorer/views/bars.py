@@ -13,13 +13,13 @@ from laion_dask.explorer.filters import Categories
 from laion_dask.explorer.views.component import Component, as_json, module, styles
 from laion_dask.formatting import printable
 
-#: Values that are shown, besides those that are selected.
+#: Number of values shown; selected values are shown as well.
 TOP = 12
 #: The largest number of categories.
 MAX_CATEGORIES = 12
-#: The values of a category that may be selected at once.
+#: Maximum number of selected values of a category.
 MAX_SELECTED = 50
-#: Characters of a value that are sent to the page.
+#: Longer values are cut to this many characters.
 _LONGEST = 120
 
 

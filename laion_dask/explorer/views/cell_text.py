@@ -7,7 +7,7 @@ from typing import Any
 
 from laion_dask.formatting import printable
 
-#: What a missing value is shown as.
+#: Shown for a missing value.
 MISSING = "—"
 
 

@@ -46,7 +46,7 @@ class ChipsView:
             self._add(message["text"].strip())
 
     def _add(self, expression: str) -> None:
-        """Set a condition that was typed; what is wrong with it is shown beside the field."""
+        """Add a condition that the user typed, or show beside the field why it is invalid."""
         self._error = ""
         try:
             if expression:

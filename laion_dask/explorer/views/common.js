@@ -1,5 +1,5 @@
-// Shared by the explorer's components: it is put in front of each one's own module.
-// Whatever comes from the data is set as textContent or as a value, never as HTML.
+// Shared by the explorer's components: prepended to the module of each.
+// Text from the data is set as textContent or as a value, never as HTML.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag)
@@ -30,7 +30,7 @@ const short = new Intl.NumberFormat("en-US", {notation: "compact", maximumSignif
 const count = (n) => integers.format(n)
 const compact = (n) => (n < 10000 ? integers.format(n) : short.format(n))
 
-// Call `update` with the state now, and whenever Python has sent another.
+// Call `update` with the current state, and again whenever it changes.
 function follow(model, update) {
   let last = null
   const refresh = () => {
@@ -42,7 +42,7 @@ function follow(model, update) {
   refresh()
 }
 
-// Make the nodes of a list equal in number to its items, and fill each; nodes are used again.
+// Make a list have one node per item, and write each item to its node. Nodes are reused.
 function fill(list, items, make, write) {
   while (list.children.length > items.length) list.lastElementChild.remove()
   while (list.children.length < items.length) list.append(make())

@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.hidden_rows import HiddenRows
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.views.component import MessageComponent, source
 from laion_dask.explorer.views.row_pages import RowPages
 from laion_dask.explorer.views.tiles import (
@@ -102,7 +102,7 @@ class GalleryView:
 
     # -- what the browser sends --------------------------------------------------------------------
     def _receive(self, message: Mapping[str, Any]) -> None:
-        """Act on a message; one that is not as the browser should send it is ignored."""
+        """Act on a message; malformed messages are ignored."""
         kind, position = message.get("kind"), message.get("id")
         if kind == "ready":
             self._is_ready, self._sent = True, {}
@@ -218,7 +218,7 @@ class GalleryView:
         sequence = self._sequence
 
         def failed(error: Exception) -> None:
-            reasons = [{"id": at, "reason": one_line(error)} for at in group]
+            reasons = [{"id": at, "reason": error_line(error)} for at in group]
             self._send_pictures(reasons, sequence)
 
         self._jobs.start(

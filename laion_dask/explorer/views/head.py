@@ -1,4 +1,4 @@
-"""The head: rows in all, sampled and selected; what runs; undo and redo; the selection as code."""
+"""The head: row counts, the running job, undo and redo, and the selection as code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.jobs import Job, Jobs, one_line
+from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.views.component import Component, module, styles
-from laion_dask.formatting import printable
+from laion_dask.formatting import counted, printable
 from laion_dask.runtime.workers import current_client
 from laion_dask.stats import wilson
 
@@ -19,7 +19,7 @@ class HeadComponent(Component):
 
 
 class HeadView:
-    """The head of the page. It is there before the sample is.
+    """The head of the page, shown even before the sample is drawn.
 
     Parameters
     ----------
@@ -48,17 +48,17 @@ class HeadView:
         self.refresh()
 
     def close(self) -> None:
-        """Hold no rows any more; `refresh` shows so."""
+        """Release the rows; call `refresh` to show it."""
         self._exploration, self._error, self._code = None, "", None
 
     def fail(self, error: BaseException | str) -> None:
         """Show an error in one line; an empty text removes it."""
-        self._error = error if isinstance(error, str) else one_line(error)
+        self._error = error if isinstance(error, str) else error_line(error)
         self._failed_with = self._jobs.current
         self.refresh()
 
     def _job_changed(self) -> None:
-        """Draw the job; one that was done after an error removes it."""
+        """Draw the current job; a job that succeeds after an error removes the error."""
         job = self._jobs.current
         if job is not None and job.state == "done" and job is not self._failed_with:
             self._error, self._failed_with = "", job
@@ -108,7 +108,9 @@ def rows_text(exploration: Exploration) -> dict[str, str]:
     """How many rows there are, how many were sampled and selected, and an estimate over all."""
     sample, k = exploration.sample, exploration.selection.n
     n, n_rows = sample.n, sample.n_rows
-    rows = f"all {n_rows:,} rows" if n == n_rows else f"sample {n:,} of {n_rows:,} rows"
+    rows = f"sample {n:,} of {n_rows:,} rows"
+    if n == n_rows:
+        rows = "the only row" if n == 1 else f"all {n_rows:,} rows"
     share = f" ({100 * k / n:.3g} %)" if n else ""
     estimate = title = ""
     if n < n_rows:
@@ -129,8 +131,8 @@ def rows_text(exploration: Exploration) -> dict[str, str]:
 def estimated_rows(k: int, n: int, n_rows: int) -> tuple[int, int, int]:
     """Rows of the frame that pass, from k of n sampled rows: the estimate, and its 95 % interval.
 
-    The interval is Wilson's, which a finite frame only narrows; it is never below the rows seen
-    that pass, nor above the rows that were not seen to fail.
+    This is the Wilson interval, which is conservative for a finite frame, clipped to what the
+    sample shows: at least ``k`` rows pass, and at least ``n - k`` do not.
 
     Parameters
     ----------
@@ -155,7 +157,7 @@ def workers_text() -> str:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
     except Exception:  # an asynchronous client, or one that was closed
         return "Dask client"
-    return f"{workers} worker{'' if workers == 1 else 's'}"
+    return counted(workers, "worker")
 
 
 def _no_rows(job) -> dict[str, str]:

@@ -13,7 +13,7 @@ from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.views.component import Component, as_json, module, styles
 from laion_dask.formatting import printable
 
-#: The largest number of histograms: further columns would be below the fold of any screen.
+#: Maximum number of histograms; more would not fit on any screen.
 MAX_HISTOGRAMS = 24
 
 
@@ -75,7 +75,7 @@ class HistogramsView:
 
 
 def _layout(column: NumberColumn) -> dict[str, Any]:
-    """What a histogram shows whatever is selected."""
+    """What a histogram shows regardless of the selection."""
     counts = _all_counts(column)
     marks = [
         {"name": name, "at": float(at)}
@@ -97,7 +97,7 @@ def _all_counts(column: NumberColumn) -> list[int]:
 
 
 def _bound(value: Any) -> float | None:
-    """A bound that the page sent: a finite number, or None."""
+    """A bound sent by the page: a finite number, or None."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
 

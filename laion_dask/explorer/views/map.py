@@ -17,10 +17,11 @@ from laion_dask.explorer.views.map_hover import card, row_at
 from laion_dask.explorer.views.map_pane import MapPane, map_figure
 from laion_dask.explorer.views.map_picture import Picture, View, draw
 from laion_dask.explorer.views.map_region import polygon_of
+from laion_dask.formatting import counted
 
 #: The key of the map's filter in the selection.
 KEY = "map"
-#: The most pixels of a picture; a larger map has larger ones.
+#: Maximum number of pixels of a picture; a larger map is scaled up.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
 _COMPUTING = "The map is being computed."
@@ -87,7 +88,7 @@ class MapView:
         self._draw()
 
     def offer(self, methods: Sequence[tuple[str, str]], call: Callable[[str], object]) -> None:
-        """Offer projections by names and labels; a choice calls a function with the name."""
+        """Offer projections, as (name, label); `call` gets the name that the user chooses."""
         self._on_method = call
         self._pane.projection_options = [list(each) for each in methods]
 
@@ -108,9 +109,9 @@ class MapView:
         self._draw_labels()
 
     def when_at_rest(self, call: Callable[[], object]) -> None:
-        """Call a function once, when a browser shows a picture of the points and asks for no other.
+        """Call a function once, when a browser shows the points and asks for no more pictures.
 
-        Long work that starts then keeps no picture waiting.
+        Long work started then does not delay a picture.
         """
         self._on_rest = call
 
@@ -136,7 +137,7 @@ class MapView:
 
     # -- what the browser sends --------------------------------------------------------------------
     def _receive(self, message: Any) -> None:
-        """Act on a message; one that is not as the browser should send it is ignored."""
+        """Act on a message; malformed messages are ignored."""
         actions = {
             "view": self._on_view,
             "region": self._on_region,
@@ -237,7 +238,7 @@ class MapView:
         if self._view is None or self._labels is None:
             return
         found = self._labels(self._view.x0, self._view.x1, self._view.y0, self._view.y1)
-        texts = [(float(x), float(y), coloring.one_line(text)) for x, y, text in found]
+        texts = [(float(x), float(y), coloring.short_text(text)) for x, y, text in found]
         self._pane.labels = {
             "x": [x for x, _, _ in texts],
             "y": [y for _, y, _ in texts],
@@ -253,9 +254,10 @@ def _words(selection: Selection, view: View, picture: Picture, n_nowhere: int) -
         status = f"{picture.n:,} of {n:,} rows in view{without}"
     else:
         status = f"{picture.n_selected:,} of {selected:,} selected in view{without}"
-    x0, x1, y0, y1 = (coloring.in_words(each) for each in (view.x0, view.x1, view.y0, view.y1))
+    x0, x1, y0, y1 = (coloring.short_number(each) for each in (view.x0, view.x1, view.y0, view.y1))
     description = (
-        f"Map of {n:,} rows; {selected:,} are selected, {picture.n_selected:,} of them in view, "
+        f"Map of {counted(n, 'row')}; {selected:,} {'is' if selected == 1 else 'are'} selected, "
+        f"{picture.n_selected:,} of them in view, "
         f"x from {x0} to {x1}, y from {y0} to {y1}. Colors: {picture.key['title']}."
     )
     return status, description

@@ -1,4 +1,4 @@
-"""What colors of the map mean: nothing but density, the mean of a column, or categories."""
+"""What the colors of the map show: density, the mean of a column, or categories."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.sample import Sample
 from laion_dask.formatting import printable
 
-#: Categories with a color of their own.
+#: Number of categories with their own color.
 N_CLASSES = 7
-#: The share of rows at each end of a column that have the color of the end.
+#: The share of rows at each end of a column that get the color of that end.
 _TAIL = 0.02
-#: Rows by which the ends are found.
+#: Number of rows from which the ends are estimated.
 _ENOUGH = 1_000_000
 _LONGEST_LABEL = 40
 DENSITY = "density"
@@ -44,7 +44,7 @@ class MeanColor:
 
 @dataclass(frozen=True, eq=False)
 class ClassColor:
-    """Color by the most frequent category among those with a color of their own.
+    """Color by the most frequent category among those with their own color.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class ClassColor:
     classes : (n,) uint8 array
         An index into `labels`.
     labels : tuple of str
-        The last two are of all other categories, and of rows without a value; empty if there is no
-        such row.
+        The last two are for all other categories and for rows without a value; either is empty if
+        there is no such row.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ClassColor:
 
 
 def options(sample: Sample) -> list[list[str]]:
-    """What the map can be colored by: a key for `color_of`, and the words for it."""
+    """The ways to color the map, each as a key for `color_of` and its label."""
     by_column = [[_key(column), _words(column)] for column in sample.columns.values()]
     return [[DENSITY, "number of rows"], *by_column]
 
@@ -76,20 +76,20 @@ def color_of(sample: Sample, key: str) -> MeanColor | ClassColor | None:
 
 
 def quantiles(values: np.ndarray, tail: float) -> tuple[float, float]:
-    """The values that a share `tail` of the others is below, and above; both occur among them."""
+    """The `tail` and ``1 - tail`` quantiles of values, without interpolation."""
     found = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
     return float(found[0]), float(found[1])
 
 
-def in_words(value: float) -> str:
-    """A number with three significant digits, or as an integer from 1,000 on; an int is exact."""
+def short_number(value: float) -> str:
+    """An int in full; a float with three significant digits, or rounded to an int from 1,000 on."""
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def one_line(text: str, longest: int = _LONGEST_LABEL) -> str:
-    """A text of the data on one line, cut to `longest` characters."""
+def short_text(text: str, longest: int = _LONGEST_LABEL) -> str:
+    """Text from the data on one line, cut to `longest` characters and safe to display."""
     text = text[: 4 * longest].encode("utf-8", "replace").decode()  # no halves of pairs
     line = printable(" ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
@@ -102,7 +102,7 @@ def _key(column: NumberColumn | CategoryColumn) -> str:
 
 def _words(column: NumberColumn | CategoryColumn) -> str:
     kind = "mean" if isinstance(column, NumberColumn) else "most frequent"
-    return f"{kind} {one_line(column.name)}"
+    return f"{kind} {short_text(column.name)}"
 
 
 def _mean(column: NumberColumn) -> MeanColor:
@@ -118,7 +118,7 @@ def _mean(column: NumberColumn) -> MeanColor:
     if len(some):
         low, high = quantiles(some, _TAIL)
         lower, higher = bool(some.min() < low), bool(some.max() > high)
-        ends = (f"{'≤ ' * lower}{in_words(low)}", f"{'≥ ' * higher}{in_words(high)}")
+        ends = (f"{'≤ ' * lower}{short_number(low)}", f"{'≥ ' * higher}{short_number(high)}")
     return MeanColor(column.name, values, low, high, ends)
 
 
@@ -127,7 +127,7 @@ def _class(column: CategoryColumn) -> ClassColor:
     classes = np.minimum(column.codes, n).astype(np.uint8)  # -1 becomes 255
     classes[classes == 255] = n + 1
     counts = np.bincount(classes, minlength=n + 2)
-    labels = [one_line(column.labels[i]) or "(empty)" for i in range(n)]
+    labels = [short_text(column.labels[i]) or "(empty)" for i in range(n)]
     rest = len(column.labels) - n
     labels.append(f"only the {rest:,} other{'s' * (rest > 1)}" if counts[n] else "")
     labels.append("no value" if counts[n + 1] else "")

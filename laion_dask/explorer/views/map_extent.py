@@ -1,4 +1,4 @@
-"""The first view of the map, and what its axes are."""
+"""The initial view of the map, and its axis labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def extent_of(points: np.ndarray) -> dict[str, Any]:
 
 
 def axis_labels(projection: Projection | None) -> list[str]:
-    """What the axes are; they say that distances are approximate."""
+    """The axis labels, which say that distances are approximate."""
     about = "distances are approximate"
     if projection is None:
         return [f"first dimension; {about}", "second dimension"]

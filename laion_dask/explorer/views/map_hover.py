@@ -1,4 +1,4 @@
-"""One real row under the pointer, in words."""
+"""The row under the pointer: how it is found, and what its card shows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.safe_rows import why_unsafe
 from laion_dask.explorer.sample import Sample
-from laion_dask.explorer.views.map_coloring import in_words, one_line
+from laion_dask.explorer.views.map_coloring import short_number, short_text
 from laion_dask.explorer.views.map_native import nearest
 
-#: How near in pixels a row has to be.
+#: Maximum distance of a row from the pointer, in pixels.
 REACH = 12.0
-#: Columns shown besides the caption, as far as the sample has them.
+#: Columns shown below the caption, if the sample has them.
 _SHOWN = ("similarity", "punsafe", "language", "domain")
 _LONGEST_CAPTION = 280
 
@@ -38,14 +38,14 @@ def row_at(
 
 
 def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> dict[str, Any]:
-    """A row in words: its caption, unless it is to be hidden, and a few columns. All of it is text.
+    """The caption of a row, or why it is hidden, and the values of a few columns, as plain text.
 
     Parameters
     ----------
     sample : Sample
     position : int
     extra : str, optional
-        One more column to show: that which the map is colored by.
+        Another column to show: the one that the map is colored by.
     reveal : bool
         Whether the caption is shown even if the row is not known to be safe.
     """
@@ -53,7 +53,7 @@ def card(sample: Sample, position: int, extra: str | None, *, reveal: bool) -> d
     title = f"Hidden: {reason}. Click to show the caption." if reason else ""
     title = title or _caption(sample, position)
     names = [name for name in (*_SHOWN, extra or "") if name in sample.columns]
-    lines = [[one_line(n), _value(sample.columns[n], position)] for n in dict.fromkeys(names)]
+    lines = [[short_text(n), _value(sample.columns[n], position)] for n in dict.fromkeys(names)]
     return {"title": title, "hidden": reason is not None, "lines": lines}
 
 
@@ -61,11 +61,11 @@ def _caption(sample: Sample, position: int) -> str:
     if not (column := caption_column(sample)):
         return f"shard {sample.shard[position]}, row {sample.row[position]:,}"
     caption = sample.texts(column, np.array([position]))[0]
-    return one_line(caption or "", _LONGEST_CAPTION) or "(no caption)"
+    return short_text(caption or "", _LONGEST_CAPTION) or "(no caption)"
 
 
 def _value(column: NumberColumn | CategoryColumn, position: int) -> str:
     code = int(column.codes[position])
     if isinstance(column, CategoryColumn):
-        return "no value" if code < 0 else one_line(column.labels[code])
-    return "no value" if code == column.n_bins else in_words(column.values[position].item())
+        return "no value" if code < 0 else short_text(column.labels[code])
+    return "no value" if code == column.n_bins else short_number(column.values[position].item())

@@ -24,7 +24,7 @@ def positions_in_view(points: np.ndarray, view: np.ndarray, limit: int) -> np.nd
 def draw_counts(
     points: np.ndarray, mask: np.ndarray, view: np.ndarray, disc: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Points on each pixel, all and those of the mask, int32 of shape `shape`; and both totals."""
+    """Counts per pixel of all points and of those in the mask, int32; and both totals."""
     every, selected = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     tally = np.zeros(2, np.int64)
     _function("draw_counts", points, mask.view(np.uint8), view, disc, every, selected, tally)
@@ -39,7 +39,7 @@ def draw_sums(
     disc: np.ndarray,
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """On each pixel: how many points of the mask have a value, int32, and their sum, float64."""
+    """Per pixel, the number of points in the mask with a value, int32, and their sum, float64."""
     counts, sums = np.zeros(shape, np.int32), np.zeros(shape)
     _function("draw_sums", points, mask.view(np.uint8), values, view, disc, counts, sums)
     return counts, sums
@@ -65,7 +65,7 @@ def nearest(points: np.ndarray, mask: np.ndarray, at: np.ndarray) -> int | None:
     return None if found < 0 else found
 
 
-def load() -> None:
+def load_kernels() -> None:
     """Load all kernels, or compile them, which takes a few seconds once on a machine."""
     points, mask = np.empty((0, 2), np.float32), np.empty(0, bool)
     view, disc, shape = np.zeros(6), np.zeros((1, 2), np.int64), (1, 1)
@@ -80,10 +80,10 @@ def _function(name: str, *arrays: np.ndarray) -> int:
     """Call a kernel, compiled once for each combination of dtypes."""
     arrays = tuple(np.ascontiguousarray(each) for each in arrays)
     key = (name, *(each.dtype.str for each in arrays))
-    function: Callable = _compiled.get(key, lambda: _load(name, arrays))
+    function: Callable = _compiled.get(key, lambda: _compile(name, arrays))
     return function(*arrays)
 
 
-def _load(name: str, arrays: tuple[np.ndarray, ...]) -> Callable:
+def _compile(name: str, arrays: tuple[np.ndarray, ...]) -> Callable:
     examples = [np.empty((0,) * each.ndim, each.dtype) for each in arrays]
     return native(name, lambda: getattr(import_module(_MODULE), name), [_MODULE], *examples)

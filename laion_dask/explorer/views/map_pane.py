@@ -20,7 +20,6 @@ from panel.custom import Child
 
 from laion_dask.explorer.views.component import Component, source
 
-
 _SCRIPTS = (
     "map_drawing.js",
     "map_key.js",

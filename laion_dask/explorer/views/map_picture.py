@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.views import map_colors as colors
-from laion_dask.explorer.views.map_coloring import ClassColor, MeanColor, in_words, one_line
+from laion_dask.explorer.views.map_coloring import ClassColor, MeanColor, short_number, short_text
 from laion_dask.explorer.views.map_native import (
     draw_classes,
     draw_counts,
@@ -18,8 +18,8 @@ from laion_dask.explorer.views.map_native import (
     positions_in_view,
 )
 
-#: Radii in pixels of the discs that rows are drawn as, and the share of the picture that all discs
-#: together may cover, if none overlapped; most overlap, since rows lie in groups.
+#: Radii in pixels of the discs drawn for rows, and the maximum share of the picture that all discs
+#: would cover if none overlapped; since rows form groups, most do.
 _SPACE = {4: 0.15, 3: 0.4, 2: 0.8, 1: 2.0}
 #: How many of the ramp's faintest colors are left out where pixels have one row, and at how many
 #: rows the whole ramp is used.
@@ -51,7 +51,7 @@ class Picture:
     palette: np.ndarray
     #: What the colors mean, as plain data for the browser.
     key: dict[str, Any]
-    #: Points in view, and those of them that are selected.
+    #: Points in view, and how many of these are selected.
     n: int
     n_selected: int
     #: Radius in pixels of the disc that is one row.
@@ -174,8 +174,8 @@ def _means(
     palette = colors.ramp("mean", dark)
     ticks = [[0.0, color.ends[0]]]
     if span > 0:
-        ticks += [[0.5, in_words((color.low + color.high) / 2)], [1.0, color.ends[1]]]
-    title = f"mean {one_line(color.name)}"
+        ticks += [[0.5, short_number((color.low + color.high) / 2)], [1.0, color.ends[1]]]
+    title = f"mean {short_text(color.name)}"
     key = {"kind": "ramp", "colors": colors.hexadecimal(palette), "ticks": ticks, "title": title}
     return levels, palette, key
 
@@ -196,5 +196,5 @@ def _classes(
     levels = np.where(shade > 0, winner * colors.SHADES + shade, 0)
     tones = colors.class_colors(len(color.labels) - 2, dark)
     items = [[tone, text] for tone, text in zip(tones, color.labels, strict=True) if text]
-    key = {"kind": "classes", "items": items, "title": f"most frequent {one_line(color.name)}"}
+    key = {"kind": "classes", "items": items, "title": f"most frequent {short_text(color.name)}"}
     return levels, colors.shades(tones), key

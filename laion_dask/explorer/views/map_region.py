@@ -1,4 +1,4 @@
-"""What is drawn by hand on the map, as a polygon without needless corners."""
+"""A region drawn by hand on the map, simplified to a polygon with few corners."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: How far in pixels a corner that is left out may be from the outline.
+#: Maximum distance in pixels of a removed corner from the outline.
 _TOLERANCE = 0.5
 
 
@@ -36,7 +36,7 @@ def polygon_of(
 
 
 def _kept(line: np.ndarray, first: int, last: int) -> set[int]:
-    """The positions that stay of a part of a line, both ends among them."""
+    """The positions to keep in a part of a line, including both ends."""
     kept, parts = {first, last}, [(first, last)]
     while parts:
         first, last = parts.pop()

@@ -12,9 +12,9 @@ from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
 
-#: Rows that are ordered in so little time that nobody waits.
+#: Up to this many rows are sorted at once, without a background job.
 _QUICK = 200_000
-#: Rows that are looked at in one step when a page is searched for.
+#: Rows scanned per step in the search for a page.
 _BLOCK = 1 << 16
 
 
@@ -62,9 +62,9 @@ class RowPages:
         return max(1, -(-self.n // self.size))
 
     def refresh(self) -> None:
-        """Take over a changed selection, and go to its first page.
+        """Update to the current selection, and go to its first page.
 
-        The rows that a question selects are shown the most similar first.
+        Rows selected by a question are sorted by similarity, highest first.
         """
         self._follow_question()
         selected = self._selection.mask()
@@ -90,7 +90,7 @@ class RowPages:
                 self.order_by, self.descending = None, False
 
     def turn(self, page: int) -> None:
-        """Go to a page; a number out of range goes to the nearest page."""
+        """Go to a page; a number out of range is clipped."""
         self.page = min(max(int(page), 1), self.n_pages)
 
     def positions(self) -> np.ndarray:
@@ -119,7 +119,7 @@ class RowPages:
         return None if self.sample.has_order(*order) else order
 
     def receive(self, message: Mapping[str, Any]) -> bool:
-        """Act on a message of the page bar; whether there is another page to show now."""
+        """Act on a message of the page bar; return whether the page has changed."""
         kind = message.get("kind")
         if kind == "page" and _is_integer(message.get("page")):
             self.turn(message["page"])
@@ -143,7 +143,7 @@ class RowPages:
         Parameters
         ----------
         shown_as : {"blurred", "shown"}
-            How rows are shown that are unsafe or unscored.
+            How unsafe or unscored rows are shown.
         """
         default = "as stored" if self._ranked is None else "most similar"
         return {

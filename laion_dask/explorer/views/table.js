@@ -1,7 +1,7 @@
 // The bar above the table, which is Panel's Tabulator.
 
-// Tabulator makes the part that scrolls a stop of Tab, which a grid must not have as a child; its
-// boxes are stops, and scroll it.
+// Tabulator makes its scrolling part focusable by Tab, which a child of a grid must not be. The
+// checkboxes are focusable, and scroll it.
 function mendGrid(el, tries = 20) {
   for (let root = el.getRootNode(); root; root = root.host?.getRootNode()) {
     const hosts = [...root.querySelectorAll("*")].filter(node => node.shadowRoot)

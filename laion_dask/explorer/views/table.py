@@ -21,15 +21,15 @@ from laion_dask.explorer.views.component import MessageComponent, source
 from laion_dask.explorer.views.row_pages import RowPages
 
 SIZES = (50, 100, 250, 500, 1000)
-#: Columns that are shown at first, after the caption, if the frame has them.
+#: Columns shown by default after the caption, if the frame has them.
 _FIRST = (
     *("similarity", "punsafe", "language", "width", "height", "pwatermark", "aesthetic"),
     "url",
 )
-#: Pixels of the caption, and of columns of text if not 140; the types of columns of numbers.
+#: Widths in pixels of the caption and of text columns (default 140); the types of number columns.
 _CAPTION, _WIDTHS = 270, {"url": 260, "language": 84}
 _NUMBERS = ("integer", "float32", "float64")
-#: Characters of the texts of one page, so that no message is over 0.3 MB; and of one cell.
+#: Maximum characters of text per page, which keeps messages below 0.3 MB, and per cell.
 _PAGE_TEXT, _CELL = 200_000, 300
 
 
@@ -99,7 +99,7 @@ class TableView:
 
     # -- what the browser sends --------------------------------------------------------------------
     def _receive(self, message: Mapping[str, Any]) -> None:
-        """Act on a message; one that is not as the browser should send it is ignored."""
+        """Act on a message; malformed messages are ignored."""
         kind = message.get("kind")
         if kind == "ready":
             self._is_ready = True
@@ -174,7 +174,7 @@ class TableView:
                 self._is_filling = False
 
     def _on_ticks(self, event: Any) -> None:
-        """Take over what was ticked on this page; ticks on other pages stay."""
+        """Store the ticks of this page; ticks on other pages stay."""
         if self._is_filling:
             return
         positions = self._positions.tolist()
@@ -187,14 +187,15 @@ class TableView:
 
 
 def _first_columns(sample: Sample) -> list[str]:
-    """The columns that are shown at first, in the order of the table."""
+    """The columns shown by default, in the order of the table."""
     return [name for name in (caption_column(sample), *_FIRST) if name in sample.names]
 
 
 def _fields(sample: Sample) -> list[tuple[str, str]]:
-    """Columns as Tabulator knows them, and their names in the frame, in the order of the table.
+    """Tabulator's field and the name of each column, in the order of the table.
 
-    Tabulator gives a meaning to some names, such as those with a dot.
+    The fields differ from the names because Tabulator treats some names specially, such as those
+    with a dot.
     """
     first = _first_columns(sample)
     names = [*first, *(name for name in sample.names if name not in first)]
@@ -202,7 +203,7 @@ def _fields(sample: Sample) -> list[tuple[str, str]]:
 
 
 def _as_text(page: pd.DataFrame, fields: list[tuple[str, str]]) -> pd.DataFrame:
-    """The values as text; nothing in the columns that are not chosen."""
+    """The values as text; columns that are not chosen are empty."""
     n_texts = sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in page.dtypes)
     limit = min(_CELL, max(20, _PAGE_TEXT // max(1, n_texts * len(page))))
     cells = {}
@@ -219,7 +220,7 @@ def _as_text(page: pd.DataFrame, fields: list[tuple[str, str]]) -> pd.DataFrame:
 
 
 def _table(sample: Sample, hidden: list[str]) -> TableRows:
-    """An empty table with all columns: everything is plain text, and numbers are to the right."""
+    """An empty table with all columns, as plain text; numbers are right-aligned."""
     fields = _fields(sample)
     wide = _WIDTHS | {caption_column(sample): _CAPTION}
     is_number = {f: sample.types.get(name) in _NUMBERS for f, name in fields}

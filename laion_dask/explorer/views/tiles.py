@@ -1,4 +1,4 @@
-"""The tiles of the gallery: what is said of a row, and its picture."""
+"""The tiles of the gallery: facts about a row, and its picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from laion_dask.io.images.thumbnails import doubt, shared_thumbnails
 
 #: Characters of a caption on a tile.
 CAPTION = 300
-#: Bytes of pictures in one message; base64 makes a third more of it.
+#: Maximum bytes of pictures per message, before base64 adds a third.
 MESSAGE = 180_000
 
 
@@ -77,7 +77,7 @@ def _facts(row: Mapping[Any, Any], safety: str) -> Iterator[list[str]]:
 
 
 def read_images(images: Images, page: pd.DataFrame) -> list[RowImage | LaionDaskError]:
-    """The image files of the rows of a page; where one cannot be told or read, the error."""
+    """The image of each row of a page, or the error if it cannot be identified or read."""
     try:
         return list(images.read_rows(page))
     except ColumnError:

@@ -8,7 +8,7 @@ from support.shards import laion_table
 
 import laion_dask as ld
 from laion_dask.explorer.sample import draw_sample
-from laion_dask.explorer.views.map_coloring import one_line
+from laion_dask.explorer.views.map_coloring import short_text
 from laion_dask.explorer.views.map_hover import REACH, card, row_at
 
 
@@ -49,7 +49,7 @@ def sample(write):
 def test_captions_are_text_on_one_line(sample):
     titles = [card(sample, i, None, reveal=True)["title"] for i in range(6)]
     assert titles[:4] == ["a bird", "<b onload='x'> bold</b>", "(no caption)", "(no caption)"]
-    assert one_line("a\u202eb\x00") == "a\\u202eb\\u0000"
+    assert short_text("a\u202eb\x00") == "a\\u202eb\\u0000"
     assert len(titles[4]) < 300 and titles[4].endswith("e…")
 
 

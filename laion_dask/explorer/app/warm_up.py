@@ -1,4 +1,4 @@
-"""Load what the views need before a page is opened, which then comes 0.3 s sooner."""
+"""Loads what the views need before a page is opened, which then appears 0.3 s sooner."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views import map_native
 
 
-def preload(sample: Sample) -> None:
-    """Make the views of a sample, and their models, once; nobody sees them.
+def warm_up_views(sample: Sample) -> None:
+    """Build the views of a sample and their models once, and discard them.
 
-    What fails here fails again on the page, which says so.
+    Errors are ignored here: they occur again on the page, which shows them.
     """
     explorer = Explorer(lambda: sample)
     with suppress(Exception):
-        map_native.load()
+        map_native.load_kernels()
         page = explorer.__panel__()
         page.server_doc(Document())
         explorer.wait()
-        explorer.attach(page)
+        explorer.show_on(page)
     explorer.abandon()
