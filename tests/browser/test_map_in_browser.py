@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,15 @@ ATTACK = '<img src="/hostile" onerror="window.attacked = 1"><script id=hostile><
 #: The largest message, in bytes.
 LARGEST = 300_000
 N = 4_000
+#: The boxes of the labels as drawn: left, top, right and bottom on the page.
+BOXES = """() => {
+  const { glyph, plot_view } = Bokeh.index.query_one((view) => view.model?.name === "labels")
+  const { left, top } = plot_view.el.getBoundingClientRect()
+  return [...glyph.sx.keys()].map((at) => {
+    const { p0, p2 } = glyph.rect_i(at)
+    return [left + p0.x, top + p0.y, left + p2.x, top + p2.y]
+  })
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +157,41 @@ def test_messages_are_small_and_names_are_text(explorer):
     explorer.wait_for_other_than(N)
     assert page.evaluate(INJECTED) == []
     assert sizes and max(sizes[1:]) < LARGEST
+
+
+@pytest.fixture(scope="module")
+def demo_address(demo_folder) -> Iterator[str]:
+    """The demo corpus, whose map has more labels than there is room for."""
+    folder = demo_folder / "embedded"
+    with explorer_server(str(folder / "metadata"), "--embeddings", str(folder / "img_emb")) as page:
+        yield page
+
+
+def settled_boxes(page) -> list[list[float]]:
+    """The boxes of at least three labels, once they no longer change."""
+    end, before = time.monotonic() + 60, None
+    while time.monotonic() < end:
+        boxes = page.evaluate(BOXES)
+        if boxes == before and len(boxes) >= 3:
+            return boxes
+        before = boxes
+        time.sleep(0.5)
+    raise AssertionError(f"no labels that stay, but {before}")
+
+
+def overlap(one: list[float], other: list[float]) -> bool:
+    return all(max(one[at], other[at]) < min(one[at + 2], other[at + 2]) for at in (0, 1))
+
+
+def test_labels_overlap_neither_one_another_nor_the_key(page, watch, demo_address, screenshot):
+    page.goto(demo_address)
+    ExplorerPage(page).wait()
+    page.locator(".ld-map[data-order]").wait_for()
+    page.locator(".ld-map-stage").focus()
+    for press in ("+", "ArrowRight", "-", "0"):
+        next_picture(page, lambda press=press: page.keyboard.press(press))
+        key = page.locator(".ld-map-corner").bounding_box()
+        left, top = key["x"], key["y"]
+        boxes = [*settled_boxes(page), [left, top, left + key["width"], top + key["height"]]]
+        assert not [pair for pair in combinations(boxes, 2) if overlap(*pair)]
+    screenshot(page)
