@@ -1,16 +1,11 @@
 // The question: a text, an image from disk, or a row chosen elsewhere; the best k, or a threshold.
 
-const HEIGHT = 100
 // An image is made smaller here before it is sent, if it is larger than this many bytes.
 const LARGE = 150000, SIDE = 512, LARGEST = 6000000
 
 function path(counts, top) {
-  let line = `M0 ${HEIGHT}`
-  counts.forEach((n, bin) => {
-    const height = n ? 0.08 + 0.92 * Math.log(n + 1) / Math.log(Math.max(top, 2) + 1) : 0
-    line += `V${(HEIGHT - height * HEIGHT).toFixed(1)}H${bin + 1}`
-  })
-  return `${line}V${HEIGHT}Z`
+  return outline(counts, (n) =>
+    n ? 0.08 + 0.92 * Math.log(n + 1) / Math.log(Math.max(top, 2) + 1) : 0)
 }
 
 const digits = (value) => String(Number(value.toPrecision(5)))

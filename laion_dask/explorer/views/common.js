@@ -13,11 +13,26 @@ function element(tag, attributes = {}, ...children) {
   return made
 }
 
+function make(tag, className, text) {
+  const made = element(tag, text === undefined ? {} : { text })
+  if (className) made.className = className
+  return made
+}
+
 const SVG = "http://www.w3.org/2000/svg"
 function drawn(tag, attributes = {}) {
   const made = document.createElementNS(SVG, tag)
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value)
   return made
+}
+
+// The height of a histogram in units of its drawing, in which each bar is one unit wide.
+const HEIGHT = 100
+
+// The outline of a histogram; `height` takes a count to a share of the whole height.
+function outline(counts, height) {
+  const bars = counts.map((n, bin) => `V${(HEIGHT - height(n) * HEIGHT).toFixed(1)}H${bin + 1}`)
+  return `M0 ${HEIGHT}${bars.join("")}V${HEIGHT}Z`
 }
 
 // Set text only if it differs: screen readers announce live regions that are written to.

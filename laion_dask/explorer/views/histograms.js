@@ -1,15 +1,8 @@
 // Histograms of the columns of numbers: all rows faint, the selection strong; drag to select a range.
 
-const HEIGHT = 100
-
 function path(counts, top, height) {
   const own = Math.max(1, ...counts)
-  let line = `M0 ${HEIGHT}`
-  counts.forEach((n, bin) => {
-    const y = (HEIGHT - height(n, top, own) * HEIGHT).toFixed(1)
-    line += `V${y}H${bin + 1}`
-  })
-  return `${line}V${HEIGHT}Z`
+  return outline(counts, (n) => height(n, top, own))
 }
 
 // Heights of bars, of a selection whose largest bin has `own` rows; of all rows, `top`.

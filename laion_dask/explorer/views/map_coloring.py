@@ -8,7 +8,7 @@ import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.sample import Sample
-from laion_dask.formatting import printable
+from laion_dask.formatting import counted, printable
 
 #: Number of categories with their own color.
 N_CLASSES = 7
@@ -129,6 +129,6 @@ def _class(column: CategoryColumn) -> ClassColor:
     counts = np.bincount(classes, minlength=n + 2)
     labels = [short_text(column.labels[i]) or "(empty)" for i in range(n)]
     rest = len(column.labels) - n
-    labels.append(f"only the {rest:,} other{'s' * (rest > 1)}" if counts[n] else "")
+    labels.append(f"only the {counted(rest, 'other')}" if counts[n] else "")
     labels.append("no value" if counts[n + 1] else "")
     return ClassColor(column.name, classes, tuple(labels))

@@ -7,13 +7,6 @@ const pen = document.createElement("canvas").getContext("2d")
 const overlap = ([x, y, w, h], [left, top, width, height]) =>
   x < left + width && left < x + w && y < top + height && top < y + h
 
-function make(tag, className, text) {
-  const element = document.createElement(tag)
-  if (className) element.className = className
-  if (text !== undefined) element.textContent = text
-  return element
-}
-
 // The renderer of the picture, the outline of a region, or labels.
 function layer(plot, name) {
   return plot.renderers.find(each => each.name === name)

@@ -21,6 +21,7 @@ from panel.custom import Child
 from laion_dask.explorer.views.component import Component, source
 
 _SCRIPTS = (
+    "common.js",
     "map_drawing.js",
     "map_key.js",
     "map_hover.js",

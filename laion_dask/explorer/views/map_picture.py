@@ -17,6 +17,7 @@ from laion_dask.explorer.views.map_native import (
     draw_sums,
     positions_in_view,
 )
+from laion_dask.formatting import counted
 
 #: Radii in pixels of the discs drawn for rows, and the maximum share of the picture that all discs
 #: would cover if none overlapped; since rows form groups, most do.
@@ -157,7 +158,7 @@ def _density(
         powers = [10**k for k in range(1, 9) if 10**k < most]
         inner = [(math.log(power) / math.log(most), f"{power:,}") for power in powers]
         ticks += [[at, text] for at, text in inner if 0.15 <= at <= 0.8]
-    title = f"rows within {radius} pixel{'s' * (radius > 1)}" if radius else "rows per pixel"
+    title = f"rows within {counted(radius, 'pixel')}" if radius else "rows per pixel"
     key = {"kind": "ramp", "colors": colors.hexadecimal(palette), "ticks": ticks, "title": title}
     return levels, palette, key
 

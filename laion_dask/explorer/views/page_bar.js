@@ -1,12 +1,6 @@
 // The bar above the gallery and the table: pages, order, hidden rows. Text from the data is set with
 // textContent only.
 
-function make(tag, className, text) {
-  const made = element(tag, text === undefined ? {} : { text })
-  if (className) made.className = className
-  return made
-}
-
 const button = (text, label, onclick) =>
   element("button", { type: "button", text, "aria-label": label || null, onclick })
 
