@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from support.explorer_server import explorer_server
 from support.lab_page import LabPage
 from support.lab_server import LabServer, lab_server
 from support.paths import ROOT
@@ -70,6 +71,16 @@ def lab(demo_folder, tmp_path_factory) -> Iterator[LabServer]:
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     with lab_server(folder, tmp_path_factory.mktemp("jupyter")) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def demo_address(demo_folder) -> Iterator[str]:
+    """The address of an explorer of the demo corpus: a map, questions, pictures and all tabs."""
+    folder = demo_folder / "embedded"
+    paths = {"--embeddings": folder / "img_emb", "--images": demo_folder / "images"}
+    options = [str(one) for option in paths.items() for one in option]
+    with explorer_server(str(folder / "metadata"), *options) as address:
+        yield address
 
 
 @pytest.fixture

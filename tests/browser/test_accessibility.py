@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.explorer_page import ExplorerPage
-from support.explorer_server import explorer_server
 
 #: `make browser` puts it there, from npm.
 AXE = Path(sys.prefix) / "axe-core" / "package" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def address(demo_folder) -> Iterator[str]:
-    """The page of the demo corpus: a map, questions, pictures and all tabs."""
-    given = ["--embeddings", "img_emb", "--images", "../images"]
-    folder = demo_folder / "embedded"
-    paths = [str(folder / one) if one[0] != "-" else one for one in given]
-    with explorer_server(str(folder / "metadata"), *paths) as address:
-        yield address
 
 
 @pytest.mark.skipif(
     not AXE.is_file(), reason="axe-core is not installed; `make browser` installs it"
 )
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(page, watch, address, screenshot, scheme):
+def test_axe_finds_no_serious_fault(page, watch, demo_address, screenshot, scheme):
     page.emulate_media(color_scheme=scheme)
-    page.goto(address)
+    page.goto(demo_address)
     explorer = ExplorerPage(page).wait()
     page.locator(".page.dark" if scheme == "dark" else ".page:not(.dark)").wait_for()
     page.locator(".ld-map[data-order]").wait_for()

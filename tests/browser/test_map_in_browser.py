@@ -159,14 +159,6 @@ def test_messages_are_small_and_names_are_text(explorer):
     assert sizes and max(sizes[1:]) < LARGEST
 
 
-@pytest.fixture(scope="module")
-def demo_address(demo_folder) -> Iterator[str]:
-    """The demo corpus, whose map has more labels than there is room for."""
-    folder = demo_folder / "embedded"
-    with explorer_server(str(folder / "metadata"), "--embeddings", str(folder / "img_emb")) as page:
-        yield page
-
-
 def settled_boxes(page) -> list[list[float]]:
     """The boxes of at least three labels, once they no longer change."""
     end, before = time.monotonic() + 60, None
