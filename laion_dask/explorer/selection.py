@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,26 @@ MAX_UNDO = 200
 _MAX_KNOWN = 32
 
 
+@dataclass(frozen=True)
+class FilterKey:
+    """The key of a filter that belongs to no column, whose name could be any text.
+
+    Attributes
+    ----------
+    kind : str
+        Such as ``map`` or ``tags``.
+    name : str
+        Which of several filters of a kind.
+    """
+
+    kind: str
+    name: str = ""
+
+
+#: The key of a filter in the selection; that of a column's own filter is the name of the column.
+Key: TypeAlias = str | FilterKey
+
+
 class Selection:
     """The rows of a sample that pass every filter. Mutable; all views of an explorer share it.
 
@@ -32,13 +53,13 @@ class Selection:
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
-        self._filters: dict[str, Filter] = {}
-        self._bit_of: dict[str, int] = {}
-        self._reads: dict[str, Hashable] = {}
-        self._read_again: frozenset[str] = frozenset()
+        self._filters: dict[Key, Filter] = {}
+        self._bit_of: dict[Key, int] = {}
+        self._reads: dict[Key, Hashable] = {}
+        self._read_again: frozenset[Key] = frozenset()
         self._bits = crossfilter.empty_bits(sample.n)
-        self._undo: list[dict[str, Filter]] = []
-        self._redo: list[dict[str, Filter]] = []
+        self._undo: list[dict[Key, Filter]] = []
+        self._redo: list[dict[Key, Filter]] = []
         self._callbacks: list[Callable[[Selection], None]] = []
         self._known: OrderedDict[tuple[Filter, Hashable], np.ndarray] = OrderedDict()
         self._state: dict[Any, Any] = {}  # what has been computed of the current filters
@@ -52,15 +73,15 @@ class Selection:
         return tuple(self._filters.values())
 
     @property
-    def by_key(self) -> Mapping[str, Filter]:
+    def by_key(self) -> Mapping[Key, Filter]:
         """The filters by key, in that order."""
         return dict(self._filters)
 
-    def get(self, key: str) -> Filter | None:
+    def get(self, key: Key) -> Filter | None:
         """The filter of a key, or None."""
         return self._filters.get(key)
 
-    def set(self, key: str, filter: Filter | None) -> None:
+    def set(self, key: Key, filter: Filter | None) -> None:
         """Set the filter of a key, or remove it with None; then call the subscribers.
 
         Raises
@@ -94,7 +115,7 @@ class Selection:
         if changed:
             self._notify()
 
-    def was_read_again(self, key: str) -> bool:
+    def was_read_again(self, key: Key) -> bool:
         """Whether the last change was that the list of this filter had changed."""
         return key in self._read_again
 
@@ -119,7 +140,7 @@ class Selection:
         """Redo the change that was undone last, if any."""
         self._return_to(self._redo, self._undo)
 
-    def _return_to(self, states: list[dict[str, Filter]], others: list[dict[str, Filter]]) -> None:
+    def _return_to(self, states: list[dict[Key, Filter]], others: list[dict[Key, Filter]]) -> None:
         """Return to the last of some states, and keep the current one among the others."""
         with self._lock:
             if not states:
@@ -134,7 +155,7 @@ class Selection:
         """Call a function with the selection after each change."""
         self._callbacks.append(callback)
 
-    def _change(self, filters: dict[str, Filter]) -> bool:
+    def _change(self, filters: dict[Key, Filter]) -> bool:
         """Make other filters current, as a change that can be undone; whether they differ."""
         with self._lock:
             before = self._filters
@@ -150,7 +171,7 @@ class Selection:
         for callback in list(self._callbacks):
             callback(self)
 
-    def _apply(self, filters: dict[str, Filter], again: Collection[str] = ()) -> None:
+    def _apply(self, filters: dict[Key, Filter], again: Collection[Key] = ()) -> None:
         """Make other filters current, or some again; if one raises, the current ones stay."""
         if len(filters) > crossfilter.MAX_FILTERS:
             raise OptionError(
@@ -193,7 +214,7 @@ class Selection:
         """The number of rows selected."""
         return int(self._cached("n", lambda: crossfilter.count_selected(self._bits)))
 
-    def mask(self, without: str | None = None) -> np.ndarray:
+    def mask(self, without: Key | None = None) -> np.ndarray:
         """Mask of the selected rows, (n,) bool; without the filter of a key, if one is named."""
         with self._lock:
             own = None if without is None else self._bit_of.get(without)

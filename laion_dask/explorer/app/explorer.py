@@ -26,7 +26,7 @@ from laion_dask.explorer.tabs.export_tab import ExportView
 from laion_dask.explorer.tabs.tags import TagsView
 from laion_dask.explorer.views.ask import AskView, make_ask
 from laion_dask.explorer.views.bars import BarsView
-from laion_dask.explorer.views.chips import ChipsView
+from laion_dask.explorer.views.chips import ChipsView, key_of
 from laion_dask.explorer.views.component import MessageComponent
 from laion_dask.explorer.views.gallery import GalleryView
 from laion_dask.explorer.views.head import HeadView
@@ -155,7 +155,7 @@ class Explorer(Viewer):
         PredicateError, ColumnError
             When the expression does not fit the frame.
         """
-        self.selection.set(f"where:{where}", Condition(where))
+        self.selection.set(key_of(where), Condition(where))
         return self
 
     @property

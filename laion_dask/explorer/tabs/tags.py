@@ -10,6 +10,7 @@ import numpy as np
 
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.selection import FilterKey
 from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tag_filter import MAX_ADDED, TaggedRows, in_set
 from laion_dask.explorer.views.component import Component
@@ -125,9 +126,9 @@ class TagsView:
         selection.set(key_of(name), None if is_shown else TaggedRows(self._sets.by_name[name]))
 
 
-def key_of(name: str) -> str:
+def key_of(name: str) -> FilterKey:
     """The key of the filter by a set."""
-    return f"tags:{name}"
+    return FilterKey("tags", name)
 
 
 def file_name(name: str) -> str:

@@ -14,11 +14,12 @@ from laion_dask.explorer.embedding_filters import Score, threshold_of
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
+from laion_dask.explorer.selection import FilterKey
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import counted, printable
 
 #: The key of the question's filter.
-KEY = "ask"
+KEY = FilterKey("ask")
 #: Number of rows that a question selects by default.
 K = 100
 #: Maximum characters of a question, and bytes of an image file.

@@ -7,6 +7,7 @@ from typing import Any
 from laion_dask.errors import LaionDaskError
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import Condition
+from laion_dask.explorer.selection import FilterKey
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import printable
 
@@ -34,14 +35,16 @@ class ChipsView:
         chips = []
         for key, filter in self._selection.by_key.items():
             more = " (its list had changed)" if self._selection.was_read_again(key) else ""
-            chips.append({"key": key, "label": printable(filter.label) + more})
+            chips.append({"key": repr(key), "label": printable(filter.label) + more})
         self.panel.draw({"chips": chips, "error": self._error})
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("kind") == "clear":
             self._selection.clear()
-        elif message.get("kind") == "remove" and isinstance(message.get("key"), str):
-            self._selection.set(message["key"], None)
+        elif message.get("kind") == "remove":
+            for key in self._selection.by_key:
+                if repr(key) == message.get("key"):
+                    self._selection.set(key, None)
         elif message.get("kind") == "condition" and isinstance(message.get("text"), str):
             self._add(message["text"].strip())
 
@@ -50,7 +53,12 @@ class ChipsView:
         self._error = ""
         try:
             if expression:
-                self._selection.set(f"where:{expression}", Condition(expression))
+                self._selection.set(key_of(expression), Condition(expression))
         except LaionDaskError as error:
             self._error = printable(str(error))
         self.refresh()
+
+
+def key_of(expression: str) -> FilterKey:
+    """The key of the filter by a condition."""
+    return FilterKey("where", expression)

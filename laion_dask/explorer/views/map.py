@@ -10,7 +10,7 @@ import numpy as np
 
 from laion_dask.explorer.embedding_filters import Region
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.selection import Selection
+from laion_dask.explorer.selection import FilterKey, Selection
 from laion_dask.explorer.views import map_coloring as coloring
 from laion_dask.explorer.views.map_extent import axis_labels, extent_of
 from laion_dask.explorer.views.map_hover import card, row_at
@@ -20,7 +20,7 @@ from laion_dask.explorer.views.map_region import polygon_of
 from laion_dask.formatting import counted
 
 #: The key of the map's filter in the selection.
-KEY = "map"
+KEY = FilterKey("map")
 #: Maximum number of pixels of a picture; a larger map is scaled up.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000

@@ -11,7 +11,7 @@ import laion_dask as ld
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.sample import draw_sample
-from laion_dask.explorer.views.map import MapView
+from laion_dask.explorer.views.map import KEY, MapView
 from laion_dask.projections.projection import Projection
 
 BOX = {"kind": "region", "x": [0, 1, 1, 0], "y": [0, 0, 0.5, 0.5], "pixel": [0.01, 0.01]}
@@ -150,7 +150,7 @@ def test_hovering_shows_the_nearest_selected_row(view, exploration):
     pane._handle_msg({**message, "x": 99.0, "sequence": 4})
     assert pane.card == {"sequence": 4}
     mask = exploration.points[:, 0] < x
-    exploration.selection.set("map", None)
+    exploration.selection.set(KEY, None)
     pane._handle_msg({**BOX, "x": [x + 0.1, x + 1, x + 1, x + 0.1]})
     pane._handle_msg({**message, "sequence": 5})
     assert mask.any() and pane.card == {"sequence": 5}  # the row is not selected any more
