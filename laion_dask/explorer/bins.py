@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 
@@ -18,6 +19,8 @@ SIZES = ("width", "height", "original_width", "original_height", "bytes", "origi
 _FAR = 20
 #: Values encoded at a time.
 _BLOCK = 1 << 20
+#: The largest and the smallest positive float.
+_LARGEST, _SMALLEST = sys.float_info.max, math.ulp(0.0)
 
 
 def edges_of(name: str, values: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -74,33 +77,44 @@ def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _around(value: float) -> np.ndarray:
-    """Two bins for a column with a single value, which is the lower edge of the second bin."""
+    """Two bins for a column with a single value, which is the lower edge of the second bin.
+
+    There is no edge beyond the largest float, so a value there is the last edge, or the first.
+    """
     width = max(1.0, abs(value) / 2)
-    return np.array([value - width, value, value + width])
+    low, high = max(value - width, -_LARGEST), min(value + width, _LARGEST)
+    return np.array([low, value if low < value < high else low / 2 + high / 2, high])
 
 
-def round_step(width: float) -> float:
-    """The smallest number of the form 1, 2 or 5 times a power of ten that is at least a width."""
-    power = 10.0 ** math.floor(math.log10(width))
-    for factor in (1, 2, 5, 10):
-        if factor * power >= width * (1 - 1e-12):
-            return factor * power
-    return 10 * power
+def _round_step(width: float) -> tuple[int, int]:
+    """The smallest step of 1, 2 or 5 times a power of ten that is at least a width.
+
+    Returns its factor and the exponent of ten, since the power itself may be too small for a float.
+    """
+    exponent = math.floor(math.log10(width))
+    for factor in (1, 2, 5):
+        if _decimal(factor, exponent) >= width * (1 - 1e-12):
+            return factor, exponent
+    return 1, exponent + 1
+
+
+def _decimal(number: int, exponent: int) -> float:
+    """The finite float nearest to a number times a power of ten, as a person would write it."""
+    return min(max(float(f"{number}e{exponent}"), -_LARGEST), _LARGEST)
 
 
 def _linear(low: float, high: float, is_float: bool) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        width = float(np.subtract(high, low))
-    if not math.isfinite(width) or width < 1e-12 * max(abs(low), abs(high)):
+    width = high - low
+    if width < 1e-12 * max(abs(low), abs(high)):
         return _halves(low, high)
-    step = round_step(width / _ABOUT)
-    if not is_float:
-        step = max(step, 1.0)
+    about = width / _ABOUT if math.isfinite(width) else high / _ABOUT - low / _ABOUT
+    factor, exponent = _round_step(max(about, _SMALLEST))
+    if not is_float and exponent < 0:
+        factor, exponent = 1, 0
+    step = _decimal(factor, exponent)
     first, last = math.floor(low / step), math.floor(high / step) + 1
-    numbers = np.arange(first, last + 1)
-    # A quotient of two integers is the float nearest to the decimal that a person would write.
-    edges = numbers * step if step >= 1 else numbers / round(1 / step)
-    edges = edges[: MAX_BINS + 1]
+    numbers = range(first, min(last, first + MAX_BINS) + 1)
+    edges = np.array([_decimal(number * factor, exponent) for number in numbers])
     return edges if bool((edges[1:] > edges[:-1]).all()) else _halves(low, high)
 
 
@@ -114,8 +128,10 @@ def _logarithmic(low: float, high: float) -> np.ndarray:
     """Integer edges, roughly equally spaced on a log scale, including powers of two."""
     first, last = math.floor(math.log2(low)), math.floor(math.log2(high)) + 1
     per_octave = max(1, min(8, MAX_BINS // max(last - first, 1)))
-    exponents = np.arange(first * per_octave, last * per_octave + 1) / per_octave
-    edges: np.ndarray = np.unique(np.round(np.exp2(exponents[-(MAX_BINS + 1) :])))
+    octaves = 1 + (last - first) // MAX_BINS  # of a bin, if there are more octaves than bins
+    exponents = np.arange(first * per_octave, last * per_octave + octaves, octaves) / per_octave
+    with np.errstate(over="ignore"):
+        edges: np.ndarray = np.unique(np.minimum(np.round(np.exp2(exponents)), _LARGEST))
     return edges
 
 
@@ -147,9 +163,16 @@ def codes_of(
 
 
 def _in_dtype(edges: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Edges as compared with values of a dtype: exact for integers, rounded for float32."""
+    """Edges as compared with values of a dtype: exact for integers, rounded for float32.
+
+    An edge that would be rounded to 0 or infinity is replaced by the next larger value instead.
+    """
     if dtype.kind == "f":
-        return edges.astype(dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = edges.astype(dtype)
+            larger = np.nextafter(rounded, dtype.type(np.inf))
+        is_below = ((rounded == 0) | np.isinf(rounded)) & (rounded < edges)
+        return np.where(is_below, larger, rounded)
     whole = [math.ceil(edge) for edge in edges.tolist()]
     lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
     return np.array([max(edge, lowest) for edge in whole if edge <= highest], dtype)

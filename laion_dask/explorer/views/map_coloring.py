@@ -82,10 +82,10 @@ def quantiles(values: np.ndarray, tail: float) -> tuple[float, float]:
 
 
 def short_number(value: float) -> str:
-    """An int in full; a float with three significant digits, or rounded to an int from 1,000 on."""
+    """An int in full; a float with three digits, or rounded to an int from 1,000 to 1e15."""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
 def short_text(text: str, longest: int = _LONGEST_LABEL) -> str:

@@ -175,7 +175,7 @@ def _means(
     palette = colors.ramp("mean", dark)
     ticks = [[0.0, color.ends[0]]]
     if span > 0:
-        ticks += [[0.5, short_number((color.low + color.high) / 2)], [1.0, color.ends[1]]]
+        ticks += [[0.5, short_number(color.low / 2 + color.high / 2)], [1.0, color.ends[1]]]
     title = f"mean {short_text(color.name)}"
     key = {"kind": "ramp", "colors": colors.hexadecimal(palette), "ticks": ticks, "title": title}
     return levels, palette, key
