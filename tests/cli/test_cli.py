@@ -193,6 +193,22 @@ def test_cancelling_ends_with_130(monkeypatch, capsys, laion_shards, tmp_path):
     assert left == []
 
 
+def test_cancelling_while_the_command_is_imported_is_one_line():
+    code = """
+import builtins, sys
+from laion_dask.__main__ import main
+imported = builtins.__import__
+def canceled(name, *rest):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return imported(name, *rest)
+builtins.__import__ = canceled
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "laion-dask: canceled\n")
+
+
 def test_python_dash_m_is_the_command():
     words = [sys.executable, "-m", "laion_dask", "--help"]
     process = subprocess.run(words, capture_output=True, text=True, timeout=250, check=True)
