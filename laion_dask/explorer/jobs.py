@@ -97,7 +97,8 @@ class Job:
         Exception
             Whatever the work raised.
         """
-        waiting_client()  # refuses to block the loop that the work needs
+        if not self.has_ended:
+            waiting_client()  # refuses to block the loop that the work needs
         try:
             self._ended.wait(timeout)
         except KeyboardInterrupt:

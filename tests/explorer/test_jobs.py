@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import distributed
 import pytest
 
 from laion_dask.errors import OptionError
@@ -148,3 +149,22 @@ def test_a_loop_that_was_closed_is_no_error():
     job = Jobs(wake).start("work", lambda job: 1)
     job.wait(60)
     assert job.state == "done"
+
+
+HERE = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+
+
+def test_a_job_that_has_ended_needs_no_wait_under_an_asynchronous_client():
+    async def page():
+        async with distributed.Client(**HERE, asynchronous=True):
+            jobs, go_on = Jobs(), threading.Event()
+            job = jobs.start("work", lambda job: go_on.wait(60))
+            with pytest.raises(OptionError, match="asynchronous"):
+                job.wait()
+            go_on.set()
+            while not job.has_ended:
+                await asyncio.sleep(0.01)
+            job.wait()
+            return job.state
+
+    assert asyncio.run(page()) == "done"
