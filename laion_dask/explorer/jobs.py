@@ -20,7 +20,7 @@ from laion_dask.formatting import printable
 from laion_dask.notebook_traceback import notebook_shell
 from laion_dask.runtime.cancellation import Cancelled
 from laion_dask.runtime.observation import Observer, observed
-from laion_dask.runtime.workers import waiting_client
+from laion_dask.runtime.workers import leave_closed_client, waiting_client
 
 #: Held while views change: in a notebook messages arrive on several threads, and what is sent to
 #: the browser must not be interleaved.
@@ -196,6 +196,7 @@ class Jobs:
     def _perform(self, job: Job, work: Callable[[Job], Any]) -> None:
         job._move(("waiting",), "running")
         self._tell()
+        leave_closed_client()  # that of the cell in which the explorer was made, for one
         try:
             with observed(job.observer):
                 result = work(job)

@@ -45,6 +45,23 @@ def current_client():
         return None
 
 
+def leave_closed_client() -> None:
+    """Have what runs in this context use the latest open client, or none, if its own is closed.
+
+    The client of a ``with`` block stays that of the block, and of contexts copied in it. If it is
+    closed there, `distributed` also remains Dask's scheduler, although it has no client.
+    """
+    if "distributed" not in sys.modules:
+        return
+    from distributed.client import _current_client
+
+    if (client := _current_client.get()) is None or client.status != "closed":
+        return
+    _current_client.set(None)
+    if current_client() is None and dask.config.get("scheduler", None) == "dask.distributed":
+        dask.config.config.pop("scheduler")
+
+
 def waiting_client():
     """`current_client`, if Dask would use it and this thread may wait for its results.
 
@@ -157,12 +174,18 @@ def lost_workers_named() -> Iterator[None]:
     """Turn errors that report a lost worker or GPU into a `DeviceLostError`.
 
     Errors that report full GPU memory, except in blocks that are retried, become a
-    `DeviceMemoryError`.
+    `DeviceMemoryError`; those of a client that was closed, an `OptionError`.
     """
+    client = current_client()
     try:
         yield
     except Exception as error:
         distributed = sys.modules.get("distributed")
+        if getattr(client, "status", "") in ("closing", "closed"):
+            raise OptionError(
+                "The Dask client was closed before this had ended. Run it again with another "
+                "client or, outside the `with` block of the closed one, without a client."
+            ) from error
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             raise DeviceLostError(_how_lost(error)) from error
         cause = corrupting_error(error)

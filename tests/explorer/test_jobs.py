@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 
+import dask
 import distributed
 import pytest
 
 from laion_dask.errors import OptionError
 from laion_dask.explorer.jobs import Jobs, error_line
 from laion_dask.runtime import cancellation, graph
+from laion_dask.runtime.workers import current_client, lost_workers_named
 
 
 def double(part, number):
@@ -151,7 +154,42 @@ def test_a_loop_that_was_closed_is_no_error():
     assert job.state == "done"
 
 
+def doubled(job):
+    return graph.compute(*graph.tasks(double, [1, 2]), label="double 2")
+
+
 HERE = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+
+
+def test_a_job_leaves_a_client_that_was_closed():
+    jobs = Jobs()
+    with distributed.Client(**HERE) as client:
+        client.close()
+        assert dask.config.get("scheduler", None) == "dask.distributed"  # it has no client
+        job = jobs.start("double", doubled)
+        job.wait(60)
+        assert job.result == (2, 4)
+        other = distributed.Client(**HERE)
+        job = jobs.start("client", lambda job: current_client() is other)
+        job.wait(60)
+        assert job.result is True
+    other.close()
+    assert dask.config.get("scheduler", None) is None
+
+
+def test_a_client_that_is_closed_during_a_job_is_named():
+    jobs = Jobs()
+    with distributed.Client(**HERE) as client:
+
+        def closed_meanwhile(job):
+            with lost_workers_named():
+                client.close()
+                raise CancelledError
+
+        job = jobs.start("double", closed_meanwhile)
+        with pytest.raises(OptionError, match="client was closed before this had ended"):
+            job.wait(60)
+        jobs.start("double", doubled).wait(60)
 
 
 def test_a_job_that_has_ended_needs_no_wait_under_an_asynchronous_client():
