@@ -127,12 +127,16 @@ def _funnel_lines(funnel: list[dict[str, Any]]) -> str:
     named = [(one.get("clause", one.get("rule")), one) for one in funnel]  # a recipe has rules
     lines = [
         f"  {rule}: {one['dropped']:,} dropped, {one['unscored']:,} unscored, "
-        f"{one.get('after', one.get('kept')):,} left"
+        f"{one.get('after', one.get('kept')):,} left{_undecided_text(one['undecided'])}"
         for rule, one in named
     ]
     return "\n".join(
         ["No row was kept. Rows excluded, in order:", *lines] if lines else ["No row was kept."]
     )
+
+
+def _undecided_text(n: int) -> str:
+    return f" ({n:,} of them undecided)" if n else ""
 
 
 def _join_line(join: dict[str, Any]) -> str:

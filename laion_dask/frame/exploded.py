@@ -115,23 +115,25 @@ def outcome_of_rows(
     part : DataFrame of n records
         As for `each_record`.
     false, unknown : (n,) int64
-        The clause that drops the record, and the one that leaves it unscored.
+        The first clauses that are false and unknown for each record.
     none : int
         Greater than any clause: no such clause.
 
     Returns
     -------
     false, unknown : (m,) int64
-        For each row.
+        For each row: the clause that drops it; and the clause that leaves it unscored or, if a
+        later clause drops it, the one from which on every record that is left is undecided.
     """
     starts = np.flatnonzero(np.diff(_rows_of_records(part), prepend=-1))
     if not len(starts):
         return false, unknown
-    kept = np.logical_or.reduceat((false == none) & (unknown == none), starts)
-    unscored = np.maximum.reduceat(np.where(unknown == none, -1, unknown), starts)
+    is_unscored = (false == none) & (unknown < none)
+    decided = np.maximum.reduceat(np.minimum(false, unknown), starts)
+    unscored = np.maximum.reduceat(np.where(is_unscored, unknown, -1), starts)
     dropped = np.maximum.reduceat(np.where(false == none, -1, false), starts)
-    is_unscored = ~kept & (unscored >= 0)
+    kept, any_unscored = decided == none, unscored >= 0
     return (
-        np.where(kept | is_unscored, none, dropped),
-        np.where(is_unscored, unscored, none),
+        np.where(kept | any_unscored, none, dropped),
+        np.where(~kept & any_unscored, unscored, decided),
     )

@@ -29,6 +29,8 @@ from laion_dask.schema import PROVENANCE
 
 #: The columns that `excluded` adds.
 BY, WHY = "excluded_by", "excluded_why"
+#: What is counted for each clause; ``undecided`` is a difference from the clause before.
+_COUNTED = ("dropped", "unscored", "undecided")
 #: Greater than any clause number; also the base for packing two clause numbers into one code.
 _NONE = 1 << 14
 #: Label for rows that no clause excluded.
@@ -165,7 +167,10 @@ def funnel(frame: dd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per clause: ``clause`` (str), and ``before``, ``dropped``, ``unscored``, ``after``
-        (int64), in rows.
+        and ``undecided`` (int64), in rows. ``undecided`` rows are among those ``after`` the clause:
+        it, or an earlier one, is unknown for them, and a later clause drops them. So ``unscored``
+        depends on the clauses that follow; ``dropped``, ``after - undecided`` and, for the first
+        clause, ``unscored + undecided`` do not. (After `explode_captions`, all of them may.)
 
     Raises
     ------
@@ -202,28 +207,31 @@ def funnel_of(provenance: Provenance, account: Rows) -> pd.DataFrame:
     """
     filters = _Filters.of(provenance)
     counts = _clause_counts(filters, provenance)
-    names = ("dropped", "unscored")
-    lines, remaining = [], account.read - account.rejected
-    for clause, (dropped, unscored) in zip(filters.texts, counts.tolist(), strict=True):
-        after = remaining - dropped - unscored
-        lines.append((clause, remaining, dropped, unscored, after))
+    lines, remaining, undecided = [], account.read - account.rejected, 0
+    for clause, (dropped, unscored, change) in zip(filters.texts, counts.tolist(), strict=True):
+        after, undecided = remaining - dropped - unscored, undecided + change
+        lines.append((clause, remaining, dropped, unscored, after, undecided))
         remaining = after
     if remaining != account.kept:
         dropped = account.dropped - sum(line[2] for line in lines)
-        lines.append((OTHER, remaining, dropped, remaining - account.kept - dropped, account.kept))
-    return pd.DataFrame(lines, columns=["clause", "before", *names, "after"])
+        unscored = remaining - account.kept - dropped
+        lines.append((OTHER, remaining, dropped, unscored, account.kept, 0))
+    columns = ["clause", "before", "dropped", "unscored", "after", "undecided"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def _clause_counts(filters: _Filters, provenance: Provenance) -> np.ndarray:
-    """The numbers of rows that each clause dropped and left unscored, (n, 2) int64. Eager.
+    """The numbers of rows that each clause dropped and left unscored, (n, 3) int64. Eager.
+
+    The third column is the change in the number of undecided rows.
 
     Rows for which the filter of the scan is false are counted apart, so that columns which later
     filters compare, such as scores from embeddings, are computed for the other rows only.
     """
     n, later = len(filters.texts), filters.without_first_dropped(provenance)
     if not n:
-        return np.zeros((0, 2), np.int64)
-    meta = pd.DataFrame({name: np.empty(0, np.int64) for name in ("dropped", "unscored")})
+        return np.zeros((0, len(_COUNTED)), np.int64)
+    meta = pd.DataFrame({name: np.empty(0, np.int64) for name in _COUNTED})
     if filters.by_record:
         rows = filters.before[list(PROVENANCE)]
         counted = [graph.map_aligned(rows, _counts_of_rows, filters.codes, n, meta=meta)]
@@ -233,7 +241,7 @@ def _clause_counts(filters: _Filters, provenance: Provenance) -> np.ndarray:
             for codes in ([filters.codes] if later is None else [filters.codes[:1], later])
         ]
     computed = graph.compute(*counted, label="funnel")
-    totals = [one.to_numpy().reshape(-1, n, 2).sum(axis=0) for one in computed]
+    totals = [one.to_numpy().reshape(-1, n, len(_COUNTED)).sum(axis=0) for one in computed]
     if later is not None:
         totals[0][:, 1] = 0  # the second pass decides whether these rows are unscored
     counts: np.ndarray = sum(totals[1:], totals[0])
@@ -266,7 +274,7 @@ def _decoded(codes: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
     """The first false and the first unknown clause of all filters; `_NONE` if there is none."""
     pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
     false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
-    return false, np.where(false < _NONE, _NONE, unknown)
+    return false, unknown
 
 
 def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
@@ -275,7 +283,7 @@ def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
         return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
     codes = each_record(part, codes) if by_record else codes
     false, unknown = _decoded(codes)
-    clause = np.minimum(false, unknown)
+    clause = np.where(false < _NONE, false, unknown)
     kept = part[column_like(clause < _NONE, part)]
     return _with_reasons(kept, clause[clause < _NONE], texts, (false < _NONE)[clause < _NONE])
 
@@ -303,5 +311,12 @@ def _counts_of_rows(part: Frame, *codes_and_n: Any) -> pd.DataFrame:
 
 
 def _counted(false: np.ndarray, unknown: np.ndarray, n: int) -> pd.DataFrame:
-    counted = (np.bincount(clauses[clauses < _NONE], minlength=n) for clauses in (false, unknown))
-    return pd.DataFrame(dict(zip(("dropped", "unscored"), counted, strict=True)))
+    """Counts by clause, from the first false and the first unknown clause of each row."""
+    is_dropped = false < _NONE
+    undecided = is_dropped & (unknown < false)
+    by_clause = [
+        np.bincount(of_rows[of_rows < _NONE], minlength=n)
+        for of_rows in (false, unknown[~is_dropped], unknown[undecided], false[undecided])
+    ]
+    dropped, unscored, starts, ends = by_clause
+    return pd.DataFrame(dict(zip(_COUNTED, (dropped, unscored, starts - ends), strict=True)))

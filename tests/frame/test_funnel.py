@@ -79,6 +79,26 @@ def check(frame, plain, used) -> None:
     assert counted["dropped"].sum() == account.dropped
     assert counted["unscored"].sum() == account.unscored
     assert counted["after"].iloc[-1] == account.kept
+    rows = counted.to_dict("records")
+    assert [(r["after"], r["undecided"]) for r in rows] == after_by_hand(plain, used)
+    assert counted["undecided"].iloc[-1] == 0
+
+
+def after_by_hand(plain: pd.DataFrame, used: list[str]) -> list[tuple[int, int]]:
+    """The rows after each clause, and those of them for which an answer so far is unknown."""
+    answers = [[CLAUSES[clause](row) for clause in used] for row in plain.to_dict("records")]
+    counts = []
+    for n in range(1, len(used) + 1):
+        known = [row for row in answers if all(answer for answer in row[:n])]
+        undecided = [
+            row
+            for row in answers
+            if None in row[:n]
+            and not any(answer is False for answer in row[:n])
+            and any(answer is False for answer in row[n:])
+        ]
+        counts.append((len(known) + len(undecided), len(undecided)))
+    return counts
 
 
 @examples(5)
@@ -209,3 +229,20 @@ def test_the_funnel_of_some_partitions_is_of_their_rows(folder, later):
     assert table["before"].iloc[0] == rows.read == (65 if later is None else 25)
     assert table["after"].iloc[-1] == rows.kept == len(frame) > 0
     assert len(frame.laion.excluded().compute()) == rows.dropped + rows.unscored
+
+
+def test_a_clause_gives_the_same_numbers_whatever_follows_it(folder):
+    """A later clause may drop rows that lack a score; they are shown apart until it does."""
+    alone = ld.read_shards(folder, where="similarity > 0.3")
+    first, other = alone.laion.funnel().iloc[0], alone.laion.where("width >= 256").laion.funnel()
+    assert first["undecided"] == 0 < other["undecided"].iloc[0]
+    assert other["dropped"].iloc[0] == first["dropped"]
+    assert other["unscored"].iloc[0] + other["undecided"].iloc[0] == first["unscored"]
+    assert other["after"].iloc[0] - other["undecided"].iloc[0] == first["after"]
+
+
+def test_undecided_rows_are_printed_where_no_row_is_kept(folder, tmp_path):
+    frame = ld.read_shards(folder).laion.where("similarity > 0.3 and width > 5000")
+    lines = str(frame.laion.export(tmp_path / "none")).splitlines()
+    assert re.search(r", \d+ left \(\d+ of them undecided\)$", lines[2])
+    assert lines[3].endswith("0 unscored, 0 left")

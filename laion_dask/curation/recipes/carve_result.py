@@ -19,7 +19,11 @@ from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.stats.table import Table
 
-_COUNTS = ["before", "kept", "dropped", "unscored", "rejected"]
+_COUNTS = ["before", "kept", "dropped", "unscored", "rejected", "undecided"]
+_UNDECIDED = (
+    "Undecided rows are among the kept ones: they lack a value that a step so far needs, and a "
+    "later step drops them."
+)
 #: The number of groups of the audit that are printed.
 _AUDIT_LINES = 12
 _NOT_TESTED = "not tested"
@@ -44,8 +48,10 @@ class Carve(Displayed):
     funnel : pandas.DataFrame
         One row per clause, in the order in which they ran, after one for reading: ``step`` (its
         position in the YAML, from 1; 0 for what precedes the steps), ``rule`` (str), and
-        ``before``, ``kept``, ``dropped``, ``unscored`` and ``rejected``, in rows. Kept rows are
-        those before the next. The sums over all rows are those of ``rows``.
+        ``before``, ``kept``, ``dropped``, ``unscored``, ``rejected`` and ``undecided``, in rows.
+        Kept rows are those before the next; ``undecided`` of them lack a value that is needed so
+        far, and a later step drops them. The sums of ``dropped``, ``unscored`` and ``rejected``
+        are those of ``rows``.
     audit : Table or None
         Which groups the steps excluded, see `laion_dask.audit`; None if the frame has no column to
         group by. It is ``_audit.csv`` in the export, too.
@@ -78,7 +84,8 @@ class Carve(Displayed):
         return self.export.path
 
     def __str__(self) -> str:
-        lines = [*self._notes(), "", shown_funnel(self.funnel), *self.left_out, ""]
+        lines = [*self._notes(), "", shown_funnel(self.funnel)]
+        lines += [*_notes_below(self.funnel), *self.left_out, ""]
         lines.append(str(self.export))
         if self.audit is not None:
             head, groups, notes = _shown_audit(self.audit, self.rows, self.path)
@@ -94,7 +101,7 @@ class Carve(Displayed):
 
     def _overview(self) -> Overview:
         grids = [Grid.of(self.funnel, heading="Rows after each step")]
-        notes = [*self._notes(), *self.left_out]
+        notes = [*self._notes(), *_notes_below(self.funnel), *self.left_out]
         if self.audit is not None:
             head, groups, below = _shown_audit(self.audit, self.rows, self.path)
             notes += [head] if groups is None else []
@@ -108,17 +115,18 @@ class Carve(Displayed):
 def funnel_by_step(provenance: Provenance, rows: Rows, application: Application) -> pd.DataFrame:
     """The funnel of a run; see `Carve`. Eager."""
     lines: list[tuple[object, ...]] = [
-        (0, "read", rows.read, rows.read - rows.rejected, 0, 0, rows.rejected)
+        (0, "read", rows.read, rows.read - rows.rejected, 0, 0, rows.rejected, 0)
     ]
     try:
         clauses = funnel_of(provenance, rows)
     except ProvenanceError:  # a step of the user's own drops rows: only totals are known
         left = rows.read - rows.rejected
-        lines.append((0, "(all steps)", left, rows.kept, rows.dropped, rows.unscored, 0))
+        lines.append((0, "(all steps)", left, rows.kept, rows.dropped, rows.unscored, 0, 0))
     else:
         for at, row in enumerate(clauses.to_dict("records")):
             counts = (int(row[name]) for name in ("before", "after", "dropped", "unscored"))
-            lines.append((_step_of(at, application), row["clause"], *counts, 0))
+            undecided = int(row["undecided"])
+            lines.append((_step_of(at, application), row["clause"], *counts, 0, undecided))
     return pd.DataFrame(lines, columns=["step", "rule", *_COUNTS])
 
 
@@ -141,6 +149,11 @@ def shown_funnel(funnel: pd.DataFrame) -> str:
         shown[name] = [f"{value:,}" for value in funnel[name]]
     text: str = shown.to_string(index=False)
     return text
+
+
+def _notes_below(funnel: pd.DataFrame) -> list[str]:
+    """What the columns of a funnel mean, where it is not plain."""
+    return [_UNDECIDED] if funnel["undecided"].any() else []
 
 
 def _shown_audit(audit: Table, rows: Rows, path: str) -> tuple[str, pd.DataFrame | None, list[str]]:
