@@ -141,15 +141,21 @@ DIALECTS: tuple[Dialect, ...] = (
     _derived(
         "clip-retrieval",
         "metadata beside the embeddings of clip-retrieval",
+        "caption image_path",
+        _CARRIED,
+    ),
+    _derived(
+        "url-caption",
+        "addresses and captions, of no known release; some tools also write these names",
         "caption url",
         _CARRIED,
     ),
     _derived(
         "clip-retrieval",
-        "metadata beside the embeddings of clip-retrieval, images from files",
-        "caption image_path",
+        "metadata beside the embeddings of clip-retrieval",
+        "caption url",
         _CARRIED,
-    ),
+    ),  # only if it is named
     _dialect("url-text", "a bare list of addresses and captions", "URL TEXT", _LAION),
     _dialect("plain", "no published dialect: columns keep their names", "", _LAION),
 )

@@ -33,8 +33,8 @@ CANONICAL: dict[str, Column] = {
         Column(
             "similarity",
             "float",
-            "cosine of the CLIP image and text embeddings as published (ViT-B/32; multilingual "
-            "CLIP ViT-B/32 for captions that are not English)",
+            "cosine of CLIP embeddings of image and text, by a model that the file does not name "
+            "(in LAION, DataComp and COYO, ViT-B/32; multilingual for captions not in English)",
             "cosine",
             "[-1, 1]",
         ),

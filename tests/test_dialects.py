@@ -120,7 +120,12 @@ PUBLISHED = {
     ),
     "clip-retrieval with addresses": (
         "clip-retrieval",
-        {"url": S, "caption": S},
+        {"image_path": S, "caption": S, "url": S},
+        {"caption": "text"},
+    ),
+    "addresses and captions of anyone": (
+        "url-caption",
+        {"url": S, "caption": S, "similarity": D},
         {"caption": "text"},
     ),
     "clip-retrieval with files": (
