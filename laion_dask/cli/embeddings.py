@@ -71,7 +71,7 @@ def embed(
     say(result)
 
 
-@app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14")
+@app.command(epilog="Example: laion-dask index img_emb/ my-index/ --model ViT-L-14:openai")
 def index(
     embeddings: Annotated[
         list[str],

@@ -11,7 +11,9 @@ from laion_dask.cli.output import end_status, say
 from laion_dask.cli.shared_options import Field, Model, OptionalVectors, Where, reads_shards
 
 
-@app.command(epilog="Example: laion-dask explore shards/ --embeddings img_emb/ --model ViT-L-14")
+@app.command(
+    epilog="Example: laion-dask explore shards/ --embeddings img_emb/ --model ViT-L-14:openai"
+)
 @reads_shards
 def explore(
     read,

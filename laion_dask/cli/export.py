@@ -31,7 +31,7 @@ from laion_dask.errors import OptionError
 
 
 @app.command(
-    epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14 "
+    epilog="Example: laion-dask score meta/ scored/ --embeddings img_emb/ --model ViT-L-14:openai "
     "--head aesthetic --text 'a red bird'"
 )
 @reads_shards

@@ -95,6 +95,7 @@ def named(embeddings: Mapping[str, Embeddings], name: str, step: str) -> Embeddi
         hint = did_you_mean(name, embeddings) if embeddings else ""
         raise RecipeError(
             f"{step!r} needs {name} embeddings, and {'others' if embeddings else 'none'} were "
-            f"given.{hint} Add them, such as {argument('embeddings', {name: 'FOLDER'})}."
+            f"given.{hint} Add them, such as {argument('embeddings', {name: 'FOLDER'})}, "
+            f"and their CLIP model, such as {argument('model', 'ViT-L-14:openai')}."
         )
     return embeddings[name]
