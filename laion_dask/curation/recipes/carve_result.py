@@ -17,6 +17,7 @@ from laion_dask.formatting import counted, printable
 from laion_dask.frame.accounting import Rows
 from laion_dask.frame.funnel import funnel_of
 from laion_dask.frame.provenance import Provenance
+from laion_dask.reserved_labels import AMPLIFIED
 from laion_dask.stats.table import Table
 
 _COUNTS = ["before", "kept", "dropped", "unscored", "rejected", "undecided"]
@@ -27,14 +28,16 @@ _UNDECIDED = (
 #: The number of groups of the audit that are printed.
 _AUDIT_LINES = 12
 _NOT_TESTED = "not tested"
+_ALL_STEPS = "(all steps)"
 _NOT_SHOWN = ("(all)", "(no term)")
 _NONE_BY_FILTERS = (
     "The filters excluded no row; the audit leaves out rows that other steps dropped."
 )
-_VERDICT = (
-    "Verdict, at a false discovery rate of 5 %: amplified, if a group was under-represented before "
-    "and is excluded more than the rest."
-)
+_VERDICT = "Verdict, at a false discovery rate of 5 %"
+_MEANING = {
+    AMPLIFIED: "if a group was under-represented before and is excluded more than the rest",
+    "inconclusive": "if its difference from the rest may be due to chance",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Carve(Displayed):
 
     def __str__(self) -> str:
         lines = [*self._notes(), "", shown_funnel(self.funnel)]
-        lines += [*_notes_below(self.funnel), *self.left_out, ""]
+        lines += [*self._notes_below(), *self.left_out, ""]
         lines.append(str(self.export))
         if self.audit is not None:
             head, groups, notes = _shown_audit(self.audit, self.rows, self.path)
@@ -99,9 +102,25 @@ class Carve(Displayed):
         """What a reader of the rows should know."""
         return list(recipe_notes(self.recipe.tree))
 
+    def _notes_below(self) -> list[str]:
+        """What is not plain in the funnel: undecided rows, and steps it does not list."""
+        notes = [_UNDECIDED] if self.funnel["undecided"].any() else []
+        document = self.recipe.document
+        steps = {document.step_number(at) for at in range(len(self.recipe.steps))} - {0}
+        left_out = {int(text.split()[1]) for text in self.left_out if text.startswith("step ")}
+        unlisted = sorted(steps - left_out - set(self.funnel["step"]))
+        if unlisted and _ALL_STEPS not in set(self.funnel["rule"]):
+            which = ", ".join(map(str, unlisted))
+            notes.append(
+                f"Step {which} is not listed: it excludes no row by itself."
+                if len(unlisted) == 1
+                else f"Steps {which} are not listed: they exclude no rows by themselves."
+            )
+        return notes
+
     def _overview(self) -> Overview:
         grids = [Grid.of(self.funnel, heading="Rows after each step")]
-        notes = [*self._notes(), *_notes_below(self.funnel), *self.left_out]
+        notes = [*self._notes(), *self._notes_below(), *self.left_out]
         if self.audit is not None:
             head, groups, below = _shown_audit(self.audit, self.rows, self.path)
             notes += [head] if groups is None else []
@@ -121,7 +140,7 @@ def funnel_by_step(provenance: Provenance, rows: Rows, application: Application)
         clauses = funnel_of(provenance, rows)
     except ProvenanceError:  # a step of the user's own drops rows: only totals are known
         left = rows.read - rows.rejected
-        lines.append((0, "(all steps)", left, rows.kept, rows.dropped, rows.unscored, 0, 0))
+        lines.append((0, _ALL_STEPS, left, rows.kept, rows.dropped, rows.unscored, 0, 0))
     else:
         for at, row in enumerate(clauses.to_dict("records")):
             counts = (int(row[name]) for name in ("before", "after", "dropped", "unscored"))
@@ -151,11 +170,6 @@ def shown_funnel(funnel: pd.DataFrame) -> str:
     return text
 
 
-def _notes_below(funnel: pd.DataFrame) -> list[str]:
-    """What the columns of a funnel mean, where it is not plain."""
-    return [_UNDECIDED] if funnel["undecided"].any() else []
-
-
 def _shown_audit(audit: Table, rows: Rows, path: str) -> tuple[str, pd.DataFrame | None, list[str]]:
     """A heading, the groups whose share of excluded rows differs most, and the conclusion."""
     groups = pd.DataFrame(audit)
@@ -176,7 +190,9 @@ def _shown_audit(audit: Table, rows: Rows, path: str) -> tuple[str, pd.DataFrame
     in_order = sorted(verdicts.items(), key=lambda pair: (pair[0] == _NOT_TESTED, pair[0]))
     summary = f"{counted(n, 'group')}: " + ", ".join(f"{m:,} {text}" for text, m in in_order)
     whole = f"The whole audit is _audit.csv in {path}."
-    return head, _readable(shown), [f"{summary}.", _VERDICT, whole]
+    meanings = [f"{text}, {meaning}" for text, meaning in _MEANING.items() if text in verdicts]
+    verdict = [f"{_VERDICT}: {'; '.join(meanings)}."] if meanings else []
+    return head, _readable(shown), [f"{summary}.", *verdict, whole]
 
 
 def _readable(groups: pd.DataFrame) -> pd.DataFrame:

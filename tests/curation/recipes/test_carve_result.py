@@ -39,6 +39,7 @@ def test_the_verdicts_are_printed(folder, tmp_path):
     assert words["en"].endswith("excluded less")
     assert lines[at + 5] == "3 groups: 1 amplified, 2 excluded less."
     assert lines[at + 6].startswith("Verdict, at a false discovery rate of 5 %: amplified, if")
+    assert "inconclusive" not in lines[at + 6]  # no group has this verdict
     assert lines[at + 7] == f"The whole audit is _audit.csv in {tmp_path / 'out'}."
     page = carve._repr_html_()
     assert all(word in page for word in ("amplified", "95 % interval", "_audit.csv in"))
@@ -75,3 +76,15 @@ def test_groups_that_are_too_small_are_named_as_that(tmp_path):
     write_shard(tmp_path / "in" / "part_0.parquet", table)
     carve = run(tmp_path / "in", tmp_path / "out", "width > 2")
     assert str(carve).splitlines()[-1] == "The audit has no group of 30 rows or more."
+
+
+def test_verdicts_that_occur_are_explained(folder, tmp_path):
+    lines = str(run(folder, tmp_path / "out", "url.len() > 19"))
+    assert "inconclusive, if its difference from the rest may be due to chance" in lines
+    assert "amplified, if" not in lines
+
+
+def test_steps_without_a_clause_are_named(folder, tmp_path):
+    recipe = ld.Recipe("x").where("width > 200").mix({"width": 1.0}, to="w").where("w > 300")
+    printed = str(recipe.run(folder, tmp_path / "out"))
+    assert "Step 2 is not listed: it excludes no row by itself." in printed
