@@ -81,7 +81,7 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         help="CLIP model, as named by open_clip: NAME or NAME:PRETRAINED, such as "
-        "ViT-L-14:openai; or 'demo', whose vectors have 128 dimensions: others are an error.",
+        "ViT-L-14:openai; or 'demo', a tiny model that refuses vectors of other than 128 dimensions.",
     ),
 ]
 _VECTORS = typer.Option(
