@@ -81,7 +81,7 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         help="CLIP model, as named by open_clip: NAME or NAME:PRETRAINED, such as "
-        "ViT-L-14:openai; or 'demo', a tiny model that refuses vectors of other than 128 dimensions.",
+        "ViT-L-14:openai; or 'demo', a tiny model, which takes vectors of 128 dimensions only.",
     ),
 ]
 _VECTORS = typer.Option(
