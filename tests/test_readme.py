@@ -65,7 +65,7 @@ def test_the_ten_lines_and_the_how_to_pages_run(folder, capsys):
     assert re.search(r"\d+ read = \d+ kept \+ \d+ dropped", capsys.readouterr().out)
     assert (folder / "my-subset/_recipe.json").exists()
     assert len([line for line in ten.splitlines() if line.strip()]) <= 11
-    names |= {"shards": names["frame"], "emb": names["images"]}
+    names["shards"] = names["frame"]
     run(how_to("statistics", "ld.cooccurrence("), names)
     assert "punsafe > 0.5" in capsys.readouterr().out
     run(how_to("filter", ".funnel()"), names)
