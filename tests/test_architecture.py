@@ -150,6 +150,7 @@ NOT_DASK = {
     ("explorer/embedding_filters.py", "graph.compute"): 1,
     ("explorer/sample_pass.py", "graph.compute"): 2,
     ("explorer/sample_points.py", "graph.compute"): 1,
+    ("explorer/unsafe_rows.py", "graph.compute"): 1,
     ("frame/funnel.py", "graph.compute"): 1,
     ("frame/map_with_accounting.py", "graph.compute"): 1,
     ("frame/repeated_rows.py", "graph.compute"): 1,

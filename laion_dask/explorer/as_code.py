@@ -25,6 +25,7 @@ from laion_dask.explorer.source_text import (
     variables,
 )
 from laion_dask.explorer.tag_filter import TaggedRows
+from laion_dask.explorer.unsafe_rows import SAFE, WHY
 from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import is_scan
@@ -170,8 +171,12 @@ def _file_of(projection: Projection) -> str:
         ) from error
 
 
-def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str:
+def as_recipe(
+    exploration: Exploration, name: str = "explored-selection", *, without_unsafe: bool = False
+) -> str:
     """The selection as the YAML of a recipe, which `recipe` loads and runs.
+
+    With ``without_unsafe``, its last step leaves out the rows that are not known to be safe.
 
     The filters of the frame that was explored are its first steps. Other steps of that frame, such
     as a join, are not in the recipe; it then says that it must be run on that frame.
@@ -183,6 +188,8 @@ def as_recipe(exploration: Exploration, name: str = "explored-selection") -> str
         warnings.append(_OTHER_NAMES)
     steps = [{"where": with_files(escaped(text), _absolute)} for text in own]
     steps += [{call.verb: _step(call, frame)} for call in calls]
+    if without_unsafe:
+        steps.append({"where": SAFE, "why": WHY})
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
     about = _description(exploration, calls)

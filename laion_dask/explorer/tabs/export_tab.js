@@ -19,7 +19,10 @@ export function render({ model }) {
   const funnel = element("div"), audit = element("div")
   const folder = element("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder" })
   const format = element("select")
-  const write = element("button", { text: "Write", onclick: () => send({ kind: "write", folder: folder.value, format: format.value }) })
+  const write = element("button", { text: "Write", onclick: () => send({ kind: "write", folder: folder.value, format: format.value, leave_out: leaveOut.checked }) })
+  const unsafe = element("p", { role: "status" })
+  const leaveOut = element("input", { type: "checkbox" })
+  const leaveOutLabel = element("label", {}, leaveOut, element("span", { text: "Leave out rows that are unsafe or have no safety score" }))
   const note = element("p", { class: "note", role: "status" })
   const result = element("pre", { role: "status" })
   folder.addEventListener("keydown", (event) => { if (event.key === "Enter" && !write.disabled) write.click() })
@@ -35,6 +38,8 @@ export function render({ model }) {
       format.append(...state.formats.map((name) => element("option", { text: name, value: name })))
       format.value = "parquet"
     }
+    setText(unsafe, state.unsafe)
+    leaveOutLabel.hidden = !state.can_leave_out
     setText(note, state.note)
     note.classList.toggle("failed", state.is_error)
     setText(result, state.result)
@@ -43,6 +48,7 @@ export function render({ model }) {
   return element("div", { class: "tab", tabindex: "0", "aria-label": "Export" }, sentence,
     element("div", { class: "line" }, counting, auditing, stale), facts, funnel, audit,
     element("div", { class: "block" }, element("h2", { text: "Write the rows" }),
+      unsafe, element("div", { class: "line" }, leaveOutLabel),
       element("div", { class: "line" },
         element("label", {}, element("span", { text: "New folder" }), folder),
         element("label", {}, element("span", { text: "Format" }), format), write),

@@ -6,14 +6,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.tabs.assets import module, styles
+from laion_dask.explorer.tabs.export_tables import audit_state, funnel_state
+from laion_dask.explorer.unsafe_rows import (
+    NO_SCORES,
+    UnsafeRows,
+    has_scores,
+    only_safe,
+    unsafe_in_frame,
+    unsafe_in_sample,
+)
 from laion_dask.explorer.views.component import Component
 from laion_dask.exports import formats
 from laion_dask.exports.export import export
@@ -26,8 +33,6 @@ from laion_dask.io.storage.atomic_file import committed
 
 #: Formats that need an argument, and the attribute of the exploration that provides it.
 _NEEDS = {"embeddings": "embeddings", "webdataset": "images"}
-#: Groups of an audit that are shown.
-_MAX_GROUPS = 40
 
 
 class ExportComponent(Component):
@@ -49,6 +54,7 @@ class ExportView:
         self._job: Job | None = None
         self._state: dict[str, Any] = {"facts": "", "funnel": None, "audit": None, "result": ""}
         self._computed_for: object = None
+        self._unsafe: UnsafeRows | None = None  # in all rows, once they are counted
         self._note, self._is_error = "", False
         self.panel = ExportComponent(self._receive, sizing_mode="stretch_both")
         jobs.subscribe(self._job_changed)
@@ -67,12 +73,27 @@ class ExportView:
                 "sample; the head of the page shows the progress, and cancels.",
                 **self._state,
                 "stale": "These figures are of an earlier selection." if is_old else "",
+                "unsafe": self._unsafe_text(),
+                "can_leave_out": has_scores(of),
                 "formats": self._formats(),
                 "note": printable(self._note),
                 "is_error": self._is_error,
                 "is_running": self._job is not None and not self._job.has_ended,
             }
         )
+
+    def _unsafe_text(self) -> str:
+        """The selected rows that the gallery hides, which are written unless they are left out."""
+        selection, sample = self._exploration.selection, self._exploration.sample
+        if self._unsafe is not None and self._computed_for == selection.filters:
+            return self._unsafe.text("selected rows")
+        if not has_scores(sample):
+            return NO_SCORES
+        found = unsafe_in_sample(sample, selection.mask())
+        if sample.is_whole:
+            return found.text("selected rows")
+        text = found.text("selected rows of the sample")
+        return f"{text} Count all rows counts them in the whole data set."
 
     def _formats(self) -> list[str]:
         """The formats that can be written: some need embeddings or images."""
@@ -95,7 +116,7 @@ class ExportView:
             elif kind == "write":
                 self._state["result"] = ""  # that of an earlier one says nothing of this one
                 folder, chosen = str(message.get("folder", "")), str(message.get("format", ""))
-                self._write(folder.strip(), chosen)
+                self._write(folder.strip(), chosen, message.get("leave_out") is True)
         except LaionDaskError as error:
             self._note, self._is_error = error_line(error), True
         self.refresh()
@@ -108,6 +129,8 @@ class ExportView:
         def done(found: dict[str, Any]) -> None:
             if filters != self._computed_for:
                 self._state |= {"facts": "", "funnel": None, "audit": None}
+                self._unsafe = None
+            self._unsafe = found.pop("unsafe", self._unsafe)
             self._state |= found
             self._computed_for = filters
             self.refresh()
@@ -133,7 +156,11 @@ class ExportView:
         found = rows(frame)
         size = in_bytes(bytes_of(frame, found))
         facts = f"{found}\nAbout {size} as Parquet, by the size of the shards."
-        return {"facts": facts, "funnel": funnel_state(funnel(frame))}
+        counted = {"facts": facts, "funnel": funnel_state(funnel(frame))}
+        sample = self._exploration.sample
+        if has_scores(sample):
+            counted["unsafe"] = unsafe_in_frame(frame, sample.types)
+        return counted
 
     def _audit(self) -> None:
         before = self._exploration.frame
@@ -149,7 +176,7 @@ class ExportView:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _write(self, folder: str, chosen: str) -> None:
+    def _write(self, folder: str, chosen: str, leave_out: bool) -> None:
         path = os.path.expanduser(folder)
         recipe = Path(os.path.abspath(check_free(path)))
         path = os.path.abspath(path)
@@ -159,9 +186,12 @@ class ExportView:
         options = {}
         if chosen in _NEEDS:
             options[_NEEDS[chosen]] = getattr(exploration, _NEEDS[chosen])
-        text = as_recipe(exploration, Path(path).name or "selection")
+        leave_out = leave_out and has_scores(exploration.sample)
+        name = Path(path).name or "selection"
+        text = as_recipe(exploration, name, without_unsafe=leave_out)
 
         def work(frame) -> dict[str, Any]:
+            frame = only_safe(frame) if leave_out else frame
             done = export(frame, path, chosen, **options)
             with committed(recipe) as file:
                 file.write(text.encode())
@@ -198,48 +228,3 @@ def bytes_of(frame, found: Rows) -> float:
     shards = Provenance.of(frame).shards
     n_rows = sum(shard.n_rows for shard in shards)
     return found.kept * sum(shard.size for shard in shards) / n_rows if n_rows else 0.0
-
-
-def funnel_state(table: pd.DataFrame) -> dict[str, Any] | None:
-    """The funnel as text for the page; None without a filter."""
-    if not len(table):
-        return None
-    counts = [name for name in ("before", "dropped", "unscored", "after") if name in table]
-    return {
-        "title": "Funnel",
-        "note": "Unscored rows lack a value that the clause needs; they are never kept.",
-        "head": ["clause", *counts],
-        "rows": [
-            [printable(str(one["clause"])), *(f"{int(one[name]):,}" for name in counts)]
-            for one in table.to_dict("records")
-        ],
-    }
-
-
-def audit_state(table: pd.DataFrame) -> dict[str, Any]:
-    """The groups that a filter excludes more or less often than others, as text for the page."""
-    is_all = table["group"] == "(all)"
-    overall = float(table.loc[is_all, "rate"].iloc[0])
-    # A group with all rows has nothing to be compared with, hence no verdict.
-    groups = table[~is_all & table["rate"].notna() & table["verdict"].notna()]
-    differs = groups[groups["verdict"] != "inconclusive"]
-    order = (differs["rate"] - overall).abs().sort_values(ascending=False, kind="stable").index
-    rows = [
-        [
-            printable(f"{one['axis']}: {one['group']}"),
-            f"{int(one['n']):,}",
-            f"{100 * one['rate']:.1f} % [{100 * one['lo']:.1f}, {100 * one['hi']:.1f}]",
-            str(one["verdict"]),
-        ]
-        for one in differs.loc[order].head(_MAX_GROUPS).to_dict("records")
-    ]
-    return {
-        "title": "Whom the filters exclude",
-        "note": f"Of all rows, {100 * overall:.1f} % are excluded. Groups of at least "
-        f"{table.attrs['min_n']} rows are compared with the rest: {len(differs):,} of the "
-        f"{len(groups):,} groups differ{'s' if len(differs) == 1 else ''}, "
-        "those that differ most first. A term is a word in a caption. Amplified: a group that had "
-        "less than its share before is excluded more than others.",
-        "head": ["group", "rows", "excluded, 95 % interval", "verdict"],
-        "rows": rows,
-    }

@@ -17,7 +17,8 @@ from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.tabs import bias, compare
 from laion_dask.explorer.tabs.bias import BiasView
 from laion_dask.explorer.tabs.compare import CompareView
-from laion_dask.explorer.tabs.export_tab import ExportView, audit_state
+from laion_dask.explorer.tabs.export_tab import ExportView
+from laion_dask.explorer.tabs.export_tables import audit_state
 from laion_dask.explorer.tabs.tags import TagsView, file_name
 from laion_dask.explorer.views.head import HeadView
 
