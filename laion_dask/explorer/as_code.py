@@ -103,7 +103,8 @@ class _Text:
     def _variable(self, name: str, expression: str, comment: str = "") -> str:
         name = unused(name, self._taken)
         self._taken.add(name)
-        self.before.append(f"{name} = {expression}{f'  # {comment}' if comment else ''}")
+        self.before += [f"# {comment}"] if comment else []
+        self.before.append(f"{name} = {expression}")
         return name
 
     def _import(self) -> None:
@@ -148,7 +149,7 @@ class _Text:
                 found = required(self._exploration.embeddings).read(shard, [row])[0]
                 if is_bits(score.vector, found):
                     return f"{self._text_of_embeddings()}.read({shard}, [{row}])[0]"
-        comment = f"the embedding of {score.text!r}" if score.text else ""
+        comment = f"query: {score.question}"
         return self._variable("query", repr(list(score.vector)), comment)
 
 
@@ -187,7 +188,7 @@ def as_recipe(
     if _has_other_names(frame):
         warnings.append(_OTHER_NAMES)
     steps = [{"where": with_files(escaped(text), _absolute)} for text in own]
-    steps += [{call.verb: _step(call, frame)} for call in calls]
+    steps += [_step(call, frame) for call in calls]
     if without_unsafe:
         steps.append({"where": SAFE, "why": WHY})
     if not steps:  # a recipe has at least one step
@@ -210,10 +211,17 @@ def _description(exploration: Exploration, calls: list[Call]) -> str:
     return " ".join(sentences)
 
 
-def _step(call: Call, frame: dd.DataFrame) -> Any:
-    """The arguments of a step in recipe form, with absolute paths for lists in conditions."""
+def _step(call: Call, frame: dd.DataFrame) -> dict[str, Any]:
+    """A step in recipe form, with absolute paths for lists in conditions.
+
+    What was asked comes before the numbers that it became.
+    """
     plain = escaped(_plain(call, frame))
-    return with_files(plain, _absolute) if call.verb == "where" else plain
+    if call.verb == "where":
+        return {"where": with_files(plain, _absolute)}
+    if isinstance(call.filter, Score):
+        return {"why": escaped(f"The query is {call.filter.question}."), call.verb: plain}
+    return {call.verb: plain}
 
 
 def _absolute(written: str) -> str:

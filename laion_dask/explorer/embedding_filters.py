@@ -112,6 +112,13 @@ class Score(Filter):
             what = f"like row {self.row[1]:,} of shard {self.row[0]:,}"
         return f"{what}, at least {self.at_least:.3f}"
 
+    @property
+    def question(self) -> str:
+        """What the vector is, in words; a text is quoted, without control characters."""
+        if self.row is not None:
+            return f"the embedding of row {self.row[1]} of shard {self.row[0]}"
+        return f"the embedding of {f'the text {self.text!r}' if self.text else 'an image'}"
+
     def where_of(self, column: str) -> str:
         """The condition on a column of scores."""
         return f"{column_text(column)} >= {number_text(self.at_least)}"

@@ -117,6 +117,32 @@ def test_a_row_of_embeddings_is_read_again_as_the_query(exploration):
     assert exploration.selection.n >= 5
 
 
+HOSTILE = "a red\nstar: #'\"$x $$ \u2028\u202e{}"
+
+
+@pytest.mark.parametrize("text", ["a red star", HOSTILE])
+def test_the_text_of_a_question_stands_before_its_numbers(exploration, tmp_path, text):
+    query = tuple(np.random.default_rng(0).normal(size=exploration.embeddings.dim).tolist())
+    scores = sample_scores(exploration.sample, exploration.embeddings, query)
+    exploration.selection.set("ask", Score(query, threshold_of(scores, 9), scores, text))
+    code = as_python(exploration)
+    at = [n for n, line in enumerate(code.split("\n")) if line.startswith("query = ")]
+    assert code.split("\n")[at[0] - 1] == f"# query: the embedding of the text {text!r}"
+    assert run_as_cell(code)[0] == selected_pairs(exploration)
+    file = tmp_path / "r.yaml"
+    file.write_text(as_recipe(exploration))
+    assert file.read_text().index("why:") < file.read_text().index("similarity:")
+    recipe = ld.Recipe.load(file)
+    said = f"The query is the embedding of the text {text!r}."
+    assert recipe.resolved().steps[0]["why"] == said
+    assert pairs(recipe.apply(exploration.frame, exploration.embeddings)) == selected_pairs(
+        exploration
+    )
+    recipe.run(exploration.frame, tmp_path / "out", exploration.embeddings, by="language")
+    manifest = json.loads((tmp_path / "out" / "_recipe.json").read_text())
+    assert repr(said)[1:-1] in repr(manifest).replace("$$", "$")
+
+
 def test_scores_are_those_of_the_verb(exploration):
     query = np.random.default_rng(0).normal(size=exploration.embeddings.dim)
     scores = sample_scores(exploration.sample, exploration.embeddings, query)
