@@ -13,10 +13,11 @@ from laion_dask.curation.recipes.expression_text import with_files
 from laion_dask.curation.recipes.parameters import escaped
 from laion_dask.curation.recipes.recipe import Recipe
 from laion_dask.dialects import canonical_names, recognize
-from laion_dask.errors import ExportError, LaionDaskError, ProvenanceError
+from laion_dask.errors import ExportError, LaionDaskError
 from laion_dask.explorer.chain import EMBEDDINGS, Call, applied, calls_of, required, unused
 from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.exploration import Exploration
+from laion_dask.explorer.recipe_description import description
 from laion_dask.explorer.source_text import (
     SourceText,
     is_bits,
@@ -193,22 +194,8 @@ def as_recipe(
         steps.append({"where": SAFE, "why": WHY})
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
-    about = _description(exploration, calls)
+    about = description(exploration, calls)
     return Recipe(name, steps=steps, description=about, warnings=warnings).to_yaml()
-
-
-def _description(exploration: Exploration, calls: list[Call]) -> str:
-    """Where the selection was made, and what else a run needs."""
-    sample, paths = exploration.sample, _paths(exploration.frame)
-    chosen = f"Selected by hand among {sample.n:,} of {sample.n_rows:,} rows"
-    sentences = [f"{chosen}{f' of {paths}' if paths else ''}."]
-    texts = [str(call.arguments.get("expression", "")) for call in calls]
-    has_files = any(call.verb in ("in_region", "tagged") for call in calls)
-    if has_files or any("file(" in text for text in texts):
-        sentences.append("To move it, also move the files that its steps name.")
-    if any(EMBEDDINGS in call.arguments.values() for call in calls):
-        sentences.append("Pass the embeddings to run().")
-    return " ".join(sentences)
 
 
 def _step(call: Call, frame: dd.DataFrame) -> dict[str, Any]:
@@ -278,12 +265,3 @@ _WARNING = (
     "The frame that was explored has steps that are not in this recipe. Run it on that frame: "
     "recipe.run(frame, 'folder')."
 )
-
-
-def _paths(frame: dd.DataFrame) -> str:
-    """The folder or the number of shards, for the description."""
-    try:
-        shards = Provenance.of(frame).shards
-    except ProvenanceError:
-        return ""
-    return shards[0].path if len(shards) == 1 else f"{len(shards):,} shards, from {shards[0].path}"

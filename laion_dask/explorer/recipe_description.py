@@ -1,0 +1,50 @@
+"""The description of a recipe that the explorer writes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import dask.dataframe as dd
+
+from laion_dask.errors import ProvenanceError
+from laion_dask.explorer.chain import EMBEDDINGS, Call
+from laion_dask.explorer.exploration import Exploration
+from laion_dask.frame.provenance import Provenance
+
+
+def description(exploration: Exploration, calls: list[Call]) -> str:
+    """Where the selection was made, and what else a run needs."""
+    sample, place = exploration.sample, _place(exploration.frame)
+    rows = (
+        f"all {sample.n:,} rows" if sample.is_whole else f"{sample.n:,} of {sample.n_rows:,} rows"
+    )
+    sentences = [f"Selected in the explorer, among {rows}{place}."]
+    texts = [str(call.arguments.get("expression", "")) for call in calls]
+    has_files = any(call.verb in ("in_region", "tagged") for call in calls)
+    if has_files or any("file(" in text for text in texts):
+        sentences.append("To move it, also move the files that its steps name.")
+    if exploration.embeddings is not None and any(
+        EMBEDDINGS in call.arguments.values() for call in calls
+    ):
+        model = shlex.quote(exploration.embeddings.model.name)
+        sentences.append(
+            "A run needs the image embeddings: recipe.run(frame, out, embeddings), or laion-dask "
+            f"carve with --embeddings FOLDER --model {model}."
+        )
+    return " ".join(sentences)
+
+
+def _place(frame: dd.DataFrame) -> str:
+    """The shards that were explored, with the folder that has them, for the description."""
+    try:
+        paths = [shard.path for shard in Provenance.of(frame).shards]
+    except ProvenanceError:
+        return ""
+    if len(paths) < 2:
+        return f" of {paths[0]}" if paths else ""
+    folders = {os.path.dirname(path) for path in paths}
+    if len(folders) > 1 and any("://" in path for path in paths):
+        return f" of {len(paths):,} shards, of which {paths[0]} is one"
+    folder = folders.pop() if len(folders) == 1 else os.path.commonpath(folders)
+    return f" of the {len(paths):,} shards in {folder}"
