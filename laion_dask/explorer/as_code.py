@@ -25,7 +25,7 @@ from laion_dask.explorer.source_text import (
     text_of_frame,
     variables,
 )
-from laion_dask.explorer.tag_filter import TaggedRows
+from laion_dask.explorer.tag_filter import TaggedRows, TagSets
 from laion_dask.explorer.unsafe_rows import SAFE, WHY
 from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
@@ -127,7 +127,7 @@ class _Text:
         if isinstance(value, Projection):
             return repr(_file_of(value))
         if isinstance(call.filter, TaggedRows):
-            return repr(str(call.filter.file(self._exploration.frame)))
+            return repr(str(self._exploration.tag_sets.file_of(call.filter)))
         if name == "polygon":
             return self._variable("region", repr(value))
         if isinstance(call.filter, Score) and isinstance(value, tuple):
@@ -189,7 +189,7 @@ def as_recipe(
     if _has_other_names(frame):
         warnings.append(_OTHER_NAMES)
     steps = [{"where": with_files(escaped(text), _absolute)} for text in own]
-    steps += [_step(call, frame) for call in calls]
+    steps += [_step(call, exploration.tag_sets) for call in calls]
     if without_unsafe:
         steps.append({"where": SAFE, "why": WHY})
     if not steps:  # a recipe has at least one step
@@ -198,12 +198,12 @@ def as_recipe(
     return Recipe(name, steps=steps, description=about, warnings=warnings).to_yaml()
 
 
-def _step(call: Call, frame: dd.DataFrame) -> dict[str, Any]:
+def _step(call: Call, sets: TagSets) -> dict[str, Any]:
     """A step in recipe form, with absolute paths for lists in conditions.
 
     What was asked comes before the numbers that it became.
     """
-    plain = escaped(_plain(call, frame))
+    plain = escaped(_plain(call, sets))
     if call.verb == "where":
         return {"where": with_files(plain, _absolute)}
     if isinstance(call.filter, Score):
@@ -217,7 +217,7 @@ def _absolute(written: str) -> str:
     return written if "://" in written else escaped(os.path.abspath(path))
 
 
-def _plain(call: Call, frame: dd.DataFrame) -> Any:
+def _plain(call: Call, sets: TagSets) -> Any:
     """The arguments of a step as plain values; for a condition, just its text."""
     if call.verb == "where":
         return call.arguments["expression"]
@@ -228,7 +228,7 @@ def _plain(call: Call, frame: dd.DataFrame) -> Any:
         if isinstance(value, Projection):
             value = _file_of(value)
         if isinstance(call.filter, TaggedRows):
-            value = str(call.filter.file(frame))
+            value = str(sets.file_of(call.filter))
         arguments[name] = list(value) if isinstance(value, tuple) else value
     return arguments
 

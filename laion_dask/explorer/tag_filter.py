@@ -137,6 +137,18 @@ class TagSets:
         """Write a set to a file. Raises as `laion_dask.write_tags`."""
         return self._put(save_tags(self._known(name), path, self._frame))
 
+    def file_of(self, filter: TaggedRows) -> Path:
+        """A file of a filter's set: where the set was saved since the filter was made, if it was.
+
+        Raises as `TaggedRows.file`.
+        """
+        now = self._sets.get(filter.name)
+        if now is not None and is_written(now):
+            provenance = Provenance.of(self._frame)
+            if np.array_equal(now.keys(provenance), filter.tags.keys(provenance)):
+                return TaggedRows(now).file(self._frame)
+        return filter.file(self._frame)
+
     def remove(self, name: str) -> None:
         self._sets.pop(name, None)
 

@@ -65,7 +65,7 @@ def test_ticked_rows_become_a_set_and_a_filter(explorer, tmp_path):
     page.keyboard.press("Enter")
     expect(page.locator(".tab .note").filter(has_text=str(file))).to_be_visible()
     assert file.is_file()
-    page.get_by_role("button", name="Show: select only the rows of birds").press("Enter")
+    page.get_by_role("button", name="Use as filter: select only the rows of birds").press("Enter")
     assert explorer.wait_for_other_than(N) == 2
     assert str(file) in explorer.code("recipe")
     assert rows_of(explorer.code("Python")) == 2

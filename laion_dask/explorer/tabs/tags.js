@@ -1,4 +1,4 @@
-// Name the rows that were ticked, keep them in sets, show a set as a filter, write it to a file.
+// Name the rows that were ticked, keep them in sets, use a set as a filter, write it to a file.
 
 function field(label, attributes, onenter) {
   const input = element("input", { type: "text", autocomplete: "off", spellcheck: "false", ...attributes })
@@ -21,9 +21,9 @@ function setItem(send, nameOf) {
     setText(label, set.label)
     label.title = set.label
     setText(count, set.count)
-    setText(show, set.is_shown ? "Shown" : "Show")
+    setText(show, "Use as filter")
     show.setAttribute("aria-pressed", String(set.is_shown))
-    show.setAttribute("aria-label", `${set.is_shown ? "Shown" : "Show"}: select only the rows of ${set.label}`)
+    show.setAttribute("aria-label", `Use as filter: select only the rows of ${set.label}`)
     write.setAttribute("aria-label", `Save ${set.label} to the file`)
     remove.setAttribute("aria-label", `Remove ${set.label}`)
     file.setAttribute("aria-label", `File of ${set.label}`)
@@ -63,5 +63,5 @@ export function render({ model }) {
     element("h2", { text: "Sets" }), none, list,
     element("div", { class: "block" },
       element("div", { class: "line" }, pathLabel, element("button", { text: "Open", onclick: open }))),
-    element("p", { class: "muted", text: "A file names rows by shard and row number, and has no captions or URLs. It works for the whole data set, also after it was moved or extended; Copy as recipe names it." }))
+    element("p", { class: "muted", text: "A file names rows by shard and row number, and has no captions or URLs. It works for the whole data set, also after it was moved or extended. A recipe copied after Save names it." }))
 }

@@ -12,6 +12,7 @@ from support.explorations import exploration_of, state_of
 from support.shards import laion_table, write_shard
 
 import laion_dask as ld
+from laion_dask.explorer.as_code import as_python, as_recipe
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.tabs import bias, compare
@@ -95,6 +96,20 @@ def test_the_selection_can_be_added_and_nothing_is_refused_in_words(exploration)
     for odd in ({}, {"kind": "show"}, {"kind": "save", "name": 3}, {"kind": "show", "name": "no"}):
         view._receive(odd)
         assert not state_of(view)["is_error"]
+
+
+def test_a_set_that_is_saved_while_it_filters_is_named_by_its_file(exploration, tmp_path):
+    view = TagsView(exploration)
+    exploration.ticked.change(add=[3, 5])
+    view._receive({"kind": "add", "what": "ticked", "name": "A"})
+    view._receive({"kind": "show", "name": "A"})
+    assert "tags-A.json" not in as_recipe(exploration) + as_python(exploration)
+    view._receive({"kind": "save", "name": "A", "path": "tags-A.json"})
+    file = str(tmp_path / "tags-A.json")
+    assert file in as_recipe(exploration) and file in as_python(exploration)
+    exploration.ticked.change(add=[8])
+    view._receive({"kind": "add", "what": "ticked", "name": "A"})  # the file lacks this row
+    assert file not in as_recipe(exploration)
 
 
 def test_names_of_files():
