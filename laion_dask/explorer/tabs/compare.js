@@ -23,7 +23,9 @@ export function render({ model }) {
   const path = element("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder of another data set" })
   const by = element("input", { type: "text", value: "url", autocomplete: "off" })
   const compare = element("button", { text: "Compare the data sets", onclick: () => send({ kind: "diff", path: path.value, by: by.value }) })
-  const result = element("pre", { role: "status" })
+  const result = element("p", { class: "sentence", role: "status" })
+  const tables = element("div", { class: "block" })
+  let shown = null
 
   follow(model, (state) => {
     options(first, state.choices, state.first)
@@ -32,8 +34,11 @@ export function render({ model }) {
     setText(note, state.note)
     note.hidden = !state.note
     place.write(state.sections, state.names)
-    setText(result, state.diff)
-    result.hidden = !state.diff
+    setText(result, state.diff ? state.diff.sentence : "")
+    result.hidden = tables.hidden = !state.diff
+    const drawn = JSON.stringify(state.diff)
+    if (drawn !== shown) tables.replaceChildren(...(state.diff ? state.diff.tables.map(rowsTable) : []))
+    shown = drawn
     compare.disabled = state.is_comparing
   })
   return element("div", { class: "tab", tabindex: "0", "aria-label": "Compare" },
@@ -46,5 +51,5 @@ export function render({ model }) {
         element("label", {}, element("span", { text: "Its folder" }), path),
         element("label", {}, element("span", { text: "A row is identified by" }), by), compare),
       element("p", { class: "muted", text: "All rows of both are read, not only the sample: those that one of them lacks, and values that differ." }),
-      result))
+      result, tables))
 }

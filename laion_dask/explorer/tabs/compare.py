@@ -14,6 +14,7 @@ from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.tabs.assets import module, styles
 from laion_dask.explorer.tabs.bias import MAX_IN_CALLBACK
 from laion_dask.explorer.tabs.caption_terms import TermSearch
+from laion_dask.explorer.tabs.diff_tables import diff_state
 from laion_dask.explorer.tabs.rates import Section, Sets, sections
 from laion_dask.explorer.tag_filter import in_set
 from laion_dask.explorer.views.component import Component
@@ -28,7 +29,7 @@ _MAX_KEPT = 20
 
 
 class CompareComponent(Component):
-    _esm = module("rates", "compare")
+    _esm = module("rates", "table", "compare")
     _stylesheets = styles()
 
 
@@ -44,7 +45,8 @@ class CompareView:
     def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
         self._exploration, self._jobs = exploration, jobs
         self._kept: dict[str, np.ndarray] = {}
-        self._first, self._second, self._note, self._diff = SELECTED, ALL, "", ""
+        self._first, self._second, self._note = SELECTED, ALL, ""
+        self._diff: dict[str, Any] | None = None
         self._search = TermSearch(exploration, jobs, self._count)
         self._comparing: Job | None = None
         self._counting: Job | None = None
@@ -173,9 +175,9 @@ class CompareView:
             other = read_shards(os.path.expanduser(path.strip()))
             return diff(frame, other, by=keys if len(keys) > 1 else (keys or ["url"])[0])
 
-        self._diff = ""
-        self._comparing = self._jobs.start("compare the data sets", compare, then=self._differs)
+        def show(found: Diff) -> None:
+            self._diff = diff_state(found, ", ".join(keys) or "url")
+            self._draw_states(self._sections, self._sentence)
 
-    def _differs(self, found: Diff) -> None:
-        self._diff = found._overview().text()[:20_000]
-        self._draw_states(self._sections, self._sentence)
+        self._diff = None
+        self._comparing = self._jobs.start("compare the data sets", compare, then=show)

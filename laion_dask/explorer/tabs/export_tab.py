@@ -36,7 +36,7 @@ _NEEDS = {"embeddings": "embeddings", "webdataset": "images"}
 
 
 class ExportComponent(Component):
-    _esm = module("export_tab")
+    _esm = module("table", "export_tab")
     _stylesheets = styles()
 
 

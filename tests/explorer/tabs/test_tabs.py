@@ -18,6 +18,7 @@ from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.tabs import bias, compare
 from laion_dask.explorer.tabs.bias import BiasView
 from laion_dask.explorer.tabs.compare import CompareView
+from laion_dask.explorer.tabs.diff_tables import diff_state
 from laion_dask.explorer.tabs.export_tab import ExportView
 from laion_dask.explorer.tabs.export_tables import audit_state
 from laion_dask.explorer.tabs.tags import TagsView, file_name
@@ -230,10 +231,36 @@ def test_another_data_set_is_compared_by_diff(exploration, jobs, tmp_path):
     assert state_of(view)["is_comparing"]
     finish(jobs)
     expected = ld.diff(exploration.frame, ld.read_shards([path]), by="url")
-    assert str(int(expected.rows.loc["a", "only_here"])) in state_of(view)["diff"]
+    shown = state_of(view)["diff"]
+    assert shown == diff_state(expected, "url")
+    n = expected.rows.loc["a", "only_here"]
+    assert shown["sentence"].startswith(f"{n} rows only here, 0 only in the other, ")
+    rows, *_, rates = shown["tables"]
+    assert rows["rows"][0] == ["all rows", "400", "250"]
+    assert (
+        rates["title"] == "Rates that differ"
+        and len(rates["rows"]) <= 40
+        and all(len(row) == 3 for row in rates["rows"])
+    )
     assert not state_of(view)["is_comparing"]
     view._receive({"kind": "diff", "path": "", "by": "url"})
     assert "No folder" in state_of(view)["note"]
+
+
+def test_values_that_differ_are_counted_by_column(tmp_path):
+    table = laion_table(60, odd=False)
+    urls = pa.array([f"https://a.de/{n}" for n in range(60)])
+    table = table.set_column(table.schema.names.index("URL"), "URL", urls)
+    width = pa.array([n + 1 for n in table["WIDTH"].to_pylist()], table["WIDTH"].type)
+    at = table.schema.names.index("WIDTH")
+    paths = [write_shard(tmp_path / "a.parquet", table)]
+    other = table.set_column(at, "WIDTH", width).append_column("\u202e", table["URL"])
+    paths.append(write_shard(tmp_path / "b.parquet", other))
+    found = ld.diff(*(ld.read_shards([path]) for path in paths), by="url", statistics=False)
+    state = diff_state(found, "url")
+    (_, changed) = state["tables"]
+    assert changed["rows"] == [["width", "60", "100 %"]]
+    assert "Columns only in the other: \\u202e." in state["sentence"]
 
 
 # -- export ----------------------------------------------------------------------------------------
