@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from laion_dask.explorer.views.component import source
+from laion_dask.formatting import printable
 
 _FOLDER = Path(__file__).parent
 
@@ -17,6 +19,14 @@ def module(*names: str) -> str:
 def styles() -> list[str]:
     """The style sheets of every tab."""
     return [source("common.css"), _read("tabs.css")]
+
+
+def current_folder() -> str:
+    """The folder at which relative paths begin, as text for the page; empty if it was removed."""
+    try:
+        return printable(os.getcwd())
+    except OSError:
+        return ""
 
 
 def _read(name: str) -> str:

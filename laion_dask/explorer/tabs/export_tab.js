@@ -14,9 +14,19 @@ export function render({ model }) {
   const unsafe = element("p", { role: "status" })
   const leaveOut = element("input", { type: "checkbox" })
   const leaveOutLabel = element("label", {}, leaveOut, element("span", { text: "Leave out rows that are unsafe or have no safety score" }))
+  const whole = wholePath(folder)
   const note = element("p", { class: "note", role: "status" })
   const result = element("pre", { role: "status" })
   folder.addEventListener("keydown", (event) => { if (event.key === "Enter" && !write.disabled) write.click() })
+  const tab = element("div", { class: "tab", tabindex: "0", "aria-label": "Export" }, sentence,
+    element("div", { class: "line" }, counting, auditing, stale), facts, funnel, audit,
+    element("div", { class: "block" }, element("h2", { text: "Write the rows" }),
+      unsafe, element("div", { class: "line" }, leaveOutLabel),
+      element("div", { class: "line" },
+        element("label", {}, element("span", { text: "New folder" }), folder),
+        element("label", {}, element("span", { text: "Format" }), format), write),
+      whole, note, result))
+  let last = null
   follow(model, (state) => {
     setText(sentence, state.sentence)
     for (const button of [counting, auditing, write]) button.disabled = state.is_running
@@ -35,13 +45,10 @@ export function render({ model }) {
     note.classList.toggle("failed", state.is_error)
     setText(result, state.result)
     result.hidden = !state.result
+    whole.write(state.here)
+    const said = `${state.note}\n${state.result}`
+    if (said !== last && last !== null) requestAnimationFrame(() => showIn(tab, state.result ? result : note))
+    last = said
   })
-  return element("div", { class: "tab", tabindex: "0", "aria-label": "Export" }, sentence,
-    element("div", { class: "line" }, counting, auditing, stale), facts, funnel, audit,
-    element("div", { class: "block" }, element("h2", { text: "Write the rows" }),
-      unsafe, element("div", { class: "line" }, leaveOutLabel),
-      element("div", { class: "line" },
-        element("label", {}, element("span", { text: "New folder" }), folder),
-        element("label", {}, element("span", { text: "Format" }), format), write),
-      note, result))
+  return tab
 }

@@ -11,7 +11,7 @@ from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
-from laion_dask.explorer.tabs.assets import module, styles
+from laion_dask.explorer.tabs.assets import current_folder, module, styles
 from laion_dask.explorer.tabs.export_tables import audit_state, funnel_state
 from laion_dask.explorer.unsafe_rows import (
     NO_SCORES,
@@ -36,7 +36,7 @@ _NEEDS = {"embeddings": "embeddings", "webdataset": "images"}
 
 
 class ExportComponent(Component):
-    _esm = module("table", "export_tab")
+    _esm = module("table", "paths", "export_tab")
     _stylesheets = styles()
 
 
@@ -76,6 +76,7 @@ class ExportView:
                 "unsafe": self._unsafe_text(),
                 "can_leave_out": has_scores(of),
                 "formats": self._formats(),
+                "here": os.path.join(current_folder(), ""),
                 "note": printable(self._note),
                 "is_error": self._is_error,
                 "is_running": self._job is not None and not self._job.has_ended,
@@ -132,6 +133,7 @@ class ExportView:
                 self._unsafe = None
             self._unsafe = found.pop("unsafe", self._unsafe)
             self._state |= found
+            self._note = ""
             self._computed_for = filters
             self.refresh()
 
@@ -155,7 +157,7 @@ class ExportView:
     def _count(self, frame) -> dict[str, Any]:
         found = rows(frame)
         size = in_bytes(bytes_of(frame, found))
-        facts = f"{found}\nAbout {size} as Parquet, by the size of the shards."
+        facts = f"{found}\nThe rows alone: about {size} as Parquet, by the size of the shards."
         counted = {"facts": facts, "funnel": funnel_state(funnel(frame))}
         sample = self._exploration.sample
         if has_scores(sample):
@@ -197,6 +199,7 @@ class ExportView:
                 file.write(text.encode())
             return {"result": f"{done}\nThe recipe: {recipe}"}
 
+        self._note = "Writing…"
         self._start("write the selected rows", work)
 
 

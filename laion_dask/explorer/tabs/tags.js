@@ -28,6 +28,7 @@ function setItem(send, nameOf) {
     remove.setAttribute("aria-label", `Remove ${set.label}`)
     file.setAttribute("aria-label", `File of ${set.label}`)
     if (item.path !== set.path) file.value = item.path = set.path
+    file.title = `Relative to ${set.here}`
   }
   return item
 }
@@ -52,6 +53,7 @@ export function render({ model }) {
     addTicked.disabled = !state.n_ticked
     setText(addSelected, `Add the selected rows of the sample (${count(state.n_selected)})`)
     addSelected.disabled = !state.n_selected || state.is_too_many
+    path.title = `Relative to ${state.here}`
     setText(note, state.note)
     note.classList.toggle("failed", state.is_error)
     sets = state.sets

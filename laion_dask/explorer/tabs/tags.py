@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.errors import LaionDaskError, OptionError
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.selection import FilterKey
-from laion_dask.explorer.tabs.assets import module, styles
+from laion_dask.explorer.tabs.assets import current_folder, module, styles
 from laion_dask.explorer.tag_filter import MAX_ADDED, TaggedRows, in_set
 from laion_dask.explorer.views.component import Component
 from laion_dask.formatting import counted, printable
@@ -49,6 +49,7 @@ class TagsView:
                 "n_ticked": n_ticked,
                 "n_selected": n_selected,
                 "is_too_many": n_selected > MAX_ADDED,
+                "here": current_folder(),
                 "note": printable(self._note),
                 "is_error": self._is_error,
                 "sets": [self._state(name) for name in self._sets.by_name],
@@ -68,6 +69,7 @@ class TagsView:
             "count": f"{counted(len(tags), 'row')}{more}",
             "is_shown": key_of(name) in self._exploration.selection.by_key,
             "path": tags.path or file_name(name),
+            "here": current_folder(),
         }
 
     def _receive(self, message: dict[str, Any]) -> None:

@@ -279,9 +279,13 @@ def test_the_selection_is_counted_audited_and_written(exploration, jobs, tmp_pat
     finish(jobs)
     assert "are excluded" in state_of(view)["audit"]["note"]
     assert state_of(view)["stale"] == ""
+    assert "The rows alone: about" in state["facts"]
+    assert state["here"] == f"{tmp_path}/"
     view._receive({"kind": "write", "folder": "out", "format": "csv"})
+    assert state_of(view)["note"] == "Writing…"
     finish(jobs)
     state = state_of(view)
+    assert state["note"] == ""
     assert str(tmp_path / "out") in state["result"] and "out.recipe.yaml" in state["result"]
     manifest = json.loads((tmp_path / "out" / "_recipe.json").read_text())
     assert manifest["counts"]["kept"] == n and manifest["format"] == "csv"
