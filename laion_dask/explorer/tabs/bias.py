@@ -71,7 +71,7 @@ class BiasView:
             "names": ["selected", "not selected"],
             "sections": [section.state() for section in found or []],
         }
-        if found is not None and self._search.is_running:
+        if found is not None and self._search.terms is None and self._search.is_running:
             state["waiting"] = "Terms in captions are being searched…"
         self.panel.draw(state)
 

@@ -14,8 +14,16 @@ function interval(first, second) {
   return picture
 }
 
+// A number and its interval, between which a narrow column breaks the line.
+function withInterval(text) {
+  const at = text.indexOf(" [")
+  if (at < 0) return [element("span", { text })]
+  return [element("span", { class: "number", text: text.slice(0, at) }), " ",
+    element("span", { class: "number", text: text.slice(at + 1) })]
+}
+
 function rate(one) {
-  const cell = element("td", { class: "number", text: one.text })
+  const cell = element("td", {}, ...withInterval(one.text))
   if (one.rate == null) cell.classList.add("muted")
   else cell.title = one.of
   return cell
@@ -24,8 +32,8 @@ function rate(one) {
 function difference(one) {
   if (!one) return element("td", { class: "number muted", text: "–" })
   const words = { more: "more", less: "less", inconclusive: "unclear" }
-  return element("td", { class: `number ${one.verdict}` },
-    element("span", { text: one.text }), element("span", { class: "verdict", text: words[one.verdict] }))
+  return element("td", { class: one.verdict }, ...withInterval(one.text), " ",
+    element("span", { class: "verdict", text: words[one.verdict] }))
 }
 
 function ratesSection(section) {

@@ -12,7 +12,7 @@ from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.published_thresholds import PUBLISHED
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.tabs.caption_terms import CaptionTerms
-from laion_dask.formatting import printable
+from laion_dask.formatting import counted, printable
 from laion_dask.stats import overlap_difference, wilson
 
 #: Rates of fewer rows are suppressed, as in `laion_dask.statistics`.
@@ -92,7 +92,7 @@ class Section:
 def _rate(k: int, n: int) -> dict[str, Any]:
     """A rate in percent with its 95 % interval; suppressed below `MIN_ROWS` rows."""
     if n < MIN_ROWS:
-        return {"rate": None, "text": f"{int(n):,} rows, too few"}
+        return {"rate": None, "text": f"{counted(int(n), 'row')}: too few"}
     lo, hi = (float(end) for end in wilson(int(k), int(n)))
     rate = int(k) / int(n)
     text = f"{_percent(rate)} [{_percent(lo)}, {_percent(hi)}]"
@@ -157,11 +157,16 @@ def _category(column: CategoryColumn, sets: Sets) -> Section:
 
 
 def _terms(sets: Sets, name: str, terms: CaptionTerms) -> Section:
-    note = "rows with a caption"
     missing = np.bincount(sets.group[terms.without_caption], minlength=4)
     k, labels = terms.counts(name, sets.group, 4), terms.labels(name)
-    if len(labels) > TOP:
-        top = np.argsort(-k[1:].sum(axis=0), kind="stable")[:TOP]
-        note += f"; the {TOP} most frequent of {len(labels):,}"
-        k, labels = k[:, top], tuple(labels[int(at)] for at in top)
-    return Section(f"{name} terms in captions", note, labels, k, sets.sizes - missing)
+    found = k[1:].sum(axis=0)
+    n_absent = int(np.count_nonzero(found == 0))
+    shown = np.flatnonzero(found)
+    note = "rows with a caption"
+    if len(shown) > TOP:
+        note += f"; the {TOP} most frequent of {len(shown):,}"
+        shown = np.argsort(-found, kind="stable")[:TOP]
+    if n_absent:
+        note += f"; {n_absent:,} of {counted(len(labels), 'group')} without a row left out"
+    chosen = tuple(labels[int(at)] for at in shown)
+    return Section(f"{name} terms in captions", note, chosen, k[:, shown], sets.sizes - missing)

@@ -71,9 +71,21 @@ def test_the_numbers_are_those_of_a_loop(exploration, rows):
         for at, label in enumerate(domains.labels):
             assert domains.k[group, at] == sum(f".{label}/" in x for x in part["url"])
         words = section(found, "gender terms in captions")
-        assert words.k[group].tolist() == mentioned[mask].sum(axis=0).tolist()
+        shown = [gender.labels.index(label) for label in words.labels]
+        assert words.k[group].tolist() == mentioned[mask].sum(axis=0)[shown].tolist()
         assert words.n[group] == part["text"].notna().sum()
     assert len(section(found, "domain").labels) == 10
+
+
+def test_groups_that_no_row_mentions_are_left_out_and_counted(exploration):
+    selected, _ = overlapping(exploration)
+    found = sections(exploration.sample, Sets.of(selected, ~selected), found_terms(exploration))
+    religions = section(found, "religion terms in captions")
+    n = len(ld.terms("religion").labels)
+    assert 0 < len(religions.labels) < n and (religions.k.sum(axis=0) > 0).all()
+    assert f"{n - len(religions.labels)} of {n} groups without a row left out" in religions.note
+    nationalities = section(found, "nationality terms in captions")
+    assert len(nationalities.labels) == 0 and "groups without a row" in nationalities.note
 
 
 def test_rates_are_those_of_the_statistics(exploration):
