@@ -93,6 +93,7 @@ def test_a_sample_says_that_it_is_one_until_all_rows_are_counted(tmp_path, jobs)
     exploration = exploration_of(tmp_path, sample=100)
     view = ExportView(exploration, jobs)
     assert "Of the 100 selected rows of the sample" in state_of(view)["unsafe"]
+    assert "all 400 rows of the data set" in state_of(view)["sentence"]
     view._receive({"kind": "count"})
     finish(jobs)
     hidden = unsafe_in_frame(exploration.frame, exploration.sample.types).hidden

@@ -82,6 +82,6 @@ class BiasView:
             return f"{which} selected: select some rows to compare them with the others."
         return (
             f"The {n:,} selected rows of the sample are compared with the {sample.n - n:,} others: "
-            "rates in percent, each with its 95 % interval, not corrected for looking at many. A "
-            "term is a word in a caption: it does not say who is in an image."
+            "rates in percent, with 95 % intervals. Of many differences, about one in twenty looks "
+            "real by chance. A term is a word in a caption: it does not say who is in an image."
         )

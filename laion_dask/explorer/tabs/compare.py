@@ -107,12 +107,12 @@ class CompareView:
         sets = Sets.of(*masks)
         _, only_first, only_second, both = (int(n) for n in sets.sizes)
         union = only_first + only_second + both
-        shared = f"{100 * both / union:.1f} % of the rows of either" if union else "none"
+        share = f", {100 * both / union:.1f} % of all rows of the two sets" if union else ""
         sentence = (
             f"Compared: {names[0]} ({counted(only_first + both, 'row')} of the sample) and "
             f"{names[1]} ({counted(only_second + both, 'row')}). They share "
-            f"{counted(both, 'row')} ({shared}). Each rate has its 95 % interval; the difference's "
-            "takes the shared rows into account."
+            f"{counted(both, 'row')}{share}. Each rate and each difference has a 95 % "
+            "interval; that of a difference allows for the shared rows."
         )
         if not union:
             return [], sentence

@@ -11,6 +11,7 @@ from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
+from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.tabs.assets import current_folder, module, styles
 from laion_dask.explorer.tabs.export_tables import audit_state, funnel_state
 from laion_dask.explorer.unsafe_rows import (
@@ -65,12 +66,10 @@ class ExportView:
         exploration = self._exploration
         n, of = exploration.selection.n, exploration.sample
         filters = exploration.selection.filters
-        which = f"{n:,} of the sample's {of.n:,} rows pass" if filters else "No filter is set"
         is_old = self._state["facts"] and self._computed_for != filters
         self.panel.draw(
             {
-                "sentence": f"{which}. What follows is of all {of.n_rows:,} rows, not only of the "
-                "sample; the head of the page shows the progress, and cancels.",
+                "sentence": selected_text(n, of),
                 **self._state,
                 "stale": "These figures are of an earlier selection." if is_old else "",
                 "unsafe": self._unsafe_text(),
@@ -158,7 +157,7 @@ class ExportView:
         found = rows(frame)
         size = in_bytes(bytes_of(frame, found))
         facts = f"{found}\nThe rows alone: about {size} as Parquet, by the size of the shards."
-        counted = {"facts": facts, "funnel": funnel_state(funnel(frame))}
+        counted: dict[str, Any] = {"facts": facts, "funnel": funnel_state(funnel(frame))}
         sample = self._exploration.sample
         if has_scores(sample):
             counted["unsafe"] = unsafe_in_frame(frame, sample.types)
@@ -201,6 +200,16 @@ class ExportView:
 
         self._note = "Writing…"
         self._start("write the selected rows", work)
+
+
+def selected_text(n: int, sample: Sample) -> str:
+    """How many rows are selected, and which rows the tab reads."""
+    if sample.is_whole:
+        return f"{n:,} of {sample.n_rows:,} rows are selected."
+    return (
+        f"{n:,} of the sample's {sample.n:,} rows are selected. Here, all {sample.n_rows:,} rows "
+        "of the data set are counted and written."
+    )
 
 
 def check_free(path: str) -> Path:
