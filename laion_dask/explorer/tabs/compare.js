@@ -1,5 +1,31 @@
 // Two sets of rows side by side, or two data sets.
 
+// The fields that name another data set, and how it differs.
+function otherPart(send) {
+  const path = element("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder of another data set" })
+  const by = element("input", { type: "text", value: "url", autocomplete: "off" })
+  const compare = element("button", { text: "Compare the data sets", onclick: () => send({ kind: "diff", path: path.value, by: by.value }) })
+  const result = element("p", { class: "sentence", role: "status" })
+  const tables = element("div", { class: "block" })
+  const node = element("div", { class: "block" },
+    element("h2", { text: "With another data set" }),
+    element("div", { class: "line" },
+      element("label", {}, element("span", { text: "Its folder" }), path),
+      element("label", {}, element("span", { text: "A row is identified by" }), by), compare),
+    element("p", { class: "muted", text: "All rows of both are read, not only the sample: those that one of them lacks, and values that differ." }),
+    result, tables)
+  let shown = null
+  function update(state) {
+    setText(result, state.diff ? state.diff.sentence : "")
+    result.hidden = tables.hidden = !state.diff
+    const written = JSON.stringify(state.diff)
+    if (written !== shown) tables.replaceChildren(...(state.diff ? state.diff.tables.map(rowsTable) : []))
+    shown = written
+    compare.disabled = state.is_comparing
+  }
+  return { node, update }
+}
+
 export function render({ model }) {
   const send = (message) => model.send_msg(message)
   const choice = (label, kind) => {
@@ -20,12 +46,7 @@ export function render({ model }) {
   const sentence = element("p", { class: "sentence", role: "status" })
   const note = element("p", { class: "note failed", role: "alert" })
   const place = ratesPlace()
-  const path = element("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "folder of another data set" })
-  const by = element("input", { type: "text", value: "url", autocomplete: "off" })
-  const compare = element("button", { text: "Compare the data sets", onclick: () => send({ kind: "diff", path: path.value, by: by.value }) })
-  const result = element("p", { class: "sentence", role: "status" })
-  const tables = element("div", { class: "block" })
-  let shown = null
+  const other = otherPart(send)
 
   follow(model, (state) => {
     options(first, state.choices, state.first)
@@ -34,22 +55,10 @@ export function render({ model }) {
     setText(note, state.note)
     note.hidden = !state.note
     place.write(state.sections, state.names)
-    setText(result, state.diff ? state.diff.sentence : "")
-    result.hidden = tables.hidden = !state.diff
-    const drawn = JSON.stringify(state.diff)
-    if (drawn !== shown) tables.replaceChildren(...(state.diff ? state.diff.tables.map(rowsTable) : []))
-    shown = drawn
-    compare.disabled = state.is_comparing
+    other.update(state)
   })
   return element("div", { class: "tab", tabindex: "0", "aria-label": "Compare" },
     element("div", { class: "line" }, firstLabel, secondLabel,
       element("label", {}, element("span", { text: "Name" }), name), keep),
-    note, sentence, place.node,
-    element("div", { class: "block" },
-      element("h2", { text: "With another data set" }),
-      element("div", { class: "line" },
-        element("label", {}, element("span", { text: "Its folder" }), path),
-        element("label", {}, element("span", { text: "A row is identified by" }), by), compare),
-      element("p", { class: "muted", text: "All rows of both are read, not only the sample: those that one of them lacks, and values that differ." }),
-      result, tables))
+    note, sentence, place.node, other.node)
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from laion_dask.curation.duplicates.diff import Diff
@@ -27,7 +26,7 @@ def diff_state(found: Diff, by: str) -> dict[str, Any]:
 
 
 def _sentences(found: Diff) -> list[str]:
-    here, other = (found.rows.loc[side] for side in ("a", "b"))
+    here, other = _sides(found)
     sentences = [
         f"{counted(here['only_here'], 'row')} only {HERE}, {other['only_here']:,} only {OTHER}, "
         f"{here['in_both']:,} in both."
@@ -49,6 +48,12 @@ def _sentences(found: Diff) -> list[str]:
     return sentences
 
 
+def _sides(found: Diff) -> list[dict[str, int]]:
+    """The counts of this side and of the other."""
+    sides: dict[Any, Any] = found.rows.to_dict("index")
+    return [sides["a"], sides["b"]]
+
+
 def _rows(found: Diff, by: str) -> dict[str, Any]:
     labels = {
         "rows": "all rows",
@@ -56,7 +61,7 @@ def _rows(found: Diff, by: str) -> dict[str, Any]:
         "in_both": "rows that both have",
         "without_key": f"rows without {by}",
     }
-    sides = [found.rows.loc[side] for side in ("a", "b")]
+    sides = _sides(found)
     rows = [
         [printable(text), *(f"{side[key]:,}" for side in sides)] for key, text in labels.items()
     ]
@@ -71,12 +76,12 @@ def _changed(found: Diff) -> dict[str, Any]:
     )
     return {
         "title": "Values that differ",
-        "note": f"Of {counted(found.rows.loc['a', 'keys'], 'key')} in both; {len(changed):,} of "
+        "note": f"Of {counted(_sides(found)[0]['keys'], 'key')} in both; {len(changed):,} of "
         f"{counted(len(found.changed), 'column')} differ{'s' if len(changed) == 1 else ''}.",
         "head": ["column", "differ", "share"],
         "rows": [
-            [printable(str(one.column)), f"{one.changed:,}", f"{100 * one.share:.3g} %"]
-            for one in changed.itertuples()
+            [printable(one["column"]), f"{one['changed']:,}", f"{100 * one['share']:.3g} %"]
+            for one in _records(changed)
         ],
     }
 
@@ -96,8 +101,7 @@ def _rates(table: pd.DataFrame) -> dict[str, Any]:
         "interval of its side; ld.diff(…).statistics has all.",
         "head": ["rate", HERE, OTHER],
         "rows": [
-            [_label(one), *(_interval(one, side) for side in "ab")]
-            for one in shown.to_dict("records")
+            [_label(one), *(_interval(one, side) for side in "ab")] for one in _records(shown)
         ],
     }
 
@@ -110,14 +114,13 @@ def _label(one: dict[str, Any]) -> str:
     return printable(f"{one['statistic']}: {', '.join(words)}")
 
 
-def _is_set(part: object) -> bool:
-    is_number = isinstance(part, (float, np.floating))
-    return (
-        part is not None
-        and part is not pd.NA
-        and part != "(all)"
-        and not (is_number and np.isnan(part))
-    )
+def _is_set(part: Any) -> bool:
+    return isinstance(part, (str, float)) and part != "(all)" and not pd.isna(part)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    found: list[Any] = table.to_dict("records")
+    return found
 
 
 def _interval(one: dict[str, Any], side: str) -> str:
