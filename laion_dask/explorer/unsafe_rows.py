@@ -27,7 +27,7 @@ _UNSAFE = f"{SAFETY} >= {number_text(UNSAFE)}"
 WHY = "Rows that are unsafe, or have no safety score, are left out."
 NO_SCORES = (
     f"No row has a safety score, because there is no column {SAFETY} of numbers. The gallery hides "
-    "such rows; Write writes them."
+    "such rows, and they are written."
 )
 _META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in ("n", "safe", "unsafe")})
 
@@ -66,7 +66,7 @@ class UnsafeRows:
             kinds.append(f"{self.unscored:,} without a safety score")
         return (
             f"Of the {self.n:,} {which}, the gallery hides {self.hidden:,}: "
-            f"{' and '.join(kinds)}. Write writes them too, unless you leave them out."
+            f"{' and '.join(kinds)}. They are written too, unless you leave them out."
         )
 
 

@@ -107,4 +107,4 @@ def test_a_sample_says_that_it_is_one_until_all_rows_are_counted(tmp_path, jobs)
 def test_what_is_safe_is_said_to_be_safe():
     assert UnsafeRows(3, 0, 0).text("selected rows").startswith("None of the 3 selected rows")
     text = UnsafeRows(5, 1, 0).text("selected rows")
-    assert "hides 1: 1 unsafe (punsafe of at least 0.5). Write" in text
+    assert "hides 1: 1 unsafe (punsafe of at least 0.5). They" in text

@@ -67,7 +67,7 @@ def _rows(found: Diff, by: str) -> dict[str, Any]:
     ]
     if not any(side["without_key"] for side in sides):
         rows.pop()
-    return {"title": "Rows", "note": "", "head": ["", HERE, OTHER], "rows": rows}
+    return {"title": "Rows", "note": "", "head": ["", HERE, "the other"], "rows": rows}
 
 
 def _changed(found: Diff) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _rates(table: pd.DataFrame) -> dict[str, Any]:
         "title": "Rates that differ",
         "note": f"{which} {counted(len(known), 'rate')} that both have, each with the 95 % "
         "interval of its side; ld.diff(…).statistics has all.",
-        "head": ["rate", HERE, OTHER],
+        "head": ["rate", HERE, "the other"],
         "rows": [
             [_label(one), *(_interval(one, side) for side in "ab")] for one in _records(shown)
         ],
