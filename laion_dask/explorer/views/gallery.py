@@ -141,7 +141,8 @@ class GalleryView:
         with_images = self._source is not None
         names = tile_columns(sample, safety, with_images)
         self._frame = sample.page(self._pages.positions(), names)
-        tiles = describe(self._frame, sample, safety, with_images=with_images)
+        question = self._pages.ranking
+        tiles = describe(self._frame, sample, safety, with_images=with_images, question=question)
         self._doubts = {tile["id"]: tile["doubt"] for tile in tiles}
         self._revealed.clear()
         self._sequence += 1

@@ -106,6 +106,11 @@ class RowPages:
             self._in_order = self._shown[order]
         return np.asarray(order[nth_true(self._in_order, start, stop)], np.int64)
 
+    @property
+    def ranking(self) -> Score | None:
+        """The question by which the rows are sorted; None if they are not."""
+        return self._question if self.order_by is None else None
+
     def _order(self) -> np.ndarray | None:
         if self.order_by is not None:
             return self.sample.order(self.order_by, self.descending)
@@ -145,7 +150,7 @@ class RowPages:
         shown_as : {"blurred", "shown"}
             How unsafe or unscored rows are shown.
         """
-        default = "as stored" if self._ranked is None else "most similar"
+        default = "as stored" if self._ranked is None else "by the question"
         return {
             "page": self.page,
             "pages": self.n_pages,

@@ -12,6 +12,7 @@ import pandas as pd
 from laion_dask.errors import ColumnError, LaionDaskError
 from laion_dask.explorer.captions import caption_column
 from laion_dask.explorer.columns import CategoryColumn
+from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.views.cell_text import cell_text
 from laion_dask.io.images.images import NAMES, Images
@@ -34,9 +35,18 @@ def tile_columns(sample: Sample, safety: str, with_images: bool) -> list[str]:
 
 
 def describe(
-    page: pd.DataFrame, sample: Sample, safety: str, *, with_images: bool
+    page: pd.DataFrame,
+    sample: Sample,
+    safety: str,
+    *,
+    with_images: bool,
+    question: Score | None = None,
 ) -> list[dict[str, Any]]:
-    """Caption, facts and the reason to blur of each row, as text."""
+    """Caption, facts and the reason to blur of each row, as text.
+
+    With a question, the first fact is the similarity to it; ``similarity`` is that of the data, of
+    an image to its own caption.
+    """
     caption = caption_column(sample)
     domains = None if with_images else sample.columns.get("domain")
     tiles = []
@@ -46,6 +56,8 @@ def describe(
         facts = list(_facts(row, safety))
         if isinstance(domains, CategoryColumn) and (code := int(domains.codes[position])) >= 0:
             facts.insert(0, ["", cell_text(domains.labels[code], 60)])
+        if question is not None:
+            facts.insert(0, ["to the question", f"{question.scores[position]:.3f}"])
         tiles.append(
             {
                 "id": position,

@@ -73,7 +73,11 @@ def test_pages_show_the_most_similar_rows_first(data):
     selected = exploration.selection.positions().tolist()
     expected = sorted(selected, key=lambda at: (-scores[at], at))
     assert pages.positions().tolist() == expected and pages.n == len(expected) > 5
-    assert pages.bar("blurred")["default_order"] == "most similar"
+    assert pages.bar("blurred")["default_order"] == "by the question"
+    assert pages.ranking is exploration.selection.get(KEY)
+    pages.receive({"kind": "sort", "by": "width"})
+    assert pages.ranking is None  # sorted by the column
+    pages.receive({"kind": "sort", "by": None})
     exploration.selection.set(KEY, None)
     pages.refresh()
     assert pages.bar("blurred")["default_order"] == "as stored"

@@ -16,6 +16,7 @@ from support.shards import laion_table
 from support.small_clip import write_tar
 
 import laion_dask as ld
+from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.views import gallery as module
 from laion_dask.explorer.views import row_pages
@@ -212,6 +213,21 @@ def test_more_like_a_row_is_passed_on(exploration):
     watched.send(kind="more", id=5)
     watched.send(kind="more", id=N + 5)
     assert asked == [5]
+    watched.view.close()
+
+
+def test_tiles_in_the_order_of_a_question_show_their_similarity_to_it(exploration):
+    scores = np.linspace(0.1, 0.9, N, dtype=np.float32)
+    exploration.selection.set("ask", Score((1.0,), 0.2, scores))
+    watched = Watched(exploration)
+    watched.send(kind="ready")
+    tiles = watched.page["tiles"]
+    shown = [tile["facts"][0] for tile in tiles]
+    assert shown == [["to the question", f"{scores[tile['id']]:.3f}"] for tile in tiles]
+    assert [value for _, value in shown] == sorted((value for _, value in shown), reverse=True)
+    assert tiles[0]["facts"][1][0] == "similarity"  # the column of the data
+    watched.send(kind="sort", by="width")
+    assert watched.page["tiles"][0]["facts"][0][0] == "similarity"
     watched.view.close()
 
 
