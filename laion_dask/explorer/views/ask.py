@@ -14,7 +14,7 @@ from laion_dask.explorer.embedding_filters import Score, threshold_of
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
-from laion_dask.explorer.selection import FilterKey
+from laion_dask.explorer.selection import MAX_UNDO, FilterKey
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import counted, printable
 
@@ -24,6 +24,10 @@ KEY = FilterKey("ask")
 K = 100
 #: Maximum characters of a question, and bytes of an image file.
 _MAX_TEXT, _MAX_IMAGE = 1000, 6_000_000
+
+
+#: What distinguishes the filter of a question, without its scores.
+_Rule = tuple[tuple[float, ...], float]
 
 
 class AskComponent(Component):
@@ -36,6 +40,9 @@ class AskView:
 
     The best k rows of the sample, or all that reach a threshold. The filter is a threshold in both
     cases, so that the same rule holds for all rows of the frame.
+
+    The fields show the rule of the filter that is set. A threshold means something for its own
+    question only, so the next one selects the best k again.
 
     Parameters
     ----------
@@ -52,6 +59,7 @@ class AskView:
         self._answer: Answer | None = None
         self._bins: ScoreBins | None = None
         self._by_k, self._k, self._at_least = True, K, 0.0
+        self._best: dict[_Rule, int] = {}  # the k of thresholds that select the best k rows
         self._question: Question | None = None  # the one that is being answered
         self.job: Job | None = None
         self.panel = AskComponent(self._receive, sizing_mode="stretch_width")
@@ -92,6 +100,9 @@ class AskView:
     def _show(self, question: Question, found: Answer) -> None:
         if question is self._question:
             self._question = None
+            own = self._selection.get(KEY)
+            if isinstance(own, Score) and own.vector != found.vector:
+                self._by_k = True
             self._hold(found)
             self._apply()
 
@@ -121,6 +132,11 @@ class AskView:
             assert bound is not None  # some row has a score
             self._at_least = bound
         filter = self._answer.at_least(self._at_least)
+        self._best.pop(_rule_of(filter), None)
+        if self._by_k:
+            self._best[_rule_of(filter)] = self._k
+            for old in list(self._best)[:-MAX_UNDO]:
+                del self._best[old]
         if self._selection.get(KEY) == filter:
             self.refresh()
         else:  # the explorer refreshes all views
@@ -132,6 +148,9 @@ class AskView:
         own = self._selection.get(KEY)
         if isinstance(own, Score):
             self._adopt(own)
+        elif self._answer is not None:  # it was removed
+            self._answer = self._bins = None
+            self._by_k = True
         self.panel.draw(
             {
                 "why": self._why,
@@ -150,8 +169,8 @@ class AskView:
             self._hold(Answer.of(own))
         assert self._answer is not None
         self._at_least = own.at_least
-        if self._by_k and own.at_least != threshold_of(self._answer.scores, self._k):
-            self._by_k = False
+        self._by_k = _rule_of(own) in self._best
+        self._k = self._best.get(_rule_of(own), self._k)
 
     def _answered(self, own: Score | None) -> dict[str, Any]:
         """What is shown of the answer: the question, and the histogram of its scores."""
@@ -189,6 +208,10 @@ class AskView:
                 if math.isfinite(bound):
                     self._by_k, self._at_least = False, float(bound)
                     self._apply()
+
+
+def _rule_of(filter: Score) -> _Rule:
+    return filter.vector, filter.at_least
 
 
 def about(found: Answer) -> str:

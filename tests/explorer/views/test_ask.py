@@ -125,6 +125,35 @@ def test_a_threshold_undo_and_redo(data):
     assert state_of(other)["about"] == "like row 1 of shard 0"
 
 
+def test_the_fields_show_the_rule_of_the_filter_and_a_threshold_is_not_inherited(data):
+    _, exploration = data
+    selection, view = exploration.selection, AskView(exploration, Jobs(wake=None))
+
+    def rule(act) -> tuple:
+        act()
+        view.refresh()
+        state = state_of(view)
+        return state["by"], state["k" if state["by"] == "k" else "at_least"], selection.n
+
+    view._receive({"kind": "k", "k": 7})
+    view.ask_row(1)
+    asked(view)
+    assert rule(lambda: None) == ("k", 7, 7)
+    above = int((selection.get(KEY).scores >= np.float32(0.1)).sum())
+    dragged = {"kind": "at_least", "at_least": 0.1}
+    assert rule(lambda: view._receive(dragged)) == ("at_least", 0.1, above)
+    view.ask_row(2)
+    asked(view)
+    assert rule(lambda: None) == ("k", 7, 7) and selection.get(KEY).row == (0, 2)
+    assert rule(selection.undo) == ("at_least", 0.1, above) and selection.get(KEY).row == (0, 1)
+    assert rule(selection.undo) == ("k", 7, 7) and selection.get(KEY).row == (0, 1)
+    assert rule(selection.redo) == ("at_least", 0.1, above)
+    assert rule(selection.clear) == ("k", 7, exploration.sample.n)
+    view.ask_row(1)
+    asked(view)
+    assert rule(lambda: None) == ("k", 7, 7)
+
+
 @pytest.mark.parametrize(
     "message",
     [
