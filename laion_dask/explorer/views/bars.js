@@ -28,17 +28,35 @@ function writeValue(row, item, top) {
   setText(n, compact(item.n))
 }
 
-function nameField(label, add) {
+// A field for the name of a value. What it does not find stays there, with a note, until it is edited;
+// a note of another page, or of before the page was loaded again, is not shown.
+function nameField({ label, values }, at, add) {
   const search = element("input", {
-    type: "text", autocomplete: "off", spellcheck: "false",
+    type: "text", autocomplete: "off", spellcheck: "false", list: `values-${at}`, maxlength: 200,
     "aria-label": `Select a value of ${label} by its name`, placeholder: "select by name…",
   })
+  const known = element("datalist", { id: `values-${at}` },
+    ...values.map((value) => element("option", { value })))
+  const note = element("p", { class: "note", role: "status", hidden: true })
+  let state = {}, sent = ""
+  function show() {
+    note.hidden = !state.note || Boolean(state.refused && state.refused !== sent)
+    setText(note, note.hidden ? "" : state.note)
+    search.setAttribute("aria-invalid", String(!note.hidden))
+  }
   search.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !search.value) return
-    add(search.value)
-    search.value = ""
+    if (event.key !== "Enter" || !search.value.trim()) return
+    sent = search.value
+    add(sent)
+    show()
   })
-  return search
+  search.addEventListener("input", () => { sent = ""; show() })
+  function write(next) {
+    state = next
+    show()
+    if (sent && !state.note && search.value === sent) search.value = sent = ""
+  }
+  return { search, known, note, write }
 }
 
 function group(category, at, send) {
@@ -51,11 +69,10 @@ function group(category, at, send) {
     class: "clear", text: "×", "aria-label": `Remove the selection of ${category.label}`,
     onclick: () => send({ kind: "clear", column: at }),
   })
-  const search = nameField(category.label, (label) => send({ kind: "add", column: at, label }))
-  const note = element("p", { class: "note", role: "status" })
+  const name = nameField(category, at, (label) => send({ kind: "add", column: at, label }))
   const title = element("h3", { text: category.label, title: category.label })
   const node = element("section", { class: "group", "aria-label": category.label },
-    element("div", { class: "title" }, title, search, clear), note, list, rest)
+    element("div", { class: "title" }, title, name.search, name.known, clear), name.note, list, rest)
   return {
     node,
     write(state) {
@@ -65,8 +82,7 @@ function group(category, at, send) {
       const others = state.others === 1 ? "1 other" : `${compact(state.others)} others`
       setText(rest, state.others ? `${others}: ${compact(state.other_rows)}` : "")
       clear.disabled = !state.is_active
-      setText(note, state.note || "")
-      note.hidden = !state.note
+      name.write(state)
       node.classList.toggle("active", state.is_active)
     },
   }

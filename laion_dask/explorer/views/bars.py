@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import param
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from laion_dask.explorer.columns import CategoryColumn
+from laion_dask.explorer.columns import CategoryColumn, Labels
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.filters import Categories
 from laion_dask.explorer.views.component import Component, as_json, module, styles
@@ -20,7 +23,11 @@ MAX_CATEGORIES = 12
 #: Maximum number of selected values of a category.
 MAX_SELECTED = 50
 #: Longer values are cut to this many characters.
-_LONGEST = 120
+_LONGEST, _LONGEST_TYPED = 120, 200
+#: Number of values of each category that its field completes, and their longest.
+_COMPLETED, _LONGEST_COMPLETED = 40, 60
+#: Number of values that a message names, and how much of them must be the same for difflib.
+_NAMED, _LIKE = 3, 0.8
 
 
 class BarsComponent(Component):
@@ -45,15 +52,26 @@ class BarsView:
         categories = exploration.sample.columns.values()
         self._columns = [one for one in categories if isinstance(one, CategoryColumn)]
         self._columns = self._columns[:MAX_CATEGORIES]
-        self._notes = [""] * len(self._columns)
+        self._forget_notes()
         self.panel = BarsComponent(
             self._receive,
-            columns=as_json([{"label": printable(one.name)} for one in self._columns]),
+            columns=as_json(
+                [{"label": printable(one.name), "values": _completed(one)} for one in self._columns]
+            ),
             sizing_mode="stretch_both",
         )
         self.refresh()
 
     def refresh(self) -> None:
+        """Draw the selection as it is now; what was wrong before it changed is forgotten."""
+        self._forget_notes()
+        self._draw()
+
+    def _forget_notes(self) -> None:
+        self._notes = [""] * len(self._columns)
+        self._refused = ""  # the label that a note is about
+
+    def _draw(self) -> None:
         states = [self._state(*one) for one in zip(self._columns, self._notes, strict=True)]
         self.panel.draw({"columns": states})
 
@@ -83,6 +101,7 @@ class BarsView:
             "other_rows": int(of_labels.sum() - of_labels[shown].sum()),
             "is_active": bool(chosen),
             "note": note,
+            "refused": self._refused if note else "",
         }
 
     def _chosen(self, column: CategoryColumn) -> list[int]:
@@ -98,7 +117,7 @@ class BarsView:
         if not isinstance(at, int) or not 0 <= at < len(self._columns):
             return
         column = self._columns[at]
-        self._notes = [""] * len(self._columns)
+        self._forget_notes()
         match message:
             case {"kind": "clear"}:
                 self._selection.set(column.name, None)
@@ -107,10 +126,11 @@ class BarsView:
             case {"kind": "add", "label": str(label)}:
                 found = column.code_of(label.strip())
                 if found is None:
-                    self._notes[at] = f"No sampled row has {_shown(label)!r}."
+                    self._notes[at] = _why_none(column, label.strip())
+                    self._refused = label[:_LONGEST_TYPED]
                 elif found not in self._chosen(column):
                     self._toggle(at, found)
-        self.refresh()
+        self._draw()
 
     def _toggle(self, at: int, code: int) -> None:
         column = self._columns[at]
@@ -132,6 +152,33 @@ def top_codes(counts: np.ndarray, k: int) -> list[int]:
         candidates = np.flatnonzero(counts)
     ordered = candidates[np.argsort(-counts[candidates], kind="stable")]
     return ordered[:k].tolist()
+
+
+def _completed(column: CategoryColumn) -> list[str]:
+    """The most frequent values, for a field that completes them: those that are shown as they are.
+
+    Others could not be found by the text that is shown.
+    """
+    return [one for one in column.labels[:_COMPLETED] if _shown(one)[:_LONGEST_COMPLETED] == one]
+
+
+def _why_none(column: CategoryColumn, label: str) -> str:
+    """That no sampled row has a value, and the most frequent ones whose names are close to it."""
+    close = _close(column, label)
+    hint = f" Close: {', '.join(map(_shown, close))}." if close else ""
+    return f"No sampled row has {_shown(label)!r}.{hint}"
+
+
+def _close(column: CategoryColumn, label: str) -> list[str]:
+    """Values that contain a text in any case, or else differ from it by little."""
+    if not label:
+        return []
+    of = column.labels
+    labels = of.array if isinstance(of, Labels) else pa.array(of, pa.string())
+    found = pc.indices_nonzero(pc.match_substring(labels, label, ignore_case=True))
+    if len(found):
+        return [of[at.as_py()] for at in found[:_NAMED]]
+    return get_close_matches(label[:_LONGEST], of[:1000], _NAMED, _LIKE)
 
 
 def _shown(label: str) -> str:

@@ -8,13 +8,22 @@ export function render({ model }) {
   const field = element("input", { type: "text", class: "condition", spellcheck: "false",
     "aria-label": "Condition", placeholder: "a condition, such as text.contains('bird')" })
   const wrong = element("span", { class: "wrong", role: "alert" })
-  let shown = [], focused = -1, sent = ""
+  let shown = [], focused = -1, sent = "", state = {}
+  // What is wrong stays until the field is edited; what was wrong before the page was loaded, or on
+  // another page, is not shown.
+  function showError() {
+    const isWrong = Boolean(state.error) && state.refused === sent
+    setText(wrong, isWrong ? state.error : "")
+    field.setAttribute("aria-invalid", String(isWrong))
+  }
   field.addEventListener("keydown", (event) => {
     event.stopPropagation()                               // Lab has shortcuts of its own
     if (event.key !== "Enter" || !field.value.trim()) return
     sent = field.value
     model.send_msg({ kind: "condition", text: sent })
+    showError()
   })
+  field.addEventListener("input", () => { sent = ""; showError() })
 
   function make() {
     const chip = element("button", { class: "chip" },
@@ -32,7 +41,8 @@ export function render({ model }) {
     return item
   }
 
-  follow(model, (state) => {
+  follow(model, (next) => {
+    state = next
     shown = state.chips
     fill(list, shown, make, (item, chip) => {
       const button = item.firstElementChild
@@ -40,8 +50,7 @@ export function render({ model }) {
       button.setAttribute("aria-label", `Remove filter: ${chip.label}`)
       button.title = chip.label
     })
-    setText(wrong, state.error)
-    field.setAttribute("aria-invalid", String(Boolean(state.error)))
+    showError()
     if (!state.error && sent && field.value === sent) field.value = sent = ""
     none.hidden = shown.length > 0
     clear.hidden = shown.length < 2

@@ -27,16 +27,21 @@ class ChipsView:
 
     def __init__(self, exploration: Exploration) -> None:
         self._selection = exploration.selection
-        self._error = ""
+        self._error = self._refused = ""
         self.panel = ChipsComponent(self._receive, sizing_mode="stretch_width")
         self.refresh()
 
     def refresh(self) -> None:
+        """Draw the filters as they are now; what was wrong before they changed is forgotten."""
+        self._error = self._refused = ""
+        self._draw()
+
+    def _draw(self) -> None:
         chips = []
         for key, filter in self._selection.by_key.items():
             more = " (its list had changed)" if self._selection.was_read_again(key) else ""
             chips.append({"key": repr(key), "label": printable(filter.label) + more})
-        self.panel.draw({"chips": chips, "error": self._error})
+        self.panel.draw({"chips": chips, "error": self._error, "refused": self._refused})
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("kind") == "clear":
@@ -46,17 +51,18 @@ class ChipsView:
                 if repr(key) == message.get("key"):
                     self._selection.set(key, None)
         elif message.get("kind") == "condition" and isinstance(message.get("text"), str):
-            self._add(message["text"].strip())
+            self._add(message["text"])
 
-    def _add(self, expression: str) -> None:
-        """Add a condition that the user typed, or show beside the field why it is invalid."""
-        self._error = ""
+    def _add(self, typed: str) -> None:
+        """Add a condition that the user typed, or show below the field why it is invalid."""
+        self._error, expression = "", typed.strip()
         try:
             if expression:
                 self._selection.set(key_of(expression), Condition(expression))
         except LaionDaskError as error:
             self._error = printable(str(error))
-        self.refresh()
+        self._refused = typed if self._error else ""
+        self._draw()
 
 
 def key_of(expression: str) -> FilterKey:

@@ -1,11 +1,13 @@
 """Bars against pandas' own counts; clicks against the verb `where`."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from support.explorations import exploration_of, state_of
 
-from laion_dask.explorer.filters import NumberRange
+from laion_dask.explorer.filters import Condition, NumberRange
 from laion_dask.explorer.views.bars import MAX_SELECTED, TOP, BarsView, top_codes
 
 
@@ -83,6 +85,27 @@ def test_a_value_is_selected_by_its_name_and_then_shown(tmp_path):
     assert group(view, "domain")["note"] == "No sampled row has '<b>nowhere</b>'."
     view._receive({"kind": "clear", "column": number})
     assert group(view, "domain")["note"] == "" and not exploration.selection.filters
+
+
+def test_close_values_are_named_until_the_selection_changes(tmp_path):
+    hosts = ["shop1.example"] * 5 + ["shop12.example"] * 3 + ["blog2.example"] * 2 + ["\u202eshop"]
+    exploration = exploration_of(tmp_path, pa.table({"URL": [f"http://{one}/" for one in hosts]}))
+    view = BarsView(exploration)
+    exploration.selection.subscribe(lambda _: view.refresh())  # as the explorer does
+    number = at(view, "domain")
+    for typed, named in {
+        "SHOP1": " Close: shop1.example, shop12.example.",
+        "blog2.exmple": " Close: blog2.example.",
+        "nowhere.org": "",
+    }.items():
+        view._receive({"kind": "add", "column": number, "label": typed})
+        assert group(view, "domain")["note"] == f"No sampled row has {typed!r}.{named}"
+        assert group(view, "domain")["refused"] == typed
+    exploration.selection.set("url", Condition("url.contains('shop')"))
+    assert group(view, "domain")["note"] == group(view, "domain")["refused"] == ""
+    values = json.loads(view.panel.columns)[number]["values"]
+    assert values[:2] == ["shop1.example", "shop12.example"]
+    assert all(one.isprintable() for one in values)
 
 
 def test_at_most_some_values_are_selected(tmp_path):

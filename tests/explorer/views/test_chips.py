@@ -16,7 +16,7 @@ def test_chips_show_and_remove_filters(tmp_path):
     selection = exploration.selection
     view = ChipsView(exploration)
     panel = view.panel
-    assert state_of(view) == {"chips": [], "error": ""}
+    assert state_of(view) == {"chips": [], "error": "", "refused": ""}
     selection.set("similarity", NumberRange("similarity", 0.2, None))
     selection.set(ODD, NumberRange(ODD, None, 900))
     selection.set("height", NumberRange("height", 10, 900))
@@ -30,7 +30,7 @@ def test_chips_show_and_remove_filters(tmp_path):
     assert list(selection.by_key) == ["similarity", "height"]
     view._receive({"kind": "clear"})
     view.refresh()
-    assert not selection.filters and state_of(view) == {"chips": [], "error": ""}
+    assert not selection.filters and state_of(view)["chips"] == []
     assert view.panel is panel  # no new widget
 
 
@@ -54,3 +54,19 @@ def test_a_typed_condition_is_a_filter_or_says_what_is_wrong(tmp_path):
     assert state_of(view)["error"] and len(selection.filters) == 2
     view._receive({"kind": "condition", "text": "  "})
     assert state_of(view)["error"] == "" and len(selection.filters) == 2
+
+
+def test_an_error_goes_when_the_filters_change(tmp_path):
+    exploration = exploration_of(tmp_path, laion_table(50))
+    view = ChipsView(exploration)
+    exploration.selection.subscribe(lambda _: view.refresh())  # as the explorer does
+    for act in (
+        lambda: exploration.selection.set("width", NumberRange("width", 300, None)),
+        lambda: view._receive({"kind": "condition", "text": "width > 400"}),
+        lambda: view._receive({"kind": "clear"}),
+    ):
+        view._receive({"kind": "condition", "text": "widht > 3 "})
+        state = state_of(view)
+        assert "'width'" in state["error"] and state["refused"] == "widht > 3 "
+        act()
+        assert (state_of(view)["error"], state_of(view)["refused"]) == ("", "")
