@@ -19,12 +19,14 @@ from laion_dask.models.heads.nsfw import detector_model
 #: Names of columns that may have a probability that an image is unsafe, such as COYO-700M's
 #: ``nsfw_score_opennsfw2``; other names are not put in commands.
 _SCORE = re.compile(r"(?=.*(nsfw|unsafe))[\w.-]{1,60}", re.IGNORECASE | re.ASCII)
+#: The model of code that opens embeddings, as most published ones were made.
+_MODEL = "ViT-L-14:openai"
 #: At most this many of them are named.
 _MOST = 3
 
 
 class HiddenRows:
-    """The message shown when all selected rows are hidden as unsafe or unscored.
+    """The message shown when no selected row is on a page: all are hidden, or none is selected.
 
     Parameters
     ----------
@@ -36,13 +38,15 @@ class HiddenRows:
     def __init__(self, exploration: Exploration, safety: str) -> None:
         sample, self._safety = exploration.sample, safety
         self._why = _why_unscored(sample, safety)
+        none = "No sampled row passes all filters: remove one, or undo the last."
+        self._why_none = none if sample.n else "There are no rows."
         is_free = safety not in exploration.frame.columns
         self._ways = list(_ways(exploration, safety)) if is_free else []
 
     def state(self, n: int, n_hidden: int, note: str = "") -> dict[str, Any] | None:
         """The reason, the label of the button that shows the rows, and the ways to score them.
 
-        None unless all selected rows are hidden.
+        None unless no row is shown. Where no row is selected, only the reason.
 
         Parameters
         ----------
@@ -51,13 +55,15 @@ class HiddenRows:
         note : str
             What to expect when they are shown.
         """
-        if n or not n_hidden:
+        if n:
             return None
+        if not n_hidden:
+            return {"why": self._why_none, "button": "", "note": "", "ways": []}
         rows = "row" if n_hidden == 1 else f"{n_hidden:,} rows"
         unscored = {"why": self._why, "button": f"Show the {rows} without a score"}
         hidden = {
             "why": f"Every selected row is unsafe, or has no score in {printable(self._safety)}.",
-            "button": f"Show the {rows} nevertheless",
+            "button": f"Show the {rows} anyway",
         }
         return (unscored if self._why else hidden) | {"note": note, "ways": self._ways}
 
@@ -84,13 +90,41 @@ def _ways(exploration: Exploration, safety: str) -> Iterator[dict[str, str]]:
         if exploration.is_command:
             code = f"laion-dask explore … --rename {names[0]}={safety}"
         yield {"text": f"{text}. To use {'it' if is_one else 'one'}:", "code": code}
-    if exploration.embeddings is not None and (head := _head(exploration, safety)):
-        names_here = variables()
-        frame = name_of(exploration.frame, names_here) or "frame"
-        emb = name_of(exploration.embeddings, names_here) or "emb"
-        code = f"scored = {frame}.laion.score({emb}, {head})\nscored.laion.explore({emb})"
+    if exploration.embeddings is None:
+        yield _way_by_embeddings(exploration, safety, bool(names))
+    elif head := _head(exploration, safety):
         where = " in Python" if exploration.is_command else ""
-        yield {"text": f"To compute it from the embeddings{where}:", "code": code}
+        text = f"To compute it from the embeddings{where}:"
+        yield {"text": text, "code": _scoring(exploration, "emb", head)}
+    elif not names:
+        code = f'ld.read_shards(…, rename={{"COLUMN": "{safety}"}})'
+        if exploration.is_command:
+            code = f"laion-dask explore … --rename COLUMN={safety}"
+        text = (
+            "No published head computes it from these embeddings. A column that has it is used by:"
+        )
+        yield {"text": text, "code": code}
+
+
+def _way_by_embeddings(exploration: Exploration, safety: str, is_second: bool) -> dict[str, str]:
+    """How to compute scores where no embeddings were given."""
+    where = " in Python" if exploration.is_command else ""
+    text = f"A column that has it is used by rename=. To compute it from CLIP embeddings{where}:"
+    if is_second:
+        text = f"To compute it from CLIP embeddings{where}:"
+    frame = name_of(exploration.frame, variables()) or "frame"
+    opening = f'emb = ld.open_embeddings("img_emb/", model="{_MODEL}", like={frame})'
+    head = f'ld.heads.nsfw("{_MODEL}", to="{safety}")'
+    return {"text": text, "code": f"{opening}\n{_scoring(exploration, 'emb', head)}"}
+
+
+def _scoring(exploration: Exploration, emb: str, head: str) -> str:
+    """Code that scores the frame and explores it again."""
+    names = variables()
+    frame = name_of(exploration.frame, names) or "frame"
+    if exploration.embeddings is not None:
+        emb = name_of(exploration.embeddings, names) or emb
+    return f"scored = {frame}.laion.score({emb}, {head})\nscored.laion.explore({emb})"
 
 
 def _similar_columns(sample: Sample) -> list[str]:

@@ -21,6 +21,17 @@ def safe_rows(sample: Sample, safety: str) -> np.ndarray:
     return is_safe & ~column.missing()
 
 
+def hidden_as(sample: Sample, safety: str) -> str:
+    """What is known of the rows of a sample that are not known to be safe, in words."""
+    column = sample.columns.get(safety)
+    if not isinstance(column, NumberColumn) or column.n_missing == sample.n:
+        return "without a score"
+    n_safe = int(np.count_nonzero(safe_rows(sample, safety)))
+    if n_safe + column.n_missing == sample.n:
+        return "without a score"
+    return "unsafe or unscored" if column.n_missing else "unsafe"
+
+
 def why_unsafe(sample: Sample, position: int, safety: str) -> str | None:
     """Why a row is not known to be safe, in words; None if it is."""
     column = sample.columns.get(safety)

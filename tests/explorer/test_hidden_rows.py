@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +14,7 @@ import laion_dask as ld
 from laion_dask.explorer import hidden_rows
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.hidden_rows import HiddenRows
+from laion_dask.explorer.safe_rows import hidden_as
 from laion_dask.explorer.sample import draw_sample
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.embedding_space import EmbeddingSpace
@@ -42,9 +45,36 @@ def state(tmp_path, table, n_hidden: int = N, **options) -> dict:
 
 
 @pytest.mark.parametrize("n_hidden", [0, 5])
-def test_nothing_is_said_where_rows_are_shown_or_none_is_selected(tmp_path, n_hidden):
+def test_nothing_is_said_where_rows_are_shown(tmp_path, n_hidden):
     hidden = HiddenRows(exploration_of(tmp_path, coyo()), "punsafe")
-    assert hidden.state(10, n_hidden) is None and hidden.state(0, 0) is None
+    assert hidden.state(10, n_hidden) is None
+
+
+def test_where_no_row_is_selected_a_sentence_says_so(tmp_path):
+    found = HiddenRows(exploration_of(tmp_path, coyo()), "punsafe").state(0, 0)
+    assert found["why"].startswith("No sampled row passes all filters")
+    assert not (found["button"] or found["note"] or found["ways"])
+    (tmp_path / "none").mkdir()
+    found = HiddenRows(exploration_of(tmp_path / "none", coyo().slice(0, 0)), "punsafe").state(0, 0)
+    assert found["why"] == "There are no rows."
+
+
+def test_what_is_hidden_is_named_by_what_is_known(tmp_path):
+    scores = np.where(np.arange(N) % 2, 0.1, 0.9)
+    some = [None if n % 3 == 0 else score for n, score in enumerate(scores.tolist())]
+    unscored = [None if n % 3 == 0 else 0.1 for n in range(N)]
+    for at, (column, words) in enumerate(
+        [
+            ({}, "without a score"),
+            ({"punsafe": pa.array([None] * N, pa.float32())}, "without a score"),
+            ({"punsafe": pa.array(unscored)}, "without a score"),
+            ({"punsafe": pa.array(some)}, "unsafe or unscored"),
+            ({"punsafe": scores}, "unsafe"),
+        ]
+    ):
+        (tmp_path / str(at)).mkdir()
+        sample = exploration_of(tmp_path / str(at), coyo(**column)).sample
+        assert hidden_as(sample, "punsafe") == words
 
 
 def test_the_reason_is_that_of_the_column(tmp_path):
@@ -56,15 +86,16 @@ def test_the_reason_is_that_of_the_column(tmp_path):
     assert "column language has no numbers" in found["why"] and not found["ways"]
     found = state(tmp_path, coyo(punsafe=np.full(N, 0.9)), n_hidden=1)
     assert found["why"].startswith("Every selected row is unsafe")
-    assert found["button"] == "Show the row nevertheless"
+    assert found["button"] == "Show the row anyway"
 
 
 def test_columns_that_seem_to_be_scores_are_named(tmp_path):
     table = coyo(nsfw_score_opennsfw2=shares(0), nsfw_score_gantman=shares(1))
-    (way,) = state(tmp_path, table)["ways"]
+    way, embed = state(tmp_path, table)["ways"]
+    assert embed["text"] == "To compute it from CLIP embeddings:"
     assert way["text"].startswith("nsfw_score_opennsfw2 and nsfw_score_gantman seem to be")
     assert way["code"] == 'ld.read_shards(…, rename={"nsfw_score_opennsfw2": "punsafe"})'
-    (way,) = state(tmp_path, coyo(NSFW=shares(0)), is_command=True)["ways"]
+    way, _ = state(tmp_path, coyo(NSFW=shares(0)), is_command=True)["ways"]
     assert way["text"].startswith("NSFW seems to be such a score. To use it")
     assert way["code"] == "laion-dask explore … --rename NSFW=punsafe"
 
@@ -91,7 +122,24 @@ def test_the_column_that_is_named_can_be_used(tmp_path):
     ],
 )
 def test_other_columns_are_not_named(tmp_path, name, values):
-    assert state(tmp_path, coyo(**{name: values}))["ways"] == []
+    (way,) = state(tmp_path, coyo(**{name: values}))["ways"]
+    assert way["text"].startswith("A column that has it is used by rename=. To compute it from")
+    assert name not in way["code"].replace("heads.nsfw(", "")
+
+
+def test_without_embeddings_or_a_head_there_is_a_way_too(tmp_path):
+    (way,) = state(tmp_path, coyo())["ways"]
+    assert [line.split("(")[0] for line in way["code"].splitlines()] == [
+        "emb = ld.open_embeddings",
+        "scored = frame.laion.score",
+        "scored.laion.explore",
+    ]
+    for line in way["code"].splitlines():
+        compile(line, "way", "exec")
+    emb = SimpleNamespace(model=EmbeddingSpace("mine"))
+    (way,) = state(tmp_path, coyo(), embeddings=emb)["ways"]
+    assert way["text"].startswith("No published head computes it")
+    assert way["code"] == 'ld.read_shards(…, rename={"COLUMN": "punsafe"})'
 
 
 def test_the_code_computes_the_score(demo_folder, monkeypatch):

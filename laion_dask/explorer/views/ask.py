@@ -15,6 +15,7 @@ from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
 from laion_dask.explorer.selection import MAX_UNDO, FilterKey
+from laion_dask.explorer.source_text import name_of, variables
 from laion_dask.explorer.views.component import Component, module, styles
 from laion_dask.formatting import counted, printable
 
@@ -22,6 +23,8 @@ from laion_dask.formatting import counted, printable
 KEY = FilterKey("ask")
 #: Number of rows that a question selects by default.
 K = 100
+#: The model of the example, as most published embeddings were made.
+_MODEL = "ViT-L-14:openai"
 #: Maximum characters of a question, and bytes of an image file.
 _MAX_TEXT, _MAX_IMAGE = 1000, 6_000_000
 
@@ -32,6 +35,11 @@ _Rule = tuple[tuple[float, ...], float]
 
 class AskComponent(Component):
     _esm = module("ask")
+    _stylesheets = styles("ask")
+
+
+class NoAskComponent(Component):
+    _esm = module("no_ask")
     _stylesheets = styles("ask")
 
 
@@ -210,6 +218,32 @@ class AskView:
                     self._apply()
 
 
+class NoAskView:
+    """A line in place of the question: what is missing without embeddings, and how to pass them.
+
+    Parameters
+    ----------
+    exploration : Exploration
+        Without embeddings.
+    """
+
+    def __init__(self, exploration: Exploration) -> None:
+        code = f"laion-dask explore … --embeddings img_emb/ --model {_MODEL}"
+        if not exploration.is_command:
+            frame = name_of(exploration.frame, variables()) or "frame"
+            opening = f'ld.open_embeddings("img_emb/", model="{_MODEL}", like={frame})'
+            code = f"{frame}.laion.explore({opening})"
+        why = (
+            "There is no map, and no question can be asked, because no embeddings were given. If "
+            "there are none yet, ld.embed computes them from images. To pass them:"
+        )
+        self.panel = NoAskComponent(lambda message: None, sizing_mode="stretch_width")
+        self.panel.draw({"why": why, "code": code})
+
+    def refresh(self) -> None:
+        """Nothing of it depends on the selection."""
+
+
 def _rule_of(filter: Score) -> _Rule:
     return filter.vector, filter.at_least
 
@@ -223,6 +257,6 @@ def about(found: Answer) -> str:
     return f"like the image {found.image}" if found.image else "like an image"
 
 
-def make_ask(exploration: Exploration, jobs: Jobs) -> AskView | None:
-    """The question; None without embeddings."""
-    return None if exploration.embeddings is None else AskView(exploration, jobs)
+def make_ask(exploration: Exploration, jobs: Jobs) -> AskView | NoAskView:
+    """The question; without embeddings, a line that says so."""
+    return NoAskView(exploration) if exploration.embeddings is None else AskView(exploration, jobs)

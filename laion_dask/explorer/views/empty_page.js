@@ -1,4 +1,4 @@
-// What is shown in place of a page whose rows are all hidden: why, and a button that shows them.
+// What is shown in place of a page without rows: why, and a button that shows those that are hidden.
 
 function emptyPage(send) {
   const why = make("p", "ld-why")
@@ -23,6 +23,7 @@ function emptyPage(send) {
     setText(why, state?.why ?? "")
     if (!state) return hadFocus
     setText(show, state.button)
+    show.hidden = !state.button
     setText(note, state.note)
     note.hidden = !state.note
     ways.replaceChildren(...state.ways.map(way))

@@ -25,11 +25,6 @@ KEY = FilterKey("map")
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
 _COMPUTING = "The map is being computed."
-_NO_EMBEDDINGS = (
-    "There is no map without embeddings: pass them as df.laion.explore(emb=ld.open_embeddings("
-    '"img_emb/", model="ViT-L-14:openai", like=df)).'
-)
-
 
 Labels = Callable[[float, float, float, float], Iterable[tuple[float, float, str]]]
 
@@ -43,7 +38,7 @@ class MapView:
     Parameters
     ----------
     exploration : Exploration
-        With `points`, or without: then the view is a sentence that says what to pass.
+        With `points`, or without: then the view says that they are being computed.
     labels : callable, optional
         Takes x0, x1, y0, y1 of a view and returns its labels, each as (x, y, text).
 
@@ -65,7 +60,7 @@ class MapView:
             self._receive,
             figure=map_figure(),
             color_options=coloring.options(exploration.sample),
-            message=_NO_EMBEDDINGS if exploration.embeddings is None else _COMPUTING,
+            message=_COMPUTING,
             sizing_mode="stretch_both",
             min_height=200,
         )

@@ -57,12 +57,12 @@ function hiddenRows(send) {
   const text = make("span")
   const show = button("", "", () => send({ kind: "hidden", shown: !isShown }))
   node.append(text, show)
-  function update({ hidden, shows_hidden, shown_as }) {
+  function update({ hidden, hidden_as, shows_hidden, shown_as }) {
     isShown = shows_hidden
     node.hidden = !hidden
     text.textContent = shows_hidden
-      ? `${count(hidden)} unsafe or unscored, ${shown_as} · `
-      : `${count(hidden)} hidden: unsafe or unscored · `
+      ? `${count(hidden)} ${hidden_as}, ${shown_as} · `
+      : `${count(hidden)} hidden: ${hidden_as} · `
     show.textContent = shows_hidden ? "hide" : `show ${shown_as === "shown" ? "them" : shown_as}`
   }
   return { node, update, focus: () => show.focus() }

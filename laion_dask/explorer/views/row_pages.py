@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.embedding_filters import Score
-from laion_dask.explorer.safe_rows import safe_rows
+from laion_dask.explorer.safe_rows import hidden_as, safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.selection import Selection
 
@@ -46,6 +46,7 @@ class RowPages:
         self.order_by: str | None = None
         self.descending = self.shows_hidden = False
         self._is_safe = safe_rows(selection.sample, safety)
+        self._hidden_as = hidden_as(selection.sample, safety)
         self._ranked: np.ndarray | None = None  # the rows of the question, the best first
         self._question: Score | None = None
         self._shown: np.ndarray | None = None
@@ -156,6 +157,7 @@ class RowPages:
             "pages": self.n_pages,
             "n": self.n,
             "hidden": self.n_hidden,
+            "hidden_as": self._hidden_as,
             "shows_hidden": self.shows_hidden,
             "shown_as": shown_as,
             "orders": list(self.sample.names),

@@ -18,6 +18,7 @@ from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.questions import N_BINS, ScoreBins
 from laion_dask.explorer.sample import draw_sample
+from laion_dask.explorer.views import ask as module
 from laion_dask.explorer.views.ask import KEY, AskView, make_ask
 from laion_dask.explorer.views.row_pages import RowPages
 
@@ -186,8 +187,15 @@ def test_rows_without_an_embedding_are_an_error_of_the_job(data):
     assert not state_of(view)["busy"] and not exploration.selection.filters
 
 
-def test_without_embeddings_there_is_no_question(data):
-    assert make_ask(Exploration(data[1].sample), Jobs(wake=None)) is None
+def test_without_embeddings_a_line_says_what_is_missing_and_how_to_pass_them(data, monkeypatch):
+    exploration = Exploration(data[1].sample)
+    monkeypatch.setattr(module, "variables", lambda: {"mine": exploration.frame})
+    state = state_of(make_ask(exploration, Jobs(wake=None)))
+    assert "no map" in state["why"] and "ld.embed" in state["why"]
+    opening = 'ld.open_embeddings("img_emb/", model="ViT-L-14:openai", like=mine)'
+    assert state["code"] == f"mine.laion.explore({opening})"
+    command = Exploration(data[1].sample, is_command=True)
+    assert "--embeddings img_emb/" in state_of(make_ask(command, Jobs(wake=None)))["code"]
 
 
 def picture(color) -> bytes:
