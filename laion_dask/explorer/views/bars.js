@@ -33,7 +33,7 @@ function writeValue(row, item, top) {
 function nameField({ label, values }, at, add) {
   const search = element("input", {
     type: "text", autocomplete: "off", spellcheck: "false", list: `values-${at}`, maxlength: 200,
-    "aria-label": `Select a value of ${label} by its name`, placeholder: "select by name…",
+    "aria-label": `Select a value of ${label} by its name`, placeholder: "by name…",
   })
   const known = element("datalist", { id: `values-${at}` },
     ...values.map((value) => element("option", { value })))
@@ -80,7 +80,8 @@ function group(category, at, send) {
       const top = Math.max(1, ...items.map((item) => item.n))
       fill(list, items, make, (row, item) => writeValue(row, item, top))
       const others = state.others === 1 ? "1 other" : `${compact(state.others)} others`
-      setText(rest, state.others ? `${others}: ${compact(state.other_rows)}` : "")
+      const none = items.length ? "" : "No selected row has a value."
+      setText(rest, state.others ? `${others}: ${compact(state.other_rows)}` : none)
       clear.disabled = !state.is_active
       name.write(state)
       node.classList.toggle("active", state.is_active)

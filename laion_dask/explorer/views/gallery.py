@@ -82,7 +82,7 @@ class GalleryView:
         #: Pictures that the browser has, of the page it shows: whether they are blurred.
         self._sent: dict[int, bool] = {}
         self._sequence = 0
-        self.panel = GalleryComponent(self._receive, sizing_mode="stretch_both", min_height=320)
+        self.panel = GalleryComponent(self._receive, sizing_mode="stretch_both")
         self._ticked.subscribe(self._send_ticks)
 
     # -- what the app calls ------------------------------------------------------------------------

@@ -194,7 +194,7 @@ function card(column, at, send) {
     node,
     write(state, top, height) {
       plot.write(state, top, height)
-      setText(missing, column.missing ? `${compact(column.missing)} without a value` : "")
+      setText(missing, column.missing ? `no value: ${compact(column.missing)}` : "")
       missing.title = `${count(state.missing)} of ${count(column.missing)} rows without a value are selected`
       writeRange(state.range)
       clear.disabled = !state.range

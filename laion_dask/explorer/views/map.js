@@ -24,18 +24,16 @@ function mapElements(model, view, plot, viewport, actions) {
     actionButton("Select view", "Select the rows that are in view (Enter)", actions.selectView))
   const stage = mapStage()
   const key = make("div", "ld-map-key")
-  const corner = make("div", "ld-map-corner")
-  corner.append(key)
   const message = statusLine("ld-map-message")
   const { card, hide: hideCard } = hoverCard(model, view, plot, stage, viewport.pixel)
-  stage.append(model.get_child("figure"), corner, card, message, make("div", "ld-map-ring"))
+  stage.append(model.get_child("figure"), card, message, make("div", "ld-map-ring"))
   const fields = viewFields(viewport)
   const status = statusLine("ld-map-status")
   const foot = make("div", "ld-map-foot")
   foot.append(...fields.labels, status)
   const root = make("div", "ld-map")
-  root.append(head, stage, foot, keyHelp(stage, "ld-map-help-" + view.model.id))
-  return { root, stage, key, corner, message, status, chooseDrag, hideCard, writeFields: fields.write }
+  root.append(head, key, stage, foot, keyHelp(stage, "ld-map-help-" + view.model.id))
+  return { root, stage, key, message, status, chooseDrag, hideCard, writeFields: fields.write }
 }
 
 function writeWords(model, plot, { stage, status, message }) {
@@ -49,9 +47,9 @@ function writeWords(model, plot, { stage, status, message }) {
 }
 
 // Draw what the server sends, now and whenever it changes; `onPicture` takes the number of a picture.
-function followModel(model, view, plot, { root, key, corner, ...texts }, onPicture) {
+function followModel(model, view, plot, { root, key, ...texts }, onPicture) {
   const drawPicture = pictureLayer(plot)
-  const redrawLabels = () => drawLabels(view, plot, model.labels, corner)
+  const redrawLabels = () => drawLabels(view, plot, model.labels, model.picture.few)
   async function redrawPicture() {
     const picture = model.picture
     if (!await drawPicture(picture)) return

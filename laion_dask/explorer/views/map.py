@@ -24,6 +24,8 @@ KEY = FilterKey("map")
 #: Maximum number of pixels of a picture; a larger map is scaled up.
 _MOST_PIXELS = 360_000
 _LARGEST_SIDE = 20_000
+#: Up to this many selected rows are seen one by one.
+_FEW = 50
 _COMPUTING = "The map is being computed."
 
 Labels = Callable[[float, float, float, float], Iterable[tuple[float, float, str]]]
@@ -218,6 +220,7 @@ class MapView:
             "view": [view.x0, view.x1, view.y0, view.y1],
             "sequence": self._sequence,
             "order": self._order,
+            "few": self._few(),
         }
         note = "gray: not selected" if self._selection.n < len(mask) else ""
         status, description = _words(self._selection, view, picture, self._n_nowhere)
@@ -227,6 +230,15 @@ class MapView:
             status=status,
             description=description,
         )
+
+    def _few(self) -> list[list[float]]:
+        """The x and y of the selected rows if they are few, so that no label hides them."""
+        if self._selection.n > _FEW:
+            return [[], []]
+        assert self._placed is not None
+        points = self._placed[self._selection.positions()]
+        points = points[~np.isnan(points[:, 0])]
+        return [points[:, 0].tolist(), points[:, 1].tolist()]
 
     def _draw_labels(self) -> None:
         """Show the labels of the view; the browser asks when it has rested for a moment."""

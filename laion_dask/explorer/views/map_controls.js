@@ -46,8 +46,10 @@ function drawOptions(select, options, chosen) {
 }
 
 function colorChoice(model) {
-  const label = make("label", "ld-map-color", "Color ")
+  const label = make("span", "ld-map-color")
+  label.title = "What the colors mean"
   const select = make("select")
+  select.setAttribute("aria-label", "Color")
   label.append(select)
   select.onchange = () => model.send_msg({ kind: "color", value: select.value })
   const draw = () => drawOptions(select, model.color_options, model.color)

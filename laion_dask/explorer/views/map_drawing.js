@@ -12,13 +12,13 @@ function layer(plot, name) {
   return plot.renderers.find(each => each.name === name)
 }
 
-// The numbers of labels that overlap neither an earlier one, of a denser region, nor what is in the
-// corner of a figure that is drawn.
-function withoutOverlap({ x, y, text }, drawn, corner) {
+// The numbers of labels that overlap neither an earlier one, of a denser region, nor one of few
+// selected rows, which would not be seen.
+function withoutOverlap({ x, y, text }, drawn, [fewX, fewY]) {
   if (!drawn?.frame) return [...text.keys()]
-  const { frame, el: canvas } = drawn
-  const [origin, legend] = [canvas, corner].map(one => one.getBoundingClientRect())
-  const boxes = [[legend.left - origin.left, legend.top - origin.top, legend.width, legend.height]]
+  const { frame } = drawn
+  const boxes = fewX.map((_, at) =>
+    [frame.x_scale.compute(fewX[at]) - 4, frame.y_scale.compute(fewY[at]) - 4, 8, 8])
   pen.font = LABEL
   return text.flatMap((label, at) => {
     const [w, h] = [pen.measureText(label).width + 6, 16]
@@ -29,8 +29,8 @@ function withoutOverlap({ x, y, text }, drawn, corner) {
   })
 }
 
-function drawLabels(view, plot, labels, corner) {
-  const kept = withoutOverlap(labels, labels.text.length ? view.get_child_view(plot) : null, corner)
+function drawLabels(view, plot, labels, few) {
+  const kept = withoutOverlap(labels, labels.text.length ? view.get_child_view(plot) : null, few)
   const pick = values => kept.map(at => values[at])
   for (const name of ["halos", "labels"]) {
     layer(plot, name).data_source.data = { x: pick(labels.x), y: pick(labels.y), text: pick(labels.text) }

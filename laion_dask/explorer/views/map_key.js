@@ -30,8 +30,10 @@ function colorScale(colors, ticks) {
 }
 
 function writeKey(key, { kind, title, note, colors = [], ticks = [], items = [] }) {
+  key.classList.toggle("ld-map-classes", kind === "classes")
   key.replaceChildren(make("span", "ld-map-key-title", title))
   if (kind === "classes") key.append(classList(items))
   else if (ticks.length) key.append(colorScale(colors, ticks))
-  if (note) key.append(make("span", "ld-map-note", note))
+  // It takes its room without a text too, so that a selection does not change the map's size.
+  key.append(make("span", "ld-map-note", note))
 }

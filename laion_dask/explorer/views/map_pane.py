@@ -37,7 +37,9 @@ class MapPane(Component):
     """What the browser shows of the map. Everything of the data in it is text."""
 
     figure = Child()
-    picture = param.Dict({"png": None, "view": [0, 1, 0, 1], "sequence": 0, "order": 0})
+    picture = param.Dict(
+        {"png": None, "view": [0, 1, 0, 1], "sequence": 0, "order": 0, "few": [[], []]}
+    )
     extent = param.Dict({"x": [0, 1], "y": [0, 1], "smallest": 1e-6, "largest": 10})
     outline = param.List([[], []])
     labels = param.Dict({"x": [], "y": [], "text": []})

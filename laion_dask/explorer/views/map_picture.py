@@ -159,6 +159,7 @@ def _density(
         inner = [(math.log(power) / math.log(most), f"{power:,}") for power in powers]
         ticks += [[at, text] for at, text in inner if 0.15 <= at <= 0.8]
     title = f"rows within {counted(radius, 'pixel')}" if radius else "rows per pixel"
+    title = title if most else "no selected row in view"
     key = {"kind": "ramp", "colors": colors.hexadecimal(palette), "ticks": ticks, "title": title}
     return levels, palette, key
 

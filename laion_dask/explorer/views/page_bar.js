@@ -98,11 +98,24 @@ function sizeChooser(send, what) {
   return { node, update }
 }
 
+// Below a button, as high as there is room in its tab, and inside the bar.
+function placeBelow(list, opener) {
+  const bar = opener.offsetParent, at = opener.getBoundingClientRect(), around = bar.getBoundingClientRect()
+  let tab = bar
+  while (tab && !tab.classList?.contains("panel")) tab = tab.parentElement ?? tab.getRootNode().host
+  const room = (tab?.getBoundingClientRect().bottom ?? window.innerHeight) - at.bottom
+  list.style.maxHeight = `${Math.max(100, Math.min(400, room - 8))}px`
+  list.style.top = `${at.bottom - around.top + 4}px`
+  list.style.left = `${Math.max(0, Math.min(at.left - around.left, around.width - list.offsetWidth))}px`
+}
+
 // Boxes for the columns that a table shows; the last one that is checked stays so.
 function columnChooser(send) {
   const node = make("details", "ld-columns")
   const list = make("div", "ld-columns-list")
-  node.append(make("summary", "", "Columns"), list)
+  const opener = make("summary", "", "Columns")
+  node.append(opener, list)
+  node.addEventListener("toggle", () => { if (node.open) placeBelow(list, opener) })
   node.addEventListener("keydown", event => {
     if (event.key === "Escape" && node.open) {
       node.open = false

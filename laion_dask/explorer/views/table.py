@@ -85,7 +85,7 @@ class TableView:
         self._rows = _table(exploration.sample, self._hidden())
         self._rows.param.watch(self._on_ticks, "selection")
         self._ticked.subscribe(self._show_ticks)
-        self.panel = Column(self._bar, self._rows, sizing_mode="stretch_both", min_height=320)
+        self.panel = Column(self._bar, self._rows, sizing_mode="stretch_both")
 
     # -- what the app calls ------------------------------------------------------------------------
     def refresh(self) -> None:
@@ -240,6 +240,6 @@ def _table(sample: Sample, hidden: list[str]) -> TableRows:
         theme="simple",
         sizing_mode="stretch_both",
         margin=0,
-        min_height=200,
+        min_height=100,
         stylesheets=[source("table.css")],
     )

@@ -214,6 +214,20 @@ def test_axes_say_that_distances_are_approximate(view):
     assert label == "PCA of 1,000 rows, 35 % of variance; distances are approximate"
 
 
+def test_few_selected_rows_are_sent_so_that_no_label_hides_them(view, exploration):
+    pane = pane_of(view)
+    pane._handle_msg(VIEW)
+    assert pane.picture["few"] == [[], []]
+    order = np.argsort(exploration.sample.columns["width"].values)
+    bound = int(exploration.sample.columns["width"].values[order[-20]])
+    exploration.selection.set("width", NumberRange("width", bound, None))
+    points = exploration.points[exploration.selection.positions()]
+    expected = points[~np.isnan(points[:, 0])]
+    assert np.array_equal(np.transpose(pane.picture["few"]), expected) and 0 < len(expected) < 50
+    exploration.selection.set("height", NumberRange("height", 10**9, None))
+    assert pane.picture["few"] == [[], []] and pane.key["title"] == "no selected row in view"
+
+
 def test_labels_of_regions_are_text(exploration):
     asked = []
 
