@@ -10,6 +10,13 @@ function path(counts, top) {
 
 const digits = (value) => String(Number(value.toPrecision(5)))
 
+// The rows of the bin of a similarity, of the selection without the question and of all.
+function rowsAt({ low, high, all, chosen }, value) {
+  const share = high > low ? (value - low) / (high - low) : 0
+  const bin = Math.min(all.length - 1, Math.floor(share * all.length))
+  return chosen[bin] === all[bin] ? `${count(all[bin])} rows` : `${count(chosen[bin])} of ${count(all[bin])} rows`
+}
+
 async function smaller(file) {
   if (file.size <= LARGE) return file
   try {
@@ -117,6 +124,7 @@ function similarityPlot(send) {
   const line = element("span", { class: "bound" })
   const hint = element("span", { class: "hint", hidden: true })
   const node = element("div", { class: "plot", role: "img" }, plot, line, hint)
+  const ends = [element("span", { class: "muted" }), element("span", { class: "muted" })]
   let state = null
   function valueAt(event) {
     if (!state?.histogram) return null
@@ -138,6 +146,10 @@ function similarityPlot(send) {
     else place(state.at_least)
   }
   onDrag(node, valueAt, move, stop)
+  onHover(node, hint, (event) => {
+    const value = valueAt(event)
+    return value === null ? "" : `${value.toFixed(3)}: ${rowsAt(state.histogram, value)}`
+  })
   function update(next) {
     state = next
     if (!state.histogram) return
@@ -148,8 +160,10 @@ function similarityPlot(send) {
     node.setAttribute("aria-label",
       `Similarities of rows ${state.about}, from ${digits(low)} to ${digits(high)}; rows of at least ${digits(state.at_least)} are selected`)
     place(state.at_least)
+    setText(ends[0], low.toFixed(2))
+    setText(ends[1], high.toFixed(2))
   }
-  return { node, update }
+  return { nodes: [ends[0], node, ends[1]], update }
 }
 
 export function render({ model }) {
@@ -158,7 +172,7 @@ export function render({ model }) {
   const rows = element("output", { class: "muted" })
   const clear = element("button", { type: "button", text: "×", "aria-label": "Remove the question",
     onclick: () => { send({ kind: "clear" }); form.text.focus() } })
-  const answer = element("div", { class: "answer" }, plot.node, rows, clear)
+  const answer = element("div", { class: "answer" }, ...plot.nodes, rows, clear)
   let asked = ""
   follow(model, (state) => {
     for (const part of [form, rule, plot]) part.update(state)

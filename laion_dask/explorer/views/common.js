@@ -91,3 +91,13 @@ function onDrag(area, valueAt, move, stop) {
   area.addEventListener("pointerup", end)
   area.addEventListener("pointercancel", end)
 }
+
+// Show a text about what is under the pointer, unless a button is pressed.
+function onHover(area, hint, textAt) {
+  area.addEventListener("pointermove", (event) => {
+    if (event.buttons) return
+    hint.hidden = false
+    setText(hint, textAt(event))
+  })
+  area.addEventListener("pointerleave", () => { hint.hidden = true })
+}

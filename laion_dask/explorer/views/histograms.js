@@ -56,6 +56,15 @@ function thresholdLines({ edges, thresholds }, area) {
   return lines
 }
 
+// What a bin is, its rows, and the published thresholds that are within a few pixels of its middle.
+function binText({ edges, counts, thresholds }, chosen, bin, width) {
+  const reach = Math.max(1, 5 * counts.length / width)
+  const near = thresholds.filter(({ at }) => Math.abs(place(edges, at) - bin - 0.5) <= reach)
+  const rows = chosen[bin] === counts[bin] ? count(counts[bin]) : `${count(chosen[bin])} of ${count(counts[bin])}`
+  return [`${shown(edges[bin])} to ${shown(edges[bin + 1])}: ${rows} rows`,
+    ...near.map(({ at, name }) => `threshold ${shown(at)}: ${name}`)].join("\n")
+}
+
 // The bars of a column, and the range that is selected by dragging: it is drawn here, and sent when
 // the button is released.
 function distribution(column, at, send) {
@@ -67,6 +76,8 @@ function distribution(column, at, send) {
   const hint = element("span", { class: "hint", hidden: true })
   const node = element("div", { class: "area", role: "img" }, plot)
   node.append(...thresholdLines(column, node), hint)
+  let chosen = column.counts
+  onHover(node, hint, (event) => binText(column, chosen, binAt(event), node.clientWidth))
   function binAt(event) {
     const box = plot.getBoundingClientRect()
     return Math.max(0, Math.min(bins - 1, Math.floor(bins * (event.clientX - box.left) / box.width)))
@@ -93,8 +104,9 @@ function distribution(column, at, send) {
     const [start, stop] = range || []
     if (range) draw(start === null ? 0 : place(edges, start), stop === null ? bins : place(edges, stop))
     else draw(0, 0)
-    const chosen = counts.reduce((sum, n) => sum + n, 0)
-    node.setAttribute("aria-label", `${column.label}: ${count(chosen)} selected rows with a value`)
+    chosen = counts
+    const sum = counts.reduce((sum, n) => sum + n, 0)
+    node.setAttribute("aria-label", `${column.label}: ${count(sum)} selected rows with a value`)
   }
   return { node, write }
 }
@@ -177,18 +189,17 @@ function rangeFields({ edges, label }, at, send) {
 function card(column, at, send) {
   const marks = column.thresholds.map((mark) => `${mark.name} ${shown(mark.at)}`)
   const plot = distribution(column, at, send)
-  plot.node.title = marks.length ? `Published thresholds:\n${marks.join("\n")}` : ""
   const { low, high, wrong, write: writeRange } = rangeFields(column, at, send)
   const clear = element("button", {
     class: "clear", text: "×", "aria-label": `Remove the range of ${column.label}`,
     onclick: () => send({ kind: "clear", column: at }),
   })
-  const missing = element("span", { class: "muted missing" })
+  const missing = element("span", { class: "muted missing" }), between = element("span", { class: "muted between" })
   const title = element("h3", { text: column.label, title: column.label })
   const node = element("li", { class: "card" },
     element("div", { class: "title" }, title, missing), plot.node,
     element("div", { class: "fields" },
-      low, element("span", { class: "muted", text: "≤ x <" }), high, clear, wrong))
+      low, between, high, clear, wrong))
   if (marks.length) node.append(element("p", { class: "unseen", text: `Published thresholds: ${marks.join(", ")}` }))
   return {
     node,
@@ -197,6 +208,8 @@ function card(column, at, send) {
       setText(missing, column.missing ? `no value: ${compact(column.missing)}` : "")
       missing.title = `${count(state.missing)} of ${count(column.missing)} rows without a value are selected`
       writeRange(state.range)
+      // Without an upper bound, the field shows the end of the axis, which is not excluded.
+      setText(between, state.range && state.range[1] !== null ? "≤ x <" : "to")
       clear.disabled = !state.range
       node.classList.toggle("active", Boolean(state.range))
     },
@@ -218,9 +231,11 @@ export function render({ model }) {
   }
   follow(model, write)
   const nothing = element("p", { class: "muted", text: "There is no column of numbers." })
+  const hasMarks = columns.some((column) => column.thresholds.length)
+  const help = `drag to select a range${hasMarks ? " · dashed: published thresholds" : ""}`
   return element("div", { class: "histograms" },
     element("div", { class: "bar" },
       element("h2", { text: "Distributions" }),
-      element("span", { class: "muted", text: "drag to select a range" }), scale),
+      element("span", { class: "muted", text: help, title: help }), scale),
     columns.length ? element("ul", { class: "cards" }, ...cards.map((one) => one.node)) : nothing)
 }

@@ -120,7 +120,7 @@ def test_nothing_is_computed_before_the_sample_is_drawn(frame):
         explorer.wait(0.01)
     go_on.set()
     assert explorer.wait() is explorer and explorer.selection.n == 300
-    assert [*places_of(page)] == ["head", *(name for name in PLACES if name not in ("map", "ask"))]
+    assert [*places_of(page)] == ["head", *(name for name in PLACES if name != "map")]
     assert [tab["title"] for tab in json.loads(page.layout)["tabs"]] == list(TABS)
     explorer.close()
 

@@ -190,12 +190,12 @@ def test_rows_without_an_embedding_are_an_error_of_the_job(data):
 def test_without_embeddings_a_line_says_what_is_missing_and_how_to_pass_them(data, monkeypatch):
     exploration = Exploration(data[1].sample)
     monkeypatch.setattr(module, "variables", lambda: {"mine": exploration.frame})
-    state = state_of(make_ask(exploration, Jobs(wake=None)))
-    assert "no map" in state["why"] and "ld.embed" in state["why"]
+    panel = make_ask(exploration, Jobs(wake=None)).panel
+    assert "no map" in panel.why and "ld.embed" in panel.why
     opening = 'ld.open_embeddings("img_emb/", model="ViT-L-14:openai", like=mine)'
-    assert state["code"] == f"mine.laion.explore({opening})"
+    assert panel.code == f"mine.laion.explore({opening})"
     command = Exploration(data[1].sample, is_command=True)
-    assert "--embeddings img_emb/" in state_of(make_ask(command, Jobs(wake=None)))["code"]
+    assert "--embeddings img_emb/" in make_ask(command, Jobs(wake=None)).panel.code
 
 
 def picture(color) -> bytes:
