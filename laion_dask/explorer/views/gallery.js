@@ -23,13 +23,13 @@ function stepsFrom(at, tiles, grid) {
     Home: -at, End: tiles.length - 1 - at }
 }
 
-// The tiles of a page; Tab reaches one of them.
+// The tiles of a page; Tab reaches one of them, and then its button.
 function tileGrid(el, send) {
   const grid = gridElement()
   let tiles = new Map()      // by position in the sample, in the order of the page
   let current = null         // the position of the tile that Tab reaches
   function choose({ id }, hasFocus) {
-    for (const [other, { cell }] of tiles) cell.tabIndex = other === id ? 0 : -1
+    for (const [other, { cell, more }] of tiles) cell.tabIndex = more.tabIndex = other === id ? 0 : -1
     current = id
     if (hasFocus) tiles.get(id)?.cell.focus()
   }

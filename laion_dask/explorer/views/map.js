@@ -53,6 +53,7 @@ function followModel(model, view, plot, { root, key, ...texts }, onPicture) {
   async function redrawPicture() {
     const picture = model.picture
     if (!await drawPicture(picture)) return
+    skipInTabOrder(view, plot)
     redrawLabels()                                           // others overlap in another view
     root.dataset.order = String(picture.order)
     onPicture(picture.sequence)

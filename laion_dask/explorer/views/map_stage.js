@@ -7,6 +7,12 @@ function mapStage() {
   return stage
 }
 
+// Bokeh's layer for events takes the focus by Tab without a name; the frame around it is enough.
+function skipInTabOrder(view, plot) {
+  const layer = view.get_child_view(plot)?.canvas_view?.events_el
+  if (layer) layer.tabIndex = -1
+}
+
 function statusLine(className) {
   const line = make("div", className)
   line.setAttribute("role", "status")
