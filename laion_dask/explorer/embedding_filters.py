@@ -54,7 +54,10 @@ class Region(Filter):
 
     @property
     def label(self) -> str:
-        return f"region of the map with {len(self.polygon):,} corners"
+        is_box = len(self.polygon) == 4 and all(
+            len(set(one)) == 2 for one in zip(*self.polygon, strict=True)
+        )
+        return "box on the map" if is_box else "region drawn on the map"
 
     @property
     def corners(self) -> list[list[float]]:

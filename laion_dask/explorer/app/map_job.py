@@ -62,7 +62,7 @@ class _MapJobs:
         if self._exploration.points is not None:
             self._label()
         else:
-            self._project("pca", "project the embeddings")
+            self._project("pca", "projecting the embeddings")
 
     def choose(self, method: str) -> None:
         """Show the map by another method. A region that was drawn still selects its rows."""
@@ -70,7 +70,7 @@ class _MapJobs:
             self._job.cancel()
         self._view.panel.projection = method
         if method != self._shown:
-            self._project(method, f"project the embeddings by {_METHODS[method]}")
+            self._project(method, f"projecting the embeddings by {_METHODS[method]}")
 
     @property
     def _shown(self) -> str:
@@ -125,7 +125,7 @@ class _MapJobs:
             release_unused()
             return labels
 
-        self._view.when_at_rest(lambda: self._jobs.start("label the map", work, then=show))
+        self._view.when_at_rest(lambda: self._jobs.start("labeling the map", work, then=show))
 
 
 def _load_kernels() -> None:

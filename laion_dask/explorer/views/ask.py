@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import param
 
 from laion_dask.errors import MissingExtraError, WeightsError
 from laion_dask.explorer.embedding_filters import Score, threshold_of
@@ -16,7 +17,8 @@ from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
 from laion_dask.explorer.selection import MAX_UNDO, FilterKey
 from laion_dask.explorer.source_text import name_of, variables
-from laion_dask.explorer.views.component import Component, module, styles
+from laion_dask.explorer.views.component import Component, MessageComponent, module, styles
+from laion_dask.explorer.views.row_words import RowWords
 from laion_dask.formatting import counted, printable
 
 #: The key of the question's filter.
@@ -38,7 +40,10 @@ class AskComponent(Component):
     _stylesheets = styles("ask")
 
 
-class NoAskComponent(Component):
+class NoAskComponent(MessageComponent):
+    why = param.String()
+    code = param.String()
+
     _esm = module("no_ask")
     _stylesheets = styles("ask")
 
@@ -62,7 +67,7 @@ class AskView:
     def __init__(self, exploration: Exploration, jobs: Jobs) -> None:
         assert exploration.embeddings is not None
         self._exploration, self._selection = exploration, exploration.selection
-        self._jobs = jobs
+        self._jobs, self._words = jobs, RowWords(exploration.sample)
         self._why = why_no_model(exploration.embeddings)
         self._answer: Answer | None = None
         self._bins: ScoreBins | None = None
@@ -96,9 +101,9 @@ class AskView:
         if self.job is not None and not self.job.has_ended:
             self.job.cancel()
         self._question = question
-        label = "embed the question and compare the rows"
+        label = "embedding the question and comparing the rows"
         self.job = self._jobs.start(
-            label if question.position is None else "compare the rows",
+            label if question.position is None else "comparing the rows",
             lambda job: answer(question, self._exploration),
             then=lambda found: self._show(question, found),
             failed=lambda error: self._fail(question, error),
@@ -187,7 +192,7 @@ class AskView:
             return {"about": "", "text": "", "histogram": None, "rows": ""}
         n = int(np.count_nonzero(own.passes(self._exploration.sample)))
         return {
-            "about": printable(about(found)),
+            "about": printable(about(found, self._words)),
             "text": printable(found.text),
             "histogram": {
                 "low": bins.low,
@@ -237,8 +242,9 @@ class NoAskView:
             "There is no map, and no question can be asked, because no embeddings were given. If "
             "there are none yet, ld.embed computes them from images. To pass them:"
         )
-        self.panel = NoAskComponent(lambda message: None, sizing_mode="stretch_width")
-        self.panel.draw({"why": why, "code": code})
+        self.panel = NoAskComponent(
+            lambda message: None, why=why, code=code, sizing_mode="stretch_width"
+        )
 
     def refresh(self) -> None:
         """Nothing of it depends on the selection."""
@@ -248,10 +254,10 @@ def _rule_of(filter: Score) -> _Rule:
     return filter.vector, filter.at_least
 
 
-def about(found: Answer) -> str:
+def about(found: Answer, words: RowWords) -> str:
     """What was asked, in words."""
     if found.row is not None:
-        return f"like row {found.row[1]:,} of shard {found.row[0]:,}"
+        return f"like {words.of(found.row)}"
     if found.text:
         return f"like “{found.text}”"
     return f"like the image {found.image}" if found.image else "like an image"

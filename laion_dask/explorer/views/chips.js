@@ -1,16 +1,12 @@
 // One chip for each filter; a click, Delete or Backspace removes it. A field for a condition.
 
-export function render({ model }) {
-  const list = element("ul", { class: "chips", "aria-label": "Filters" })
-  const none = element("span", { class: "muted", text: "No filter: every row is selected." })
-  const clear = element("button", { text: "Clear all", onclick: () => model.send_msg({ kind: "clear" }) })
-  const remove = (at) => model.send_msg({ kind: "remove", key: shown[at].key })
+// A field for a condition. What is wrong with it stays until it is edited; what was wrong before the
+// page was loaded, or on another page, is not shown.
+function conditionField(send) {
   const field = element("input", { type: "text", class: "condition", spellcheck: "false",
     "aria-label": "Condition", placeholder: "a condition, such as text.contains('bird')" })
   const wrong = element("span", { class: "wrong", role: "alert" })
-  let shown = [], focused = -1, sent = "", state = {}
-  // What is wrong stays until the field is edited; what was wrong before the page was loaded, or on
-  // another page, is not shown.
+  let sent = "", state = {}
   function showError() {
     const isWrong = Boolean(state.error) && state.refused === sent
     setText(wrong, isWrong ? state.error : "")
@@ -20,10 +16,25 @@ export function render({ model }) {
     event.stopPropagation()                               // Lab has shortcuts of its own
     if (event.key !== "Enter" || !field.value.trim()) return
     sent = field.value
-    model.send_msg({ kind: "condition", text: sent })
+    send(sent)
     showError()
   })
   field.addEventListener("input", () => { sent = ""; showError() })
+  function write(next) {
+    state = next
+    showError()
+    if (!state.error && sent && field.value === sent) field.value = sent = ""
+  }
+  return { nodes: [field, wrong], write }
+}
+
+export function render({ model }) {
+  const list = element("ul", { class: "chips", "aria-label": "Filters" })
+  const none = element("span", { class: "muted", text: "No filter: every row is selected." })
+  const clear = element("button", { text: "Clear all", onclick: () => model.send_msg({ kind: "clear" }) })
+  const remove = (at) => model.send_msg({ kind: "remove", key: shown[at].key })
+  const condition = conditionField((text) => model.send_msg({ kind: "condition", text }))
+  let shown = [], focused = -1
 
   function make() {
     const chip = element("button", { class: "chip" },
@@ -41,8 +52,7 @@ export function render({ model }) {
     return item
   }
 
-  follow(model, (next) => {
-    state = next
+  follow(model, (state) => {
     shown = state.chips
     fill(list, shown, make, (item, chip) => {
       const button = item.firstElementChild
@@ -50,12 +60,11 @@ export function render({ model }) {
       button.setAttribute("aria-label", `Remove filter: ${chip.label}`)
       button.title = chip.label
     })
-    showError()
-    if (!state.error && sent && field.value === sent) field.value = sent = ""
+    condition.write(state)
     none.hidden = shown.length > 0
     clear.hidden = shown.length < 2
     if (focused >= 0) list.children[Math.min(focused, shown.length - 1)]?.firstElementChild.focus()
     focused = -1
   })
-  return element("div", { class: "line" }, none, list, clear, field, wrong)
+  return element("div", { class: "line" }, none, list, clear, ...condition.nodes)
 }

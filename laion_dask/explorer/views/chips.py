@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from laion_dask.errors import LaionDaskError
+from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.exploration import Exploration
-from laion_dask.explorer.filters import Condition
+from laion_dask.explorer.filters import Condition, Filter
 from laion_dask.explorer.selection import FilterKey
 from laion_dask.explorer.views.component import Component, module, styles
+from laion_dask.explorer.views.row_words import RowWords
 from laion_dask.formatting import printable
 
 
@@ -27,6 +29,7 @@ class ChipsView:
 
     def __init__(self, exploration: Exploration) -> None:
         self._selection = exploration.selection
+        self._words = RowWords(exploration.sample)
         self._error = self._refused = ""
         self.panel = ChipsComponent(self._receive, sizing_mode="stretch_width")
         self.refresh()
@@ -40,8 +43,13 @@ class ChipsView:
         chips = []
         for key, filter in self._selection.by_key.items():
             more = " (its list had changed)" if self._selection.was_read_again(key) else ""
-            chips.append({"key": repr(key), "label": printable(filter.label) + more})
+            chips.append({"key": repr(key), "label": self._label(filter) + more})
         self.panel.draw({"chips": chips, "error": self._error, "refused": self._refused})
+
+    def _label(self, filter: Filter) -> str:
+        if isinstance(filter, Score) and filter.row is not None:
+            return f"like {self._words.of(filter.row)}, at least {filter.at_least:.3f}"
+        return printable(filter.label)
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("kind") == "clear":

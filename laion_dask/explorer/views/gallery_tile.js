@@ -71,8 +71,8 @@ function describeTile({ row, cell, tick, image, veil, picture, hasPicture, isBlu
   cell.setAttribute("aria-selected", String(tick.checked))
   cell.classList.toggle("ld-ticked", tick.checked)
   image.alt = isBlurred ? "Blurred picture; Enter shows it" : `Picture: ${row.caption ?? "no caption"}`
-  veil.hidden = !(hasPicture && isBlurred)
-  veil.textContent = `show · ${row.doubt}`
+  veil.hidden = !(hasPicture && row.doubt)
+  veil.textContent = isBlurred ? `show · ${row.doubt}` : "blur again"
   picture.classList.toggle("ld-can-reveal", hasPicture && Boolean(row.doubt))
   picture.title = hasPicture && row.doubt ? (isBlurred ? "Show this picture" : "Blur this picture") : ""
 }

@@ -152,12 +152,12 @@ def workers_text() -> str:
     """What computes: the current client's workers, or threads of this process."""
     client = current_client()
     if client is None:
-        return "threads of this process"
+        return "computed here, without Dask workers"
     try:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
     except Exception:  # an asynchronous client, or one that was closed
-        return "Dask client"
-    return counted(workers, "worker")
+        return "computed by a Dask client"
+    return f"computed by {counted(workers, 'Dask worker')}"
 
 
 def _no_rows(job) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _job_state(job: Job | None, waiting: Sequence[Job]) -> dict[str, Any] | None
     count = f": {job.done:,} of {job.total:,}" if job.total else ""
     after = f"; then {', '.join(printable(one.label) for one in waiting)}" if waiting else ""
     return {
-        "label": f"canceling {label}" if is_canceling else f"{label}{count}{after}",
+        "label": f"canceling: {label}" if is_canceling else f"{label}{count}{after}",
         "done": job.done,
         "total": job.total,
         "can_cancel": not is_canceling,

@@ -54,7 +54,7 @@ def test_more_like_a_row_is_the_verb_of_all_rows(data):
     state = state_of(view)
     assert state["is_active"] and not state["busy"] and state["k"] == 10
     assert state["at_least"] == pytest.approx(-best[-1][0], abs=1e-6)
-    assert state["about"] == "like row 5 of shard 0"
+    assert state["about"] == "like “山の写真”"  # its caption
     assert state["rows"] == "10 rows of 64"
     found = selected_frame(exploration).compute()
     assert set(zip(found["shard"], found["row"], strict=True)) == {
@@ -123,7 +123,7 @@ def test_a_threshold_undo_and_redo(data):
     assert not selection.filters and state_of(view)["histogram"] is None
     selection.undo()
     other = AskView(exploration, Jobs(wake=None))
-    assert state_of(other)["about"] == "like row 1 of shard 0"
+    assert state_of(other)["about"] == "like “a bird”"
 
 
 def test_the_fields_show_the_rule_of_the_filter_and_a_threshold_is_not_inherited(data):

@@ -1,8 +1,11 @@
 """Chips show the filters in their order, as text, and remove them."""
 
+import numpy as np
+import pyarrow as pa
 from support.explorations import exploration_of, state_of
 from support.shards import laion_table
 
+from laion_dask.explorer.embedding_filters import Region, Score
 from laion_dask.explorer.filters import NumberRange
 from laion_dask.explorer.views.chips import ChipsView
 
@@ -54,6 +57,32 @@ def test_a_typed_condition_is_a_filter_or_says_what_is_wrong(tmp_path):
     assert state_of(view)["error"] and len(selection.filters) == 2
     view._receive({"kind": "condition", "text": "  "})
     assert state_of(view)["error"] == "" and len(selection.filters) == 2
+
+
+def test_a_question_by_a_row_is_called_by_its_caption_if_it_may_be_shown(tmp_path):
+    table = laion_table(50)
+    texts = ["a <b>red</b> bird that sings in a tree all day", "a nude", None, *["x"] * 47]
+    at = table.schema.names.index("TEXT")
+    table = table.set_column(at, "TEXT", pa.array(texts))
+    at = table.schema.names.index("punsafe")
+    table = table.set_column(at, "punsafe", pa.array([0.1, 0.9, 0.1, *[0.1] * 47]))
+    exploration = exploration_of(tmp_path, table)
+    view, scores = ChipsView(exploration), np.full(50, 0.5, np.float32)
+    for row, words in enumerate(
+        ["“a <b>red</b> bird that …”", "row 1 of shard 0", "row 2 of shard 0"]
+    ):
+        exploration.selection.set("ask", Score((1.0,), 0.25, scores, row=(0, row)))
+        view.refresh()
+        assert [one["label"] for one in state_of(view)["chips"]] == [
+            f"like {words}, at least 0.250"
+        ]
+
+
+def test_a_region_is_called_by_how_it_was_drawn():
+    points = np.zeros((1, 2), np.float32)
+    box = Region(((0, 0), (1, 0), (1, 2), (0, 2)), None, points)
+    lasso = Region(((0, 0), (1, 0), (1, 2), (0, 3)), None, points)
+    assert (box.label, lasso.label) == ("box on the map", "region drawn on the map")
 
 
 def test_an_error_goes_when_the_filters_change(tmp_path):

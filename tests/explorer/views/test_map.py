@@ -247,7 +247,7 @@ def test_labels_of_regions_are_text(exploration):
     assert pane.labels["text"] == []
 
 
-def test_without_embeddings_the_map_says_what_to_pass(exploration):
+def test_a_map_without_points_says_that_they_are_computed(exploration):
     points, exploration.points = exploration.points, None
     view = MapView(exploration)
     view.refresh()
@@ -255,7 +255,7 @@ def test_without_embeddings_the_map_says_what_to_pass(exploration):
     pane = pane_of(view)
     for message in (VIEW, BOX, {"kind": "hover", "x": 0, "y": 0, "pixel": [1, 1]}):
         pane._handle_msg(message)
-    assert "emb=ld.open_embeddings(" in pane.message
+    assert pane.message == "The map is being computed."
     assert pane.picture["png"] is None and exploration.selection.n == 400
     exploration.points = points
     view.refresh()  # the projection has been computed

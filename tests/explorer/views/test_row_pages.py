@@ -77,7 +77,7 @@ def test_ranked_rows_keep_their_order_and_the_selection(exploration):
     exploration.selection.set("ask", Score((1.0,), 0.5, scores))
     pages.refresh()
     assert everything(pages) == [safe[9], safe[3], safe[20]] and pages.n_hidden == 1
-    assert pages.bar("shown")["default_order"] == "most similar"
+    assert pages.bar("shown")["default_order"] == "by the question"
     pages.receive({"kind": "sort", "by": "row"})
     assert everything(pages) == sorted([safe[9], safe[3], safe[20]])
     exploration.selection.set("ask", None)
