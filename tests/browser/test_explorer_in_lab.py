@@ -49,13 +49,19 @@ def open_notebook(lab_page: LabPage, name: str) -> None:
     lab_page.run_all()
 
 
+@pytest.fixture(autouse=True)
+def kept_picture(explored, screenshot) -> Iterator[None]:
+    """A screenshot after each test, also one that failed."""
+    yield
+    screenshot(explored.page)
+
+
 @pytest.fixture
-def explorer(explored, watched, screenshot) -> Iterator[ExplorerPage]:
+def explorer(explored, watched) -> Iterator[ExplorerPage]:
     """The explorer without filters."""
     explorer = ExplorerPage(explored.page).wait()
     explorer.clear()
     yield explorer
-    screenshot(explored.page)
     assert watched.faults == [], "\n".join(watched.faults)
 
 
@@ -148,10 +154,11 @@ def test_it_works_again_after_a_restart_of_the_kernel_and_a_reload_of_the_page(e
     explored.save()
     explored.page.reload()
     explored.wait_until_idle()
-    explored.run_in_new_cell("explorer")  # the scripts of the page are gone, and no other cell ran
-    explorer = ExplorerPage(explored.page).wait()
-    explorer.drag(explorer.map("Box"), (0.3, 0.3), (0.7, 0.7))
-    assert explorer.wait_for_other_than(everything) == box
+    explorer = ExplorerPage(explored.page).wait()  # in the saved output; no cell has run
+    assert explorer.selected == box
+    explorer.drag(explorer.map("Lasso"), (0.2, 0.5), (0.5, 0.15), (0.6, 0.5), (0.5, 0.8))
+    lasso = explorer.wait_for_other_than(box)
+    assert rows_of(explored, explorer.code("Python")) == lasso
     # A message on its way to the page before the reload names models that the new one has not.
     faults = [fault for fault in watched.faults if "isn't known" not in fault]
     assert faults == [], "\n".join(faults)

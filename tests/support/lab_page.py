@@ -56,17 +56,11 @@ class LabPage:
         self._wait_for_all()
 
     def restart_and_run_all(self) -> None:
-        """Restart the kernel and clear all outputs, then run all cells, and wait for the last one.
-
-        Not by one entry of the menu: JupyterLab 4.6 cancels requests of the old kernel's widgets
-        when the new one starts, now and then those of the first cells, too.
-        """
-        self.menu("Kernel", "Restart Kernel and Clear Outputs of All Cells…")
+        """Kernel > Restart Kernel and Run All Cells, and wait for the last one."""
+        self.menu("Kernel", "Restart Kernel and Run All Cells…")
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self.page.wait_for_function(f"() => !({ALL_RAN})()")
-        self.wait_until_idle()
-        self.page.wait_for_timeout(1000)
-        self.run_all()
+        self._wait_for_all()
 
     def run_cell(self, number: int) -> None:
         """Run one cell, counted from 1, and wait for it."""

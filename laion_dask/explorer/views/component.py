@@ -58,7 +58,7 @@ class MessageComponent(JSComponent):
         """Take from the browser only what it may change, and set the rest right again there.
 
         A model that came to the browser after its page is sent back whole, as it came, with the
-        first message that it causes; what has changed meanwhile would be undone for ever.
+        first message that it causes; that would undo what has changed meanwhile.
         """
         own = [name for name in props if name not in self._set_by_browser]
         if undone := [name for name in own if _differ(props[name], getattr(self, name))]:

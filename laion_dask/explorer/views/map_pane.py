@@ -92,8 +92,8 @@ def map_figure() -> Plot:
         text = Text(x="x", y="y", text="text", text_align="center", text_baseline="middle")
         text.update(text_font_size="12px", text_font_style="bold", text_outline_width=halo)
         plot.add_glyph(_source({"x": [], "y": [], "text": []}), text, name=name)
-    for each in (plot.x_range, plot.y_range):
-        each.syncable = False
+    for each in (plot, plot.x_range, plot.y_range):
+        each.syncable = False  # another page has another size and another view
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"

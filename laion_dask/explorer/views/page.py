@@ -25,8 +25,8 @@ class _Tab(Protocol):
 class PageComponent(MessageComponent):
     """The places of all views, on one page or in the output of one cell.
 
-    A page is empty until the browser says that it shows it: in a notebook, whatever is sent before
-    gets lost, and models that were sent so are unknown to the browser for ever.
+    A page is empty until the browser says that it shows it: in a notebook, whatever is sent earlier
+    is lost, and the browser would never know the models in it.
 
     Parameters
     ----------
@@ -84,11 +84,8 @@ class PageComponent(MessageComponent):
             self._ready()
 
     def _reload(self) -> None:
-        """Forget what was sent: a page that the browser has loaded again knows none of it."""
-        self.views = []
-        for _, comm in self.documents():
-            if comm is not None:
-                comm.init()  # the page has closed the connection that was there
+        """Forget what was sent: a page that the browser has loaded again is as it was at first."""
+        self.param.update(views=[], layout="null", active=0, is_over=False)
 
     def on_ready(self, callback: Callable[[], object]) -> None:
         """Call a function when a browser shows the page, which is empty: at first, or reloaded."""
