@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import nbformat
 import pytest
 from playwright.sync_api import expect
 from support.explorer_page import ExplorerPage
@@ -34,19 +33,10 @@ def explored(browser, browser_context_args, lab, watched) -> Iterator[LabPage]:
     page = context.new_page()
     watched.on(page)
     lab_page = LabPage(page, lab)
-    open_notebook(lab_page, "explored.ipynb")
+    lab_page.open_new("explored.ipynb", CELLS)
     yield lab_page
     lab_page.leave()
     context.close()
-
-
-def open_notebook(lab_page: LabPage, name: str) -> None:
-    """Write a notebook that shows the explorer, open it and run it."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-    nbformat.write(notebook, lab_page.server.folder / name)
-    lab_page.open(name)
-    lab_page.run_all()
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +135,7 @@ def test_cancel_cancels(explored, explorer):
 
 
 def test_it_works_again_after_a_restart_of_the_kernel_and_a_reload_of_the_page(explored, watched):
-    open_notebook(explored, "restarted.ipynb")
+    explored.open_new("restarted.ipynb", CELLS)
     explored.restart_and_run_all()
     explorer = ExplorerPage(explored.page).wait()
     everything = explorer.selected

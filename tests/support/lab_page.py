@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from urllib.request import Request, urlopen
 
+import nbformat
 from playwright.sync_api import Locator, Page, expect
 
 from support.lab_server import PATIENCE, LabServer
@@ -34,6 +36,17 @@ class LabPage:
         """Open a notebook, and wait for its kernel."""
         self.page.goto(self.server.address(path))
         self.wait_until_idle()
+
+    def open_new(self, name: str, cells: Sequence[str]) -> None:
+        """Write a notebook with cells of code, open it and run all of them."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3 (ipykernel)",
+        }
+        nbformat.write(notebook, self.server.folder / name)
+        self.open(name)
+        self.run_all()
 
     def wait_until_idle(self) -> None:
         self.page.get_by_text("(ipykernel) | Idle").wait_for()

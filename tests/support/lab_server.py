@@ -55,9 +55,10 @@ class LabServer:
     token: str
     folder: Path
 
-    def address(self, path: str) -> str:
+    def address(self, path: str, workspace: str = "default") -> str:
         """The address of a notebook in a workspace without open tabs."""
-        return f"{self.url}lab/tree/{path}?token={self.token}&reset"
+        place = "lab" if workspace == "default" else f"lab/workspaces/{workspace}"
+        return f"{self.url}{place}/tree/{path}?token={self.token}&reset"
 
 
 @contextmanager

@@ -73,67 +73,81 @@ function measureOnlyDrawnFigures() {
   }
 }
 
-// A notebook that the browser loads again is drawn before its kernel is known. pyviz_comms 3.0 finds
-// the kernel later, but never opens the connection that was asked for, and messages get lost.
-function openConnections() {
-  for (const comm of Object.values(window.PyViz?.comms ?? {})) {
-    if (comm.active && comm.connected === false) comm.open({}, {})
-  }
-}
-
-export function render({ model }) {
-  measureOnlyDrawnFigures()
+// The parts of the page, by name, and the element that holds them.
+function pageElements(model, takeBack) {
   const slots = {}
   const slot = (name) => (slots[name] = element("div", { class: `slot ${name}` }))
   const place = (where, label, name) =>
     element("section", { class: `place ${where}`, "aria-label": label }, slot(name))
-  const waiting = element("p", { class: "waiting", role: "status", text: "Loading…" })
-  const head = slot("head"), ask = slot("ask"), chips = slot("chips"), map = place("upper-left", "Map", "map")
-  const tools = tabs(model)
+  const notice = element("p", { class: "waiting", role: "status" })
+  const back = element("button", { type: "button", class: "back", text: "Show it here", onclick: takeBack })
+  const map = place("upper-left", "Map", "map"), tools = tabs(model)
   const body = element("div", { class: "body" }, map, tools.node,
     place("lower-left", "Distributions", "histograms"), place("lower-right", "Values", "bars"))
   const page = element(model.is_page ? "main" : "section", { class: "page", "aria-label": "Explorer" },
-    element("h1", { class: "unseen", text: "Explorer" }), waiting, head, ask, chips, body)
+    element("h1", { class: "unseen", text: "Explorer" }), notice, back,
+    slot("head"), slot("ask"), slot("chips"), body)
   page.classList.toggle("alone", model.is_page)
+  tools.node.hidden = true
+  return { page, notice, back, body, map, tools, slots }
+}
 
-  // Views come in steps: first the head, then all that is shown when the sample is there, then those
-  // of other tabs.
-  const arrange = () => {
-    const views = model.get_child("views") || []
-    const { places, tabs: wanted } = JSON.parse(model.layout) || { places: {}, tabs: [] }
-    const numbers = [...Object.values(places), ...wanted.map((tab) => tab.view).filter((at) => at !== null)]
-    if (numbers.some((at) => !views[at])) return
-    for (const [name, where] of Object.entries(slots)) settle(where, views[places[name]])
-    tools.arrange(wanted.map(({ title, view }) => ({ title, view: view === null ? null : views[view] })))
-    const isReady = Boolean(slots.bars.firstElementChild)
-    waiting.hidden = Boolean(slots.head.firstElementChild)
-    chips.hidden = body.hidden = !isReady
-    ask.hidden = !isReady || !ask.firstElementChild
-    page.classList.toggle("over", model.is_over)
-    map.hidden = !slots.map.firstElementChild
-    page.classList.toggle("ready", isReady)
-    body.classList.toggle("without-map", map.hidden)
-    body.classList.toggle("without-tabs", tools.node.hidden)
+// The layout, or null while views of it are missing. They come in steps: first the head, then all that
+// is shown when the sample is there, then those of other tabs.
+function completeLayout(model) {
+  const views = model.get_child("views") || []
+  const { places, tabs } = JSON.parse(model.layout) || { places: {}, tabs: [] }
+  const numbers = [...Object.values(places), ...tabs.map((tab) => tab.view).filter((at) => at !== null)]
+  const isComplete = numbers.length > 0 && numbers.every((at) => views[at])
+  return isComplete ? { places, tabs, views } : null
+}
+
+function arrange({ places, tabs: wanted, views }, { page, body, map, tools, slots }) {
+  for (const [name, where] of Object.entries(slots)) settle(where, views[places[name]])
+  tools.arrange(wanted.map(({ title, view }) => ({ title, view: view === null ? null : views[view] })))
+  const isReady = Boolean(slots.bars.firstElementChild)
+  slots.chips.hidden = body.hidden = !isReady
+  slots.ask.hidden = !isReady || !slots.ask.firstElementChild
+  map.hidden = !slots.map.firstElementChild
+  page.classList.toggle("ready", isReady)
+  body.classList.toggle("without-map", map.hidden)
+  body.classList.toggle("without-tabs", tools.node.hidden)
+}
+
+const NOTICES = {
+  waiting: "Loading…", here: "", elsewhere: "This explorer is shown in another tab or view.",
+  silent: "There is no answer. If the kernel is idle, run this cell again; or show the explorer with " +
+    "its selection in another cell, by its name.",
+}
+
+export function render({ model, view }) {
+  measureOnlyDrawnFigures()
+  const parts = pageElements(model, () => connection.take())
+  const connection = pageConnection(model, view.model, (state) => {
+    const isElsewhere = state === "elsewhere"
+    setText(parts.notice, NOTICES[state])
+    parts.notice.hidden = state === "here"
+    parts.back.hidden = !isElsewhere
+    if (isElsewhere) parts.page.classList.remove("ready")
+    for (const part of [parts.slots.head, parts.slots.ask, parts.slots.chips, parts.body]) {
+      part.hidden = state !== "here"
+    }
+  })
+  const draw = () => {
+    const layout = completeLayout(model)
+    if (layout === null || !connection.hasViews()) return
+    connection.placed()
+    arrange(layout, parts)
+    parts.page.classList.toggle("over", model.is_over)
     // With the next message, Bokeh takes models that came for known. If a new one sent it, it would
     // send itself too, and Python would warn that it is known already.
     model.send_msg({ kind: "placed" })
   }
-  tools.node.hidden = true
-  model.on(["views", "is_over"], arrange)
-  arrange()
-
-  // Python sends views once somebody shows the page.
-  const browser = Math.random()
-  const call = (times) => {
-    if (waiting.hidden) return
-    openConnections()
-    model.send_msg({ kind: "ready", browser })
-    if (times > 0) setTimeout(call, 1000, times - 1)
-    else setText(waiting, "There is no answer: if the kernel is idle, run this cell again.")
-  }
-  call(15)
-  followTheme(model, page)
-  return page
+  model.on(["views", "is_over"], draw)
+  connection.take()
+  draw()
+  followTheme(model, parts.page)
+  return parts.page
 }
 
 function followTheme(model, page) {

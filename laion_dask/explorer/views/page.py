@@ -13,8 +13,8 @@ from panel.io import state
 from panel.layout import Panel
 from panel.viewable import Viewable
 
-from laion_dask.explorer.jobs import VIEWS
-from laion_dask.explorer.views.component import MessageComponent, as_json, module, styles
+from laion_dask.explorer.views.component import as_json, source, styles
+from laion_dask.explorer.views.drawn_page import DrawnPage
 
 
 class _Tab(Protocol):
@@ -22,11 +22,8 @@ class _Tab(Protocol):
     def panel(self) -> Viewable: ...
 
 
-class PageComponent(MessageComponent):
+class PageComponent(DrawnPage):
     """The places of all views, on one page or in the output of one cell.
-
-    A page is empty until the browser says that it shows it: in a notebook, whatever is sent earlier
-    is lost, and the browser would never know the models in it.
 
     Parameters
     ----------
@@ -58,38 +55,18 @@ class PageComponent(MessageComponent):
     is_over = param.Boolean(False)
 
     _set_by_browser = frozenset({"active", "dark"})
-    _esm = module("page")
+    _esm = source("common.js", "page_connection.js", "page.js")
     _render_policy = "manual"  # the module puts new children in their places itself
     _stylesheets = styles("page")
 
     def __init__(self, is_page: bool = False, **params: Any) -> None:
-        super().__init__(self._receive, is_page=is_page, **params)
-        self._ready: Callable[[], object] = lambda: None
+        super().__init__(is_page=is_page, **params)
         self._places: Mapping[str, Viewable] = {}
         self._tabs: Mapping[str, _Tab] = {}
         self._opened: set[int] = set()  # tabs that were shown
-        self._browser: object = ""  # what the page that is shown calls itself
 
-    def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
-        """Act on any message of a notebook's page, which may come in any thread."""
-        with VIEWS:
-            super()._on_msg(ref, manager, msg)
-
-    def _receive(self, message: dict[str, Any]) -> None:
-        browser = message.get("browser")
-        if message.get("kind") == "ready" and browser != self._browser:
-            if self.views:
-                self._reload()
-            self._browser = browser
-            self._ready()
-
-    def _reload(self) -> None:
-        """Forget what was sent: a page that the browser has loaded again is as it was at first."""
+    def _forget(self) -> None:
         self.param.update(views=[], layout="null", active=0, is_over=False)
-
-    def on_ready(self, callback: Callable[[], object]) -> None:
-        """Call a function when a browser shows the page, which is empty: at first, or reloaded."""
-        self._ready = callback
 
     def on_dark(self, callback: Callable[[bool], object]) -> None:
         """Call a function when the colors of the page have changed, with whether they are dark."""

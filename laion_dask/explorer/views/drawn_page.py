@@ -1,0 +1,112 @@
+"""A page that a notebook may draw again: reloaded, moved, in a second tab or in a new view."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import param
+from bokeh.document import Document
+from bokeh.model import Model
+from panel.io import state
+from pyviz_comms import Comm
+
+from laion_dask.explorer.jobs import VIEWS
+from laion_dask.explorer.views.component import MessageComponent
+
+#: Seconds that a page is kept which its notebook has removed: a cell that moves is drawn anew.
+_KEPT_S = 30.0
+
+
+class DrawnPage(MessageComponent):
+    """A component whose views belong to the page of it that was drawn last, by its own request.
+
+    A page is empty until the browser says that it shows it: in a notebook, whatever is sent earlier
+    is lost, and the browser would never know the models in it.
+
+    Attributes
+    ----------
+    owner : str
+        What the page that has the views calls itself; empty before there is one.
+    """
+
+    owner = param.String("")
+
+    __abstract = True
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(self._receive, **params)
+        self._ready: Callable[[], object] = lambda: None
+        self._in_notebook: dict[str, tuple[Any, ...]] = {}  # what Panel knows of a page, by its id
+        self._removals: list[threading.Timer] = []
+
+    def on_ready(self, callback: Callable[[], object]) -> None:
+        """Call a function when a page has come that shows nothing yet."""
+        self._ready = callback
+
+    def _forget(self) -> None:
+        """Forget what was sent: a page that is drawn anew is as it was at first."""
+        raise NotImplementedError
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        page = str(message.get("browser"))
+        if message.get("kind") != "ready":
+            return
+        while self._removals:
+            self._removals.pop().cancel()
+        if page != self.owner:
+            is_again, self.owner = bool(self.owner), page  # another page receives nothing from now on
+            if is_again:
+                self._forget()
+            self._ready()
+
+    def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
+        """Act on any message of a notebook's page, which may come in any thread."""
+        with VIEWS:
+            super()._on_msg(ref, manager, msg)
+
+    def _render_mimebundle(
+        self, model: Model, doc: Document, comm: Comm, location: Any = None
+    ) -> Any:
+        bundle = super()._render_mimebundle(model, doc, comm, location)
+        ref = model.ref["id"]
+        self._in_notebook[ref] = state._views[ref]
+        _answer_senders(self._comms[ref][1])
+        return bundle
+
+    def _cleanup(self, root: Model | None = None) -> None:
+        """Remove a page; one of a notebook only if it is not drawn anew within a while."""
+        ref = None if root is None else root.ref["id"]
+        if ref not in self._in_notebook:
+            super()._cleanup(root)
+            return
+        state._views[ref] = self._in_notebook[ref]
+        removal = threading.Timer(_KEPT_S, self._remove, [root])
+        removal.daemon = True
+        self._removals.append(removal)
+        removal.start()
+
+    def _remove(self, root: Model) -> None:
+        with VIEWS:
+            state._views.pop(root.ref["id"], None)
+            self._in_notebook.pop(root.ref["id"], None)
+            super()._cleanup(root)
+
+
+def _answer_senders(client: Comm) -> None:
+    """Have each message answered where it came from.
+
+    pyviz_comms 3.0 answers the page that was drawn last, and any other waits five seconds.
+    """
+    handle, manager = client._handle_msg, getattr(client, "manager", None)
+    if manager is None:
+        return
+
+    def answer(message: dict[str, Any]) -> None:
+        sender = manager.get_comm(message["content"]["comm_id"])
+        if sender is not None:
+            client._comm = sender
+        handle(message)
+
+    client._handle_msg = answer

@@ -1,0 +1,77 @@
+// Which page has the views of an explorer. A notebook may draw the same output again: the browser
+// loads it anew or opens it in a second tab, its cell moves, or JupyterLab makes a new view of it. The
+// page that was drawn last gets the views; any other says where they are, and has a button for them.
+
+const TRIES = 15         // a second apart
+const pagesHere = window.laionDaskPages ??= new Map()  // of this tab, by the id of their model
+
+// A notebook that the browser loads again is drawn before its kernel is known. pyviz_comms 3.0 finds
+// the kernel later, but never opens the connection that was asked for, and messages get lost.
+function openConnections() {
+  for (const comm of Object.values(window.PyViz?.comms ?? {})) {
+    if (comm.active && comm.connected === false) comm.open({}, {})
+  }
+}
+
+function managersOf(document) {
+  return document.roots().filter((root) => root.type.endsWith("CommManager"))
+}
+
+// A page without the views must not get what Python sends: models that it made of it would be sent
+// back. Panel 1.9 gives it to all pages of an output in this tab, and fails if one does not know a model.
+function receiveNothing(document) {
+  for (const manager of managersOf(document)) manager.msg_handler = () => {}
+}
+
+function receiveAlone(document) {
+  const views = window.PyViz?.shared_views ?? new Map()
+  for (const manager of managersOf(document)) {
+    delete manager.msg_handler
+    manager._receiver = new manager._receiver.constructor()  // it may have a part of a message
+    views.set(manager.plot_id, [manager])
+  }
+}
+
+// What Python sets would come back with the next message, and be set once more: views that were taken
+// away meanwhile would be made anew, without what Python does on their messages.
+function sendNothingBack(data) {
+  for (const name of ["owner", "views", "layout", "is_over"]) data.properties[name].internal = true
+}
+
+// Ask Python for the views; `show` is called with "waiting", "here", "elsewhere" or "silent".
+function pageConnection(model, { document, data }, show) {
+  sendNothingBack(data)
+  const name = String(Math.random())
+  let state = null, retry = null
+  const become = (next) => {
+    state = next
+    show(next)
+  }
+  const ask = (times) => {
+    if (state !== "waiting") return
+    openConnections()
+    model.send_msg({ kind: "ready", browser: name })
+    if (times > 0) retry = setTimeout(ask, 1000, times - 1)
+    else become("silent")
+  }
+  const give = () => {
+    clearTimeout(retry)
+    receiveNothing(document)
+    become("elsewhere")
+  }
+  const take = () => {
+    const other = pagesHere.get(model.id)
+    if (other !== give) other?.()
+    pagesHere.set(model.id, give)
+    receiveAlone(document)
+    become("waiting")
+    ask(TRIES)
+  }
+  let owner = model.owner
+  model.on("owner", () => {
+    if (owner === name && model.owner !== name) give()  // to a page in another tab
+    owner = model.owner
+  })
+  model.on("remove", () => { if (pagesHere.get(model.id) === give) pagesHere.delete(model.id) })
+  return { take, placed: () => { if (state !== "here") become("here") }, hasViews: () => state !== "elsewhere" }
+}
