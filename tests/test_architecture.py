@@ -330,8 +330,6 @@ KERNELS = {
 }
 
 
-#: Functions of scripts that are longer than `LONGEST_FUNCTION`, by file and name.
-LONG_FUNCTIONS = {("explorer/views/page.js", "render")}
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
 
@@ -347,7 +345,7 @@ def test_functions_of_scripts_are_short():
         for path in SCRIPTS
         for name, n in function_lengths(lines_of(path)).items()
     }
-    assert {which for which, n in lengths.items() if n > LONGEST_FUNCTION} == LONG_FUNCTIONS
+    assert {which for which, n in lengths.items() if n > LONGEST_FUNCTION} == set()
 
 
 def test_functions_of_scripts_are_measured():

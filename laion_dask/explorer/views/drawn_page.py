@@ -1,9 +1,9 @@
-"""A page that a notebook may draw again: reloaded, moved, in a second tab or in a new view."""
+"""A page that a notebook may draw again: loaded again, moved, or in a second tab."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import param
@@ -56,7 +56,10 @@ class DrawnPage(MessageComponent):
         while self._removals:
             self._removals.pop().cancel()
         if page != self.owner:
-            is_again, self.owner = bool(self.owner), page  # another page receives nothing from now on
+            is_again, self.owner = (
+                bool(self.owner),
+                page,
+            )  # another page receives nothing from now on
             if is_again:
                 self._forget()
             self._ready()
@@ -102,11 +105,17 @@ def _answer_senders(client: Comm) -> None:
     handle, manager = client._handle_msg, getattr(client, "manager", None)
     if manager is None:
         return
+    thread = threading.local()  # messages come in several threads
 
     def answer(message: dict[str, Any]) -> None:
-        sender = manager.get_comm(message["content"]["comm_id"])
-        if sender is not None:
-            client._comm = sender
-        handle(message)
+        thread.sender = manager.get_comm(message["content"]["comm_id"])
+        try:
+            handle(message)
+        finally:
+            thread.sender = None
 
-    client._handle_msg = answer
+    def send(data: Any = None, metadata: Any = None, buffers: Sequence[Any] = ()) -> None:
+        comm = getattr(thread, "sender", None) or client.comm
+        comm.send(data, metadata=metadata, buffers=list(buffers))
+
+    client._handle_msg, client.send = answer, send

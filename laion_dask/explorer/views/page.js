@@ -115,7 +115,7 @@ function arrange({ places, tabs: wanted, views }, { page, body, map, tools, slot
 }
 
 const NOTICES = {
-  waiting: "Loading…", here: "", elsewhere: "This explorer is shown in another tab or view.",
+  waiting: "Loading…", here: "", elsewhere: "This explorer is shown in another tab.",
   silent: "There is no answer. If the kernel is idle, run this cell again; or show the explorer with " +
     "its selection in another cell, by its name.",
 }

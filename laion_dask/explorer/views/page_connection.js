@@ -1,6 +1,6 @@
 // Which page has the views of an explorer. A notebook may draw the same output again: the browser
-// loads it anew or opens it in a second tab, its cell moves, or JupyterLab makes a new view of it. The
-// page that was drawn last gets the views; any other says where they are, and has a button for them.
+// loads it anew or opens it in a second tab, or its cell moves. The page that was drawn last gets the
+// views; any other says where they are, and has a button for them.
 
 const TRIES = 15         // a second apart
 const pagesHere = window.laionDaskPages ??= new Map()  // of this tab, by the id of their model
@@ -23,11 +23,16 @@ function receiveNothing(document) {
   for (const manager of managersOf(document)) manager.msg_handler = () => {}
 }
 
+// Bokeh 3.9 describes a model to Python in the first message that names it, also one that Python made.
+// If that message is from the model itself, Python makes it anew, and no longer acts on its messages.
 function receiveAlone(document) {
   const views = window.PyViz?.shared_views ?? new Map()
   for (const manager of managersOf(document)) {
-    delete manager.msg_handler
     manager._receiver = new manager._receiver.constructor()  // it may have a part of a message
+    manager.msg_handler = (message) => {
+      Object.getPrototypeOf(manager).msg_handler.call(manager, message)
+      document._new_models?.clear()
+    }
     views.set(manager.plot_id, [manager])
   }
 }
