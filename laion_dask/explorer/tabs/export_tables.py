@@ -16,10 +16,11 @@ def funnel_state(table: pd.DataFrame) -> dict[str, Any] | None:
     """The funnel as text for the page; None without a filter."""
     if not len(table):
         return None
-    counts = [name for name in ("before", "dropped", "unscored", "after") if name in table]
+    counts = ["before", "dropped", "unscored", "after", "undecided"]
     return {
         "title": "Funnel",
-        "note": "Unscored rows lack a value that the clause needs; they are never kept.",
+        "note": "Unscored rows lack a value that the clause needs; they are never kept. Undecided rows "
+        "lack one, too, and are counted where a later clause drops them.",
         "head": ["clause", *counts],
         "rows": [
             [printable(str(one["clause"])), *(f"{int(one[name]):,}" for name in counts)]
