@@ -19,8 +19,8 @@ def funnel_state(table: pd.DataFrame) -> dict[str, Any] | None:
     counts = ["before", "dropped", "unscored", "after", "undecided"]
     return {
         "title": "Funnel",
-        "note": "Unscored rows lack a value that the clause needs; they are never kept. Undecided rows "
-        "lack one, too, and are counted where a later clause drops them.",
+        "note": "Unscored rows lack a value that the clause needs; they are never kept. Undecided "
+        "rows lack one, too, and are counted where a later clause drops them.",
         "head": ["clause", *counts],
         "rows": [
             [printable(str(one["clause"])), *(f"{int(one[name]):,}" for name in counts)]

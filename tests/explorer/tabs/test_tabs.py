@@ -274,7 +274,7 @@ def test_the_selection_is_counted_audited_and_written(exploration, jobs, tmp_pat
     finish(jobs)
     state = state_of(view)
     assert f"= {n} kept" in state["facts"] and "as Parquet" in state["facts"]
-    assert [row[-1] for row in state["funnel"]["rows"]] == [f"{n:,}"]
+    assert [row[-2:] for row in state["funnel"]["rows"]] == [[f"{n:,}", "0"]]
     view._receive({"kind": "audit"})
     finish(jobs)
     assert "are excluded" in state_of(view)["audit"]["note"]
