@@ -43,7 +43,7 @@ class UnsafeRows:
     unsafe : int
         Those with a score of at least 0.5.
     unscored : int
-        Those without a score; a negative score is none.
+        Those without a score; a negative score counts as missing.
     """
 
     n: int

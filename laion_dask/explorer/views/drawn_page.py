@@ -15,7 +15,7 @@ from pyviz_comms import Comm
 from laion_dask.explorer.jobs import VIEWS
 from laion_dask.explorer.views.component import MessageComponent
 
-#: Seconds that a page is kept which its notebook has removed: a cell that moves is drawn anew.
+#: Seconds for which a page is kept after its notebook removed it: a cell that moves is drawn again.
 _KEPT_S = 30.0
 
 
@@ -46,7 +46,7 @@ class DrawnPage(MessageComponent):
         self._ready = callback
 
     def _forget(self) -> None:
-        """Forget what was sent: a page that is drawn anew is as it was at first."""
+        """Forget what was sent: a page that is drawn again starts empty."""
         raise NotImplementedError
 
     def _receive(self, message: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class DrawnPage(MessageComponent):
         return bundle
 
     def _cleanup(self, root: Model | None = None) -> None:
-        """Remove a page; one of a notebook only if it is not drawn anew within a while."""
+        """Remove a page; in a notebook, only if it is not drawn again soon."""
         ref = None if root is None else root.ref["id"]
         if ref not in self._in_notebook:
             super()._cleanup(root)

@@ -1,5 +1,5 @@
 // Which page has the views of an explorer. A notebook may draw the same output again: the browser
-// loads it anew or opens it in a second tab, or its cell moves. The page that was drawn last gets the
+// loads it again or opens it in a second tab, or its cell moves. The page that was drawn last gets the
 // views; any other says where they are, and has a button for them.
 
 const TRIES = 15         // a second apart
@@ -24,7 +24,7 @@ function receiveNothing(document) {
 }
 
 // Bokeh 3.9 describes a model to Python in the first message that names it, also one that Python made.
-// If that message is from the model itself, Python makes it anew, and no longer acts on its messages.
+// If that message is from the model itself, Python replaces it, and ignores its later messages.
 function receiveAlone(document) {
   const views = window.PyViz?.shared_views ?? new Map()
   for (const manager of managersOf(document)) {
@@ -38,7 +38,7 @@ function receiveAlone(document) {
 }
 
 // What Python sets would come back with the next message, and be set once more: views that were taken
-// away meanwhile would be made anew, without what Python does on their messages.
+// away meanwhile would come back, and Python would ignore their messages.
 function sendNothingBack(data) {
   for (const name of ["owner", "views", "layout", "is_over"]) data.properties[name].internal = true
 }
