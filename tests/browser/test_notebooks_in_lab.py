@@ -33,8 +33,7 @@ def test_notebook_runs_from_the_menu(path, lab_page):
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 1
         shown += 1
     if lab_page.page.locator(".jp-Notebook .page").count():
-        ExplorerPage(lab_page.page).wait()
-        lab_page.page.locator(".ld-map[data-order]").wait_for()
+        ExplorerPage(lab_page.page).wait().wait_until_drawn()
         shown += 1
     assert shown > 0
     lab_page.save()

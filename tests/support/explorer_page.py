@@ -45,6 +45,13 @@ class ExplorerPage:
         self.page.locator(".head .job.idle").wait_for(state="attached")
         return self
 
+    def wait_until_drawn(self) -> ExplorerPage:
+        """Wait until the map has its picture; the histograms their bars where there is no map."""
+        has_map = not self.page.locator(".page .body.without-map").count()
+        drawn = ".ld-map[data-order]" if has_map else ".histograms .area path.all[d]"
+        self.page.locator(drawn).first.wait_for()
+        return self
+
     @property
     def selected(self) -> int:
         """The number of selected rows that the head shows."""
