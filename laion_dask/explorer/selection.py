@@ -77,6 +77,12 @@ class Selection:
         """The filters by key, in that order."""
         return dict(self._filters)
 
+    @property
+    def decided_by(self) -> tuple[tuple[Filter, Hashable], ...]:
+        """The filters, each with what else decides it: equal for equal rows of the whole data."""
+        with self._lock:
+            return tuple((one, self._reads[key]) for key, one in self._filters.items())
+
     def get(self, key: Key) -> Filter | None:
         """The filter of a key, or None."""
         return self._filters.get(key)

@@ -9,7 +9,8 @@ from support.explorations import exploration_of, state_of
 from support.shards import laion_table
 
 import laion_dask as ld
-from laion_dask.explorer.filters import NumberRange
+from laion_dask.explorer.as_code import as_python
+from laion_dask.explorer.filters import Condition, NumberRange
 from laion_dask.explorer.jobs import Jobs
 from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.tabs.export_tab import ExportView
@@ -102,6 +103,44 @@ def test_a_sample_says_that_it_is_one_until_all_rows_are_counted(tmp_path, jobs)
     exploration.selection.set("similarity", NumberRange("similarity", 0.3, None))
     view.refresh()
     assert "of the sample" in state_of(view)["unsafe"]
+
+
+def test_progress_of_a_job_does_not_count_the_sample_again(tmp_path, jobs, monkeypatch):
+    calls = []
+
+    def count(sample, selected):
+        calls.append(selected)
+        return unsafe_in_sample(sample, selected)
+
+    monkeypatch.setattr("laion_dask.explorer.tabs.export_tab.unsafe_in_sample", count)
+    exploration = exploration_of(tmp_path, sample=100)
+    view = ExportView(exploration, jobs)
+    for _ in range(3):
+        view.refresh()
+    assert len(calls) == 1
+    exploration.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    view.refresh()
+    assert len(calls) == 2
+    assert state_of(view)["unsafe"].startswith(f"Of the {exploration.selection.n} selected rows")
+
+
+def test_figures_are_old_once_the_list_of_a_condition_has_changed(tmp_path, jobs):
+    exploration = exploration_of(tmp_path)
+    widths = [*map(str, sorted(exploration.sample.columns["width"].values.tolist()))]
+    listed = tmp_path / "widths.txt"
+    listed.write_text("\n".join(widths[:100]))
+    exploration.selection.set("width", Condition(f"width in file({str(listed)!r})"))
+    view = ExportView(exploration, jobs)
+    view._receive({"kind": "count"})
+    finish(jobs)
+    n = exploration.selection.n
+    assert state_of(view)["stale"] == "" and f"the {n:,} selected rows" in state_of(view)["unsafe"]
+    listed.write_text(widths[0])
+    as_python(exploration)  # reads the list again
+    view.refresh()
+    assert exploration.selection.n < n
+    assert "earlier selection" in state_of(view)["stale"]
+    assert f"the {exploration.selection.n:,} selected" in state_of(view)["unsafe"]
 
 
 def test_what_is_safe_is_said_to_be_safe():

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from laion_dask.aggregations.audit import audit, default_axes
 from laion_dask.errors import ExportError, LaionDaskError, OptionError
 from laion_dask.explorer.as_code import as_recipe, selected_frame
@@ -56,6 +58,7 @@ class ExportView:
         self._state: dict[str, Any] = {"facts": "", "funnel": None, "audit": None, "result": ""}
         self._computed_for: object = None
         self._unsafe: UnsafeRows | None = None  # in all rows, once they are counted
+        self._sampled: tuple[np.ndarray, UnsafeRows] | None = None  # of the last mask
         self._note, self._is_error = "", False
         self.panel = ExportComponent(self._receive, sizing_mode="stretch_both")
         jobs.subscribe(self._job_changed)
@@ -65,8 +68,8 @@ class ExportView:
         """Show the selection as it is now; what was counted for another is marked as old."""
         exploration = self._exploration
         n, of = exploration.selection.n, exploration.sample
-        filters = exploration.selection.filters
-        is_old = self._state["facts"] and self._computed_for != filters
+        has_figures = self._state["facts"] or self._state["audit"]
+        is_old = has_figures and self._computed_for != exploration.selection.decided_by
         self.panel.draw(
             {
                 "sentence": selected_text(n, of),
@@ -85,15 +88,25 @@ class ExportView:
     def _unsafe_text(self) -> str:
         """The selected rows that the gallery hides, which are written unless they are left out."""
         selection, sample = self._exploration.selection, self._exploration.sample
-        if self._unsafe is not None and self._computed_for == selection.filters:
+        if self._unsafe is not None and self._computed_for == selection.decided_by:
             return self._unsafe.text("selected rows")
         if not has_scores(sample):
             return NO_SCORES
-        found = unsafe_in_sample(sample, selection.mask())
+        found = self._unsafe_in_sample()
         if sample.is_whole:
             return found.text("selected rows")
         text = found.text("selected rows of the sample")
         return f"{text} Count all rows counts them in the whole data set."
+
+    def _unsafe_in_sample(self) -> UnsafeRows:
+        """The counts of the sample, kept until the selection changes.
+
+        Without that, each progress report of a job would count all rows of the sample again.
+        """
+        mask = self._exploration.selection.mask()  # the same array until the selection changes
+        if self._sampled is None or self._sampled[0] is not mask:
+            self._sampled = mask, unsafe_in_sample(self._exploration.sample, mask)
+        return self._sampled[1]
 
     def _formats(self) -> list[str]:
         """The formats that can be written: some need embeddings or images."""
@@ -123,17 +136,17 @@ class ExportView:
 
     def _start(self, label: str, work: Any) -> None:
         """Start some work, whose result is part of the state."""
-        exploration, filters = self._exploration, self._exploration.selection.filters
-        frame = selected_frame(exploration)  # the selection may change meanwhile
+        frame = selected_frame(self._exploration)  # the selection may change meanwhile
+        decided_by = self._exploration.selection.decided_by
 
         def done(found: dict[str, Any]) -> None:
-            if filters != self._computed_for:
+            if decided_by != self._computed_for:
                 self._state |= {"facts": "", "funnel": None, "audit": None}
                 self._unsafe = None
             self._unsafe = found.pop("unsafe", self._unsafe)
             self._state |= found
             self._note = ""
-            self._computed_for = filters
+            self._computed_for = decided_by
             self.refresh()
 
         self._job = self._jobs.start(

@@ -355,6 +355,17 @@ def test_no_filter_excludes_nobody(exploration, jobs):
     assert "No filter" in state_of(view)["note"] and jobs.current is None
 
 
+def test_an_audit_of_an_earlier_selection_is_marked_as_old(exploration, jobs):
+    view = ExportView(exploration, jobs)
+    select(exploration)
+    view._receive({"kind": "audit"})
+    finish(jobs)
+    assert state_of(view)["audit"] and state_of(view)["stale"] == ""
+    select(exploration, 0.35)
+    view.refresh()
+    assert "earlier selection" in state_of(view)["stale"]
+
+
 def test_an_audit_shows_the_groups_that_differ_most_first():
     row = {"axis": "language", "n": 100, "lo": 0.1, "hi": 0.2, "verdict": "excluded more"}
     rates = {"(all)": 0.2, "a": 0.3, "<b>": 0.9, "c": 0.1, "d": np.nan}
