@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.explorations import exploration_of, state_of
+from support.explorations import exploration_of, finish, select_similar, state_of
 from support.shards import laion_table
 
 import laion_dask as ld
 from laion_dask.explorer.as_code import as_python
-from laion_dask.explorer.filters import Condition, NumberRange
-from laion_dask.explorer.jobs import Jobs
+from laion_dask.explorer.filters import Condition
 from laion_dask.explorer.safe_rows import safe_rows
 from laion_dask.explorer.tabs.export_tab import ExportView
 from laion_dask.explorer.unsafe_rows import (
@@ -23,18 +22,6 @@ from laion_dask.explorer.unsafe_rows import (
 )
 
 SCORES = [0.0, 0.49, 0.5, 1.0, -1.0, float("inf"), float("nan"), None]
-
-
-@pytest.fixture
-def jobs():
-    jobs = Jobs()
-    yield jobs
-    jobs.close()
-
-
-def finish(jobs: Jobs) -> None:
-    jobs.current.wait(60)
-    jobs.deliver()
 
 
 def with_scores(scores: pa.Array) -> pa.Table:
@@ -71,7 +58,7 @@ def test_unsafe_rows_are_named_and_written_unless_they_are_left_out(tmp_path, jo
     monkeypatch.chdir(tmp_path)
     exploration = exploration_of(tmp_path)
     view = ExportView(exploration, jobs)
-    exploration.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    select_similar(exploration)
     view.refresh()
     selected = exploration.selection.mask()
     hidden = int(np.count_nonzero(selected & ~safe_rows(exploration.sample, "punsafe")))
@@ -100,7 +87,7 @@ def test_a_sample_says_that_it_is_one_until_all_rows_are_counted(tmp_path, jobs)
     hidden = unsafe_in_frame(exploration.frame, exploration.sample.types).hidden
     text = state_of(view)["unsafe"]
     assert f"Of the 400 selected rows, the gallery hides {hidden:,}" in text
-    exploration.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    select_similar(exploration)
     view.refresh()
     assert "of the sample" in state_of(view)["unsafe"]
 
@@ -118,7 +105,7 @@ def test_progress_of_a_job_does_not_count_the_sample_again(tmp_path, jobs, monke
     for _ in range(3):
         view.refresh()
     assert len(calls) == 1
-    exploration.selection.set("similarity", NumberRange("similarity", 0.3, None))
+    select_similar(exploration)
     view.refresh()
     assert len(calls) == 2
     assert state_of(view)["unsafe"].startswith(f"Of the {exploration.selection.n} selected rows")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.explorations import finish
 from support.shards import collection
 
 import laion_dask as ld
@@ -26,20 +27,12 @@ def exploration(tmp_path, monkeypatch):
     return Exploration(draw_sample(frame), emb)
 
 
-def wait_for(jobs):
-    """Deliver the results of all jobs, those too that results start."""
-    job = None
-    while jobs.current is not job:
-        job = jobs.current
-        job.wait(60)
-
-
 def test_the_map_is_there_when_its_points_are(exploration):
     jobs = Jobs()
     view = make_map(exploration, jobs)
     view.panel._handle_msg(VIEW)  # the browser asks before there is anything to show
     assert view.panel.message == "The map is being computed."
-    wait_for(jobs)
+    finish(jobs)
     expected = ld.fit_projection(exploration.embeddings)
     assert exploration.projection == expected
     assert exploration.points.shape == (65, 2) and np.isfinite(exploration.points).all()
@@ -53,25 +46,25 @@ def test_labels_are_computed_when_the_browser_rests_with_a_picture(exploration):
     view = make_map(exploration, jobs)
     view.panel._handle_msg(VIEW)
     view.panel._handle_msg(REST)  # there is no picture yet
-    wait_for(jobs)
+    finish(jobs)
     assert view.labels is None
     view.panel._handle_msg(REST)
-    wait_for(jobs)
+    finish(jobs)
     labels = view.labels
     assert labels is not None
     view.panel._handle_msg(REST)
-    wait_for(jobs)
+    finish(jobs)
     assert view.labels is labels
 
 
 def test_a_second_map_needs_no_projection(exploration):
     jobs = Jobs()
     first = make_map(exploration, jobs)
-    wait_for(jobs)
+    finish(jobs)
     again = make_map(exploration, jobs)
     assert again.panel.message == "" and first.panel.extent == again.panel.extent
     again.panel._handle_msg(REST)
-    wait_for(jobs)
+    finish(jobs)
     assert again.labels is not None
     jobs.close()
 
@@ -89,7 +82,7 @@ def test_another_projection_is_computed_and_a_region_keeps_its_rows(exploration,
     jobs = Jobs()
     view = make_map(exploration, jobs)
     assert view.panel.projection_options == []
-    wait_for(jobs)
+    finish(jobs)
     assert [name for name, _ in view.panel.projection_options] == ["pca", "umap"]
     first, selection = exploration.projection, exploration.selection
     corners = ((-1.0, -1.0), (0.1, -1.0), (0.1, 1.0), (-1.0, 1.0))
@@ -99,16 +92,16 @@ def test_another_projection_is_computed_and_a_region_keeps_its_rows(exploration,
     view.panel._handle_msg({"kind": "projection", "value": "tsne"})
     view.panel._handle_msg({"kind": "projection", "value": "umap"})
     assert view.panel.projection == "umap"
-    wait_for(jobs)
+    finish(jobs)
     assert exploration.projection.method == "umap"
     view.panel._handle_msg(REST)
-    wait_for(jobs)
+    finish(jobs)
     assert view.labels is not None
     assert view.panel.axes[0].startswith("UMAP of 65 rows")
     assert view.panel.outline == [[], []] and outline != [[], []]  # it is of the other map
     assert selection.positions().tolist() == rows.tolist()
     view.panel._handle_msg({"kind": "projection", "value": "pca"})
-    wait_for(jobs)
+    finish(jobs)
     assert exploration.projection == first and view.panel.outline == outline
 
 
@@ -116,7 +109,7 @@ def test_a_projection_that_is_canceled_or_fails_leaves_the_map(exploration, monk
     monkeypatch.setattr(map_job, "is_installed", lambda module: True)
     jobs = Jobs()
     view = make_map(exploration, jobs)
-    wait_for(jobs)
+    finish(jobs)
     points = exploration.points
 
     def fail(embeddings, method):
