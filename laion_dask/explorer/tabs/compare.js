@@ -32,13 +32,6 @@ export function render({ model }) {
     const select = element("select", { onchange: () => send({ kind, value: select.value }) })
     return [element("label", {}, element("span", { text: label }), select), select]
   }
-  const options = (select, items, chosen) => {
-    fill(select, items, () => element("option"), (option, item) => {
-      option.value = item.key
-      setText(option, item.label)
-    })
-    select.value = chosen
-  }
   const [firstLabel, first] = choice("First", "first")
   const [secondLabel, second] = choice("Second", "second")
   const name = element("input", { type: "text", maxlength: "100", value: "A" })
@@ -49,8 +42,8 @@ export function render({ model }) {
   const other = otherPart(send)
 
   follow(model, (state) => {
-    options(first, state.choices, state.first)
-    options(second, state.choices, state.second)
+    setOptions(first, state.choices, state.first)
+    setOptions(second, state.choices, state.second)
     setText(sentence, state.sentence)
     setText(note, state.note)
     note.hidden = !state.note

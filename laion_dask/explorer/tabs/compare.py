@@ -126,7 +126,7 @@ class CompareView:
         self._sections, self._sentence = found, sentence
         self.panel.draw(
             {
-                "choices": [{"key": k, "label": printable(v)} for k, v in choices.items()],
+                "choices": [[key, printable(label)] for key, label in choices.items()],
                 "first": self._first,
                 "second": self._second,
                 "names": [printable(choices[one]) for one in (self._first, self._second)],

@@ -64,6 +64,15 @@ function fill(list, items, make, write) {
   items.forEach((item, at) => write(list.children[at], item, at))
 }
 
+// Write the options of a select, as pairs of a value and a label, and choose one of them.
+function setOptions(select, options, chosen) {
+  fill(select, options, () => element("option"), (option, [value, label]) => {
+    option.value = value
+    setText(option, label)
+  })
+  select.value = chosen
+}
+
 // Dragging along an area. `valueAt` takes an event to a value, or to null where no drag starts; `move`
 // takes the value under the pointer and that where the drag began; `stop` these, and whether the
 // button was released.

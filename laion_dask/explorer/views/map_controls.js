@@ -35,44 +35,30 @@ function dragModes(plot) {
   return { modes, choose }
 }
 
-function drawOptions(select, options, chosen) {
-  select.replaceChildren()
-  for (const [value, label] of options) {
-    const option = make("option", "", label)
-    option.value = value
-    select.append(option)
-  }
-  select.value = chosen
-}
-
-function colorChoice(model) {
-  const label = make("span", "ld-map-color")
-  label.title = "What the colors mean"
+// A choice that Python offers: `kind` names its parameter, and the message that chooses.
+function offeredChoice(model, kind, className, label, title) {
+  const node = make("span", className)
+  node.title = title
   const select = make("select")
-  select.setAttribute("aria-label", "Color")
-  label.append(select)
-  select.onchange = () => model.send_msg({ kind: "color", value: select.value })
-  const draw = () => drawOptions(select, model.color_options, model.color)
-  model.on(["color", "color_options"], draw)
-  draw()
-  return label
-}
-
-function projectionChoice(model) {
-  const label = make("span", "ld-map-method")
-  label.title = "How embeddings are projected to two dimensions. UMAP takes a minute or two the first time."
-  const select = make("select")
-  select.setAttribute("aria-label", "Projection")
-  label.append(select)
-  select.onchange = () => model.send_msg({ kind: "projection", value: select.value })
+  select.setAttribute("aria-label", label)
+  select.onchange = () => model.send_msg({ kind, value: select.value })
+  node.append(select)
   function draw() {
-    drawOptions(select, model.projection_options, model.projection)
-    select.hidden = model.projection_options.length < 2
+    const options = model[`${kind}_options`]
+    setOptions(select, options, model[kind])
+    select.hidden = options.length < 2
   }
-  model.on(["projection", "projection_options"], draw)
+  model.on([kind, `${kind}_options`], draw)
   draw()
-  return label
+  return node
 }
+
+const colorChoice = model =>
+  offeredChoice(model, "color", "ld-map-color", "Color", "What the colors mean")
+
+const projectionChoice = model =>
+  offeredChoice(model, "projection", "ld-map-method", "Projection",
+    "How embeddings are projected to two dimensions. UMAP takes a minute or two the first time.")
 
 function rounded(value, span) {
   const digits = Math.max(0, Math.min(8, 3 - Math.floor(Math.log10(span || 1))))

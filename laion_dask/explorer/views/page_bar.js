@@ -10,19 +10,6 @@ function labelled(text, control) {
   return label
 }
 
-function setOptions(select, values, chosen, text) {
-  const wanted = JSON.stringify(values.map(value => [value, text(value)]))
-  if (select.dataset.values !== wanted) {
-    select.dataset.values = wanted
-    select.replaceChildren(...values.map(value => {
-      const option = make("option", "", text(value))
-      option.value = String(value)
-      return option
-    }))
-  }
-  select.value = String(chosen)
-}
-
 function pageTurner(send, what) {
   let page = 1, pages = 1
   const go = (wanted) => send({ kind: "page", page: wanted })
@@ -76,8 +63,8 @@ function orderChooser(send, what) {
   const direction = button("", "", () => send({ kind: "direction", descending: !isDescending }))
   function update({ orders, order_by, default_order, descending }) {
     isDescending = descending
-    setOptions(sort, ["", ...orders], order_by ?? "",
-      value => `order: ${value === "" ? default_order : value}`)
+    const options = orders.map(name => [name, `order: ${name}`])
+    setOptions(sort, [["", `order: ${default_order}`], ...options], order_by ?? "")
     direction.textContent = descending ? "↓" : "↑"
     direction.hidden = order_by === null
     direction.setAttribute("aria-label", descending
@@ -93,7 +80,7 @@ function sizeChooser(send, what) {
   const node = labelled("rows", size)
   function update(state) {
     node.hidden = !state.sizes.length
-    if (state.sizes.length) setOptions(size, state.sizes, state.size, count)
+    setOptions(size, state.sizes.map(rows => [rows, count(rows)]), state.size)
   }
   return { node, update }
 }
