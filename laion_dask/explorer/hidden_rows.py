@@ -1,4 +1,4 @@
-"""The message shown when every row of a page is hidden, with ways to score the rows."""
+"""The message shown when no selected row can be shown, with ways to score the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from laion_dask.explorer.columns import NumberColumn
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.sample import Sample
-from laion_dask.explorer.source_text import name_of, variables
+from laion_dask.explorer.source_text import EXAMPLE_MODEL, example_opening, name_of, variables
 from laion_dask.formatting import printable
 from laion_dask.models.clip import ClipModel
 from laion_dask.models.heads.nsfw import detector_model
@@ -19,9 +19,7 @@ from laion_dask.models.heads.nsfw import detector_model
 #: Names of columns that may have a probability that an image is unsafe, such as COYO-700M's
 #: ``nsfw_score_opennsfw2``; other names are not put in commands.
 _SCORE = re.compile(r"(?=.*(nsfw|unsafe))[\w.-]{1,60}", re.IGNORECASE | re.ASCII)
-#: The model of code that opens embeddings, as most published ones were made.
-_MODEL = "ViT-L-14:openai"
-#: At most this many of them are named.
+#: At most this many of these columns are named.
 _MOST = 3
 
 
@@ -86,44 +84,45 @@ def _ways(exploration: Exploration, safety: str) -> Iterator[dict[str, str]]:
         is_one = len(names) == 1
         shown = ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
         text = f"{shown} {'seems to be such a score' if is_one else 'seem to be such scores'}"
-        code = f'ld.read_shards(…, rename={{"{names[0]}": "{safety}"}})'
-        if exploration.is_command:
-            code = f"laion-dask explore … --rename {names[0]}={safety}"
+        code = _renaming(exploration, names[0], safety)
         yield {"text": f"{text}. To use {'it' if is_one else 'one'}:", "code": code}
     if exploration.embeddings is None:
         yield _way_by_embeddings(exploration, safety, bool(names))
     elif head := _head(exploration, safety):
         where = " in Python" if exploration.is_command else ""
         text = f"To compute it from the embeddings{where}:"
-        yield {"text": text, "code": _scoring(exploration, "emb", head)}
+        yield {"text": text, "code": _scoring(exploration, head)}
     elif not names:
-        code = f'ld.read_shards(…, rename={{"COLUMN": "{safety}"}})'
-        if exploration.is_command:
-            code = f"laion-dask explore … --rename COLUMN={safety}"
-        text = (
-            "No published head computes it from these embeddings. A column that has it is used by:"
-        )
-        yield {"text": text, "code": code}
+        text = "No published head computes it from these embeddings. To use a column that has it:"
+        yield {"text": text, "code": _renaming(exploration, "COLUMN", safety)}
 
 
 def _way_by_embeddings(exploration: Exploration, safety: str, is_second: bool) -> dict[str, str]:
     """How to compute scores where no embeddings were given."""
     where = " in Python" if exploration.is_command else ""
-    text = f"A column that has it is used by rename=. To compute it from CLIP embeddings{where}:"
-    if is_second:
-        text = f"To compute it from CLIP embeddings{where}:"
+    text = f"To compute it from CLIP embeddings{where}:"
+    if not is_second:
+        option = "--rename" if exploration.is_command else "rename="
+        text = f"If a column has it, name that column with {option}. {text}"
     frame = name_of(exploration.frame, variables()) or "frame"
-    opening = f'emb = ld.open_embeddings("img_emb/", model="{_MODEL}", like={frame})'
-    head = f'ld.heads.nsfw("{_MODEL}", to="{safety}")'
-    return {"text": text, "code": f"{opening}\n{_scoring(exploration, 'emb', head)}"}
+    head = f'ld.heads.nsfw("{EXAMPLE_MODEL}", to="{safety}")'
+    code = f"emb = {example_opening(frame)}\n{_scoring(exploration, head)}"
+    return {"text": text, "code": code}
 
 
-def _scoring(exploration: Exploration, emb: str, head: str) -> str:
+def _renaming(exploration: Exploration, name: str, safety: str) -> str:
+    """Code that reads a column as the safety score."""
+    if exploration.is_command:
+        return f"laion-dask explore … --rename {name}={safety}"
+    return f'ld.read_shards(…, rename={{"{name}": "{safety}"}})'
+
+
+def _scoring(exploration: Exploration, head: str) -> str:
     """Code that scores the frame and explores it again."""
     names = variables()
     frame = name_of(exploration.frame, names) or "frame"
-    if exploration.embeddings is not None:
-        emb = name_of(exploration.embeddings, names) or emb
+    emb = name_of(exploration.embeddings, names) if exploration.embeddings is not None else None
+    emb = emb or "emb"
     return f"scored = {frame}.laion.score({emb}, {head})\nscored.laion.explore({emb})"
 
 

@@ -26,6 +26,8 @@ from laion_dask.io.parquet.scan import Scan
 from laion_dask.io.storage.export_manifest import MANIFESTS
 from laion_dask.notebook_traceback import running_shell
 
+#: The model in examples, because most published embeddings are from it.
+EXAMPLE_MODEL = "ViT-L-14:openai"
 #: Up to this many paths are listed; for more, only their folder.
 _MAX_PATHS = 8
 
@@ -53,6 +55,11 @@ def variables() -> dict[str, Any]:
     shell = running_shell()
     names = {} if shell is None else dict(shell.user_ns)
     return {name: value for name, value in names.items() if not name.startswith("_")}
+
+
+def example_opening(frame: str) -> str:
+    """Code that opens the embeddings of a frame; its folder and its model are examples."""
+    return f'ld.open_embeddings("img_emb/", model="{EXAMPLE_MODEL}", like={frame})'
 
 
 def name_of(value: object, names: dict[str, Any]) -> str | None:

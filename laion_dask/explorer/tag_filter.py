@@ -154,7 +154,9 @@ class TagSets:
 
     def _known(self, name: str) -> Tags:
         if name not in self._sets:
-            raise OptionError(f"There is no set {name!r}. There are: {', '.join(self._sets)}.")
+            raise OptionError(
+                f"There is no set {name!r}. Available: {', '.join(self._sets) or 'none'}."
+            )
         return self._sets[name]
 
     def _put(self, tags: Tags) -> Tags:

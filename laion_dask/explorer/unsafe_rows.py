@@ -26,8 +26,8 @@ _UNSAFE = f"{SAFETY} >= {number_text(UNSAFE)}"
 #: Why a recipe has the condition.
 WHY = "Rows that are unsafe, or have no safety score, are left out."
 NO_SCORES = (
-    f"No row has a safety score, because there is no column {SAFETY} of numbers. The gallery hides "
-    "such rows, and they are written."
+    f"No row has a safety score, because there is no numeric column {SAFETY}. The gallery hides "
+    "rows without a score, but they are written."
 )
 _META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in ("n", "safe", "unsafe")})
 
@@ -56,7 +56,7 @@ class UnsafeRows:
         return self.unsafe + self.unscored
 
     def text(self, which: str) -> str:
-        """Sentences about the rows that the gallery hides, and what becomes of them."""
+        """Sentences about the rows that the gallery hides, which are written."""
         if not self.hidden:
             return f"None of the {self.n:,} {which} is unsafe or without a safety score."
         kinds = []

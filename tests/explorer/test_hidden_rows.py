@@ -123,7 +123,7 @@ def test_the_column_that_is_named_can_be_used(tmp_path):
 )
 def test_other_columns_are_not_named(tmp_path, name, values):
     (way,) = state(tmp_path, coyo(**{name: values}))["ways"]
-    assert way["text"].startswith("A column that has it is used by rename=. To compute it from")
+    assert way["text"].startswith("If a column has it, name that column with rename=. To compute")
     assert name not in way["code"].replace("heads.nsfw(", "")
 
 

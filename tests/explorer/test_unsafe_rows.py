@@ -50,7 +50,7 @@ def test_without_scores_no_row_is_known_to_be_safe(tmp_path, jobs):
     assert not has_scores(exploration.sample)
     assert unsafe_in_sample(exploration.sample, np.ones(9, bool)) == UnsafeRows(9, 0, 9)
     view = ExportView(exploration, jobs)
-    assert "no column punsafe" in state_of(view)["unsafe"]
+    assert "no numeric column punsafe" in state_of(view)["unsafe"]
     assert not state_of(view)["can_leave_out"]
 
 

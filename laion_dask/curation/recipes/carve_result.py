@@ -103,7 +103,7 @@ class Carve(Displayed):
         return list(recipe_notes(self.recipe.tree))
 
     def _notes_below(self) -> list[str]:
-        """What is not plain in the funnel: undecided rows, and steps it does not list."""
+        """Notes on the funnel: what undecided rows are, and which steps it does not list."""
         notes = [_UNDECIDED] if self.funnel["undecided"].any() else []
         document = self.recipe.document
         steps = {document.step_number(at) for at in range(len(self.recipe.steps))} - {0}

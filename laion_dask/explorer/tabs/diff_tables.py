@@ -76,8 +76,9 @@ def _changed(found: Diff) -> dict[str, Any]:
     )
     return {
         "title": "Values that differ",
-        "note": f"Of {counted(_sides(found)[0]['keys'], 'key')} in both; {len(changed):,} of "
-        f"{counted(len(found.changed), 'column')} differ{'s' if len(changed) == 1 else ''}.",
+        "note": f"{len(changed):,} of {counted(len(found.changed), 'column')} "
+        f"differ{'s' if len(changed) == 1 else ''}. Shares are of the "
+        f"{counted(_sides(found)[0]['keys'], 'key')} that both have.",
         "head": ["column", "differ", "share"],
         "rows": [
             [printable(one["column"]), f"{one['changed']:,}", f"{100 * one['share']:.3g} %"]
@@ -94,10 +95,10 @@ def _rates(table: pd.DataFrame) -> dict[str, Any]:
     distance = (known["rate_a"] - known["rate_b"]).abs() if has_rates else pd.Series(dtype=float)
     order = distance[distance > 0].sort_values(ascending=False, kind="stable").index
     shown = known.loc[order].head(_MAX_RATES)
-    which = f"The {len(shown):,} that differ most of" if len(shown) < len(order) else "Those of"
+    which = f"The {len(shown):,} that differ most" if len(shown) < len(order) else "Those"
     return {
         "title": "Rates that differ",
-        "note": f"{which} {counted(len(known), 'rate')} that both have, each with the 95 % "
+        "note": f"{which} among {counted(len(known), 'rate')} that both have, each with the 95 % "
         "interval of its side; ld.diff(…).statistics has all.",
         "head": ["rate", HERE, "the other"],
         "rows": [

@@ -16,7 +16,7 @@ from laion_dask.explorer.exploration import Exploration
 from laion_dask.explorer.jobs import Job, Jobs, error_line
 from laion_dask.explorer.questions import Answer, Question, ScoreBins, answer, why_no_model
 from laion_dask.explorer.selection import MAX_UNDO, FilterKey
-from laion_dask.explorer.source_text import name_of, variables
+from laion_dask.explorer.source_text import EXAMPLE_MODEL, example_opening, name_of, variables
 from laion_dask.explorer.views.component import Component, MessageComponent, module, styles
 from laion_dask.explorer.views.row_words import RowWords
 from laion_dask.formatting import counted, printable
@@ -25,8 +25,6 @@ from laion_dask.formatting import counted, printable
 KEY = FilterKey("ask")
 #: Number of rows that a question selects by default.
 K = 100
-#: The model of the example, as most published embeddings were made.
-_MODEL = "ViT-L-14:openai"
 #: Maximum characters of a question, and bytes of an image file.
 _MAX_TEXT, _MAX_IMAGE = 1000, 6_000_000
 
@@ -233,21 +231,20 @@ class NoAskView:
     """
 
     def __init__(self, exploration: Exploration) -> None:
-        code = f"laion-dask explore … --embeddings img_emb/ --model {_MODEL}"
+        code = f"laion-dask explore … --embeddings img_emb/ --model {EXAMPLE_MODEL}"
         if not exploration.is_command:
             frame = name_of(exploration.frame, variables()) or "frame"
-            opening = f'ld.open_embeddings("img_emb/", model="{_MODEL}", like={frame})'
-            code = f"{frame}.laion.explore({opening})"
+            code = f"{frame}.laion.explore({example_opening(frame)})"
         why = (
-            "There is no map, and no question can be asked, because no embeddings were given. If "
-            "there are none yet, ld.embed computes them from images. To pass them:"
+            "Without embeddings, there is no map, and you cannot ask questions. ld.embed computes "
+            "embeddings from images. To pass embeddings:"
         )
         self.panel = NoAskComponent(
             lambda message: None, why=why, code=code, sizing_mode="stretch_width"
         )
 
     def refresh(self) -> None:
-        """Nothing of it depends on the selection."""
+        """Do nothing: the line does not depend on the selection."""
 
 
 def _rule_of(filter: Score) -> _Rule:

@@ -26,7 +26,7 @@ MAX_SELECTED = 50
 _LONGEST, _LONGEST_TYPED = 120, 200
 #: Number of values of each category that its field completes, and their longest.
 _COMPLETED, _LONGEST_COMPLETED = 40, 60
-#: Number of values that a message names, and how much of them must be the same for difflib.
+#: Number of similar values that a message names, and the least ratio of difflib.
 _NAMED, _LIKE = 3, 0.8
 
 
@@ -63,7 +63,7 @@ class BarsView:
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw the selection as it is now; what was wrong before it changed is forgotten."""
+        """Draw the current selection, without the notes on an earlier one."""
         self._forget_notes()
         self._draw()
 

@@ -35,7 +35,7 @@ class ChipsView:
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw the filters as they are now; what was wrong before they changed is forgotten."""
+        """Draw the current filters, without the error of an earlier condition."""
         self._error = self._refused = ""
         self._draw()
 

@@ -20,15 +20,15 @@ _KEPT_S = 30.0
 
 
 class DrawnPage(MessageComponent):
-    """A component whose views belong to the page of it that was drawn last, by its own request.
+    """A component that may be shown on several pages, of which the one drawn last has the views.
 
-    A page is empty until the browser says that it shows it: in a notebook, whatever is sent earlier
-    is lost, and the browser would never know the models in it.
+    A page is empty until its browser asks for the views: in a notebook, anything sent earlier is
+    lost, and the browser would never know the models in it.
 
     Attributes
     ----------
     owner : str
-        What the page that has the views calls itself; empty before there is one.
+        The name that the page with the views gave itself; empty before the first page.
     """
 
     owner = param.String("")
@@ -42,7 +42,7 @@ class DrawnPage(MessageComponent):
         self._removals: list[threading.Timer] = []
 
     def on_ready(self, callback: Callable[[], object]) -> None:
-        """Call a function when a page has come that shows nothing yet."""
+        """Call a function when an empty page asks for its views."""
         self._ready = callback
 
     def _forget(self) -> None:
@@ -56,16 +56,13 @@ class DrawnPage(MessageComponent):
         while self._removals:
             self._removals.pop().cancel()
         if page != self.owner:
-            is_again, self.owner = (
-                bool(self.owner),
-                page,
-            )  # another page receives nothing from now on
-            if is_again:
+            is_first, self.owner = not self.owner, page  # other pages receive nothing from now on
+            if not is_first:
                 self._forget()
             self._ready()
 
     def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
-        """Act on any message of a notebook's page, which may come in any thread."""
+        """Act on a message of a notebook's page, on whichever thread it arrives."""
         with VIEWS:
             super()._on_msg(ref, manager, msg)
 
@@ -92,15 +89,17 @@ class DrawnPage(MessageComponent):
 
     def _remove(self, root: Model) -> None:
         with VIEWS:
+            if threading.current_thread() not in self._removals:
+                return  # the page was drawn again while this waited for the views
             state._views.pop(root.ref["id"], None)
             self._in_notebook.pop(root.ref["id"], None)
             super()._cleanup(root)
 
 
 def _answer_senders(client: Comm) -> None:
-    """Have each message answered where it came from.
+    """Answer each message on the page that sent it.
 
-    pyviz_comms 3.0 answers the page that was drawn last, and any other waits five seconds.
+    pyviz_comms 3.0 answers on the page that was drawn last; any other would wait five seconds.
     """
     handle, manager = client._handle_msg, getattr(client, "manager", None)
     if manager is None:

@@ -116,8 +116,8 @@ function arrange({ places, tabs: wanted, views }, { page, body, map, tools, slot
 
 const NOTICES = {
   waiting: "Loading…", here: "", elsewhere: "This explorer is shown in another tab.",
-  silent: "There is no answer. If the kernel is idle, run this cell again; or show the explorer with " +
-    "its selection in another cell, by its name.",
+  silent: "The kernel does not answer. Once it is idle, run this cell again. To keep the selection, run " +
+    "the name of the explorer in another cell instead.",
 }
 
 export function render({ model, view }) {

@@ -1,4 +1,4 @@
-"""What a question by a row is called: the start of its caption, or its shard and row."""
+"""How a row is named in a question: by the start of its caption, or by its shard and number."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LONGEST = 24
 
 
 class RowWords:
-    """The words for rows of a sample, each found once.
+    """Names rows of a sample, and remembers the names.
 
-    A caption stays hidden, here too, unless its row is known to be safe.
+    As in other views, a caption is hidden unless its row is known to be safe.
 
     Parameters
     ----------
