@@ -30,6 +30,7 @@ from laion_dask.explorer.unsafe_rows import SAFE, WHY
 from laion_dask.frame.filters import is_filter, predicate_of
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.scans import is_scan
+from laion_dask.io.storage.user_cache import not_kept
 from laion_dask.projections.projection import Projection
 from laion_dask.projections.stored import keep
 from laion_dask.runtime.dask_expressions import Projection as Columns
@@ -167,10 +168,7 @@ def _file_of(projection: Projection) -> str:
     except OSError as error:
         if isinstance(error, ExportError):
             raise
-        raise ExportError(
-            f"The projection cannot be kept: {error.strerror or error}. Expected a folder that can "
-            "be written. Name one with the environment variable XDG_CACHE_HOME."
-        ) from error
+        raise not_kept("The projection", error) from error
 
 
 def as_recipe(
@@ -194,7 +192,7 @@ def as_recipe(
         steps.append({"where": SAFE, "why": WHY})
     if not steps:  # a recipe has at least one step
         steps = [{"where": "row >= 0"}]
-    about = description(exploration, calls)
+    about = description(exploration, calls, own)
     return Recipe(name, steps=steps, description=about, warnings=warnings).to_yaml()
 
 

@@ -13,14 +13,23 @@ from laion_dask.explorer.exploration import Exploration
 from laion_dask.frame.provenance import Provenance
 
 
-def description(exploration: Exploration, calls: list[Call]) -> str:
-    """Where the selection was made, and what else a run needs."""
+def description(exploration: Exploration, calls: list[Call], own: list[str]) -> str:
+    """Where the selection was made, and what else a run needs.
+
+    Parameters
+    ----------
+    exploration : Exploration
+    calls : list of Call
+        The verbs that select the rows.
+    own : list of str
+        The filters that the frame had before it was explored.
+    """
     sample, place = exploration.sample, _place(exploration.frame)
     rows = (
         f"all {sample.n:,} rows" if sample.is_whole else f"{sample.n:,} of {sample.n_rows:,} rows"
     )
     sentences = [f"Selected in the explorer, among {rows}{place}."]
-    texts = [str(call.arguments.get("expression", "")) for call in calls]
+    texts = [*own, *(str(call.arguments.get("expression", "")) for call in calls)]
     has_files = any(call.verb in ("in_region", "tagged") for call in calls)
     if has_files or any("file(" in text for text in texts):
         sentences.append("To move it, also move the files that its steps name.")

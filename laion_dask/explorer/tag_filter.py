@@ -13,12 +13,12 @@ import numpy as np
 from laion_dask.curation.row_table import in_sorted, keys_of
 from laion_dask.curation.tags import Tags, check_name
 from laion_dask.curation.tags_file import is_written, read_tags, save_tags
-from laion_dask.errors import ExportError, OptionError
+from laion_dask.errors import OptionError
 from laion_dask.explorer.filters import Filter
 from laion_dask.explorer.sample import Sample
 from laion_dask.formatting import counted
 from laion_dask.frame.provenance import Provenance
-from laion_dask.io.storage.user_cache import user_cache
+from laion_dask.io.storage.user_cache import not_kept, user_cache
 
 #: Maximum number of rows added to a set at once, and of sets.
 MAX_ADDED, MAX_SETS = 1_000_000, 50
@@ -62,11 +62,8 @@ class TaggedRows(Filter):
         try:
             os.makedirs(path.parent, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise ExportError(
-                f"The set of rows {self.name!r} cannot be kept: {error.strerror or error}. "
-                "Expected a folder that can be written. Name one with the environment variable "
-                "XDG_CACHE_HOME, or save the set to a file first."
-            ) from error
+            what = f"The set of rows {self.name!r}"
+            raise not_kept(what, error, hint=", or save the set to a file first") from error
         save_tags(self.tags, path, frame)
         return path
 

@@ -117,22 +117,6 @@ def test_a_row_of_embeddings_is_read_again_as_the_query(exploration):
     assert exploration.selection.n >= 5
 
 
-def test_a_recipe_says_where_it_is_from_and_what_a_run_needs(exploration, tmp_path, demo_folder):
-    metadata = demo_folder / "embedded" / "metadata"
-    n = len(list(metadata.glob("*.parquet")))
-    assert n > 1
-    about = ld.Recipe.parse(as_recipe(exploration)).description
-    assert about == (
-        f"Selected in the explorer, among all {exploration.sample.n:,} rows of the {n} shards in "
-        f"{metadata}."
-    )
-    part = Exploration(draw_sample(exploration.frame, 200), exploration.embeddings)
-    set_filters(part, np.random.default_rng(0), "s")
-    about = ld.Recipe.parse(as_recipe(part)).description
-    assert f"among 200 of {exploration.sample.n:,} rows" in about
-    assert "--embeddings FOLDER --model demo." in about and "recipe.run(" in about
-
-
 HOSTILE = "a red\nstar: #'\"$x $$ \u2028\u202e{}"
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from laion_dask.errors import ExportError
+
 
 def user_cache(name: str = "") -> Path:
     """``laion_dask/NAME`` in ``XDG_CACHE_HOME``, or in ``~/.cache``; it may not exist yet.
@@ -22,6 +24,23 @@ def user_cache(name: str = "") -> Path:
         return Path.home() / ".cache" / "laion_dask" / name
     except RuntimeError:
         return _temporary() / name
+
+
+def not_kept(what: str, error: OSError, *, hint: str = "") -> ExportError:
+    """The error that something cannot be written to the user's cache folder.
+
+    Parameters
+    ----------
+    what : str
+        Such as ``"The projection"``.
+    error : OSError
+    hint : str
+        What else can be done, as a part of the last sentence.
+    """
+    return ExportError(
+        f"{what} cannot be kept: {error.strerror or error}. Expected a cache folder that can be "
+        f"written. Name one with the environment variable XDG_CACHE_HOME{hint}."
+    )
 
 
 def _temporary() -> Path:
