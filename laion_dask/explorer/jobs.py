@@ -37,7 +37,7 @@ class Job:
     Attributes
     ----------
     label : str
-        What is being done, such as ``"draw the sample"``.
+        What is being done, such as ``"drawing the sample"``.
     state : {"waiting", "running", "canceling", "done", "failed", "canceled"}
     done, total : int
         How much of the work is done; ``total`` is 0 while it is not known.

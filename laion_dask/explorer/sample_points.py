@@ -63,7 +63,7 @@ def _computed(
         return np.empty((0, 2), np.float32)
     shared = graph.share(embeddings), graph.share(projection)
     tasks = graph.tasks(points_of_part, parts, *shared)
-    return np.concatenate(graph.compute(*tasks, label="project the sample"))
+    return np.concatenate(graph.compute(*tasks, label="projecting the sample"))
 
 
 def points_of_part(

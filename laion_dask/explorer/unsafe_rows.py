@@ -97,7 +97,7 @@ def unsafe_in_frame(frame: dd.DataFrame, types: ColumnTypes) -> UnsafeRows:
     """
     predicates = parse(SAFE, types), parse(_UNSAFE, types)
     counted = graph.map_columns(frame, _counts, *predicates, reads=[SAFETY], meta=_META)
-    (found,) = graph.compute(counted, label="count unsafe rows")
+    (found,) = graph.compute(counted, label="counting unsafe rows")
     n, safe, unsafe = (int(found[name].sum()) for name in _META)
     return UnsafeRows(n, unsafe, n - safe - unsafe)
 

@@ -108,7 +108,7 @@ class Explorer(Viewer):
         self._inputs = embeddings, images
         with VIEWS:  # the job may report before `_drawing` is assigned
             self._drawing = self._jobs.start(
-                "draw the sample", lambda job: draw(), then=self._show, failed=self._head.fail
+                "drawing the sample", lambda job: draw(), then=self._show, failed=self._head.fail
             )
             self._jobs.subscribe(self._mark_over)
 

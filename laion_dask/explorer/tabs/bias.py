@@ -55,7 +55,7 @@ class BiasView:
             self._draw(self._sections(selected))
         else:
             self._counting = self._jobs.start(
-                "compare the selection with the rest",
+                "comparing the selection with the rest",
                 lambda job: self._sections(selected),
                 then=self._draw,
             )

@@ -109,7 +109,7 @@ class TermSearch:
         was_canceled = self.job is not None and self.job.state == "canceled"
         has_captions = bool(caption_column(self._exploration.sample))
         if self.terms is None and has_captions and (self.job is None or was_canceled):
-            self.job = self._jobs.start("find terms in captions", self._search, then=self._keep)
+            self.job = self._jobs.start("finding terms in captions", self._search, then=self._keep)
 
     def _search(self, job: Job) -> CaptionTerms:
         sample = self._exploration.sample

@@ -95,7 +95,7 @@ class CompareView:
             self._draw(*self._compared(masks, names))
             return
         self._counting = self._jobs.start(
-            "compare two sets of rows",
+            "comparing two sets of rows",
             lambda job: self._compared(masks, names),
             then=lambda found: self._draw(*found),
         )
@@ -180,4 +180,4 @@ class CompareView:
             self._draw_states(self._sections, self._sentence)
 
         self._diff = None
-        self._comparing = self._jobs.start("compare the data sets", compare, then=show)
+        self._comparing = self._jobs.start("comparing the data sets", compare, then=show)

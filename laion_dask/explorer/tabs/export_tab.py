@@ -123,7 +123,7 @@ class ExportView:
             if self._job is not None and not self._job.has_ended:
                 raise OptionError("Something is running already. Wait for it, or cancel it above.")
             if kind == "count":
-                self._start("count the selected rows of all", self._count)
+                self._start("counting the selected rows", self._count)
             elif kind == "audit":
                 self._audit()
             elif kind == "write":
@@ -154,7 +154,7 @@ class ExportView:
         )
 
     def _fail(self, label: str, error: BaseException) -> None:
-        self._note, self._is_error = f"Could not {label}: {error_line(error)}", True
+        self._note, self._is_error = f"{label.capitalize()} failed: {error_line(error)}", True
         self.refresh()
 
     def _job_changed(self) -> None:
@@ -184,7 +184,7 @@ class ExportView:
         if not self._exploration.selection.filters:
             raise OptionError("No filter is set, so no row is excluded.")
         self._start(
-            "see whom the filters exclude",
+            "auditing the filters",
             lambda frame: {"audit": audit_state(audit(before, frame, list(by)))},
         )
 
@@ -212,7 +212,7 @@ class ExportView:
             return {"result": f"{done}\nThe recipe: {recipe}"}
 
         self._note = "Writing…"
-        self._start("write the selected rows", work)
+        self._start("writing the selected rows", work)
 
 
 def selected_text(n: int, sample: Sample) -> str:

@@ -113,10 +113,10 @@ def test_nothing_is_computed_before_the_sample_is_drawn(frame):
 
     explorer = Explorer(draw)
     assert started.wait(60)
-    assert repr(explorer) == "Explorer(draw the sample: running)"
+    assert repr(explorer) == "Explorer(drawing the sample: running)"
     page = page_of(explorer)
     assert [*places_of(page)] == ["head"]
-    with pytest.raises(OptionError, match="draw the sample is running"):
+    with pytest.raises(OptionError, match="drawing the sample is running"):
         explorer.wait(0.01)
     go_on.set()
     assert explorer.wait() is explorer and explorer.selection.n == 300

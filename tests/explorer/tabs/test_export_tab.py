@@ -85,7 +85,7 @@ def test_a_failed_write_says_so_beside_the_button_and_no_earlier_success(
     jobs.deliver()
     state = state_of(view)
     assert (state["result"], state["is_error"]) == ("", True)
-    assert state["note"] == "Could not write the selected rows: OSError: no space left"
+    assert state["note"] == "Writing the selected rows failed: OSError: no space left"
     head.fail("of a view")
     monkeypatch.undo()
     view._receive({**write, "folder": str(tmp_path / "c")})
