@@ -27,15 +27,14 @@ def diff_state(found: Diff, by: str) -> dict[str, Any]:
 
 def _sentences(found: Diff) -> list[str]:
     here, other = _sides(found)
-    sentences = [
-        f"{counted(here['only_here'], 'row')} only {HERE}, {other['only_here']:,} only {OTHER}, "
-        f"{here['in_both']:,} in both."
-    ]
+    only = f"{counted(here['only_here'], 'row')} only {HERE}, {other['only_here']:,} only {OTHER}"
+    sentences = [f"{only}, {here['in_both']:,} in both."]
     if not (here["in_both"] == here["keys"] == other["in_both"]):
-        sentences[0] = sentences[0].removesuffix("in both.") + (
-            f"{HERE} and {other['in_both']:,} {OTHER} that both have: a key occurs several times, "
-            "and the first row of each key is compared."
-        )
+        sentences = [
+            f"{only}, {here['in_both']:,} {HERE} and {other['in_both']:,} {OTHER} with a key that "
+            "both have.",
+            "Some keys occur several times; the first row of each is compared.",
+        ]
     if not found.changed["changed"].any():
         n = len(found.changed)
         sentences.append(f"No value differs in the {counted(n, 'column')} that both have.")

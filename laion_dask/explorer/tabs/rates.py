@@ -167,6 +167,6 @@ def _terms(sets: Sets, name: str, terms: CaptionTerms) -> Section:
         note += f"; the {TOP} most frequent of {len(shown):,}"
         shown = np.argsort(-found, kind="stable")[:TOP]
     if n_absent:
-        note += f"; left out: {n_absent:,} of {counted(len(labels), 'group')}, without a row"
+        note += f"; {n_absent:,} of {counted(len(labels), 'group')} without a row left out"
     chosen = tuple(labels[int(at)] for at in shown)
     return Section(f"{name} terms in captions", note, chosen, k[:, shown], sets.sizes - missing)

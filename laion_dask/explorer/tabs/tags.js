@@ -17,7 +17,7 @@ function setItem(send, nameOf) {
   const write = element("button", { text: "Save", onclick: save })
   const remove = element("button", { text: "Remove", onclick: act("remove") })
   const item = element("li", { class: "set" }, label, count, element("span", { class: "gap" }), show, fileLabel, write, remove)
-  item.write = (set) => {
+  item.write = (set, here) => {
     setText(label, set.label)
     label.title = set.label
     setText(count, set.count)
@@ -28,7 +28,7 @@ function setItem(send, nameOf) {
     remove.setAttribute("aria-label", `Remove ${set.label}`)
     file.setAttribute("aria-label", `File of ${set.label}`)
     if (item.path !== set.path) file.value = item.path = set.path
-    file.title = `Relative to ${set.here}`
+    file.title = `Relative to ${here}`
   }
   return item
 }
@@ -57,7 +57,7 @@ export function render({ model }) {
     setText(note, state.note)
     note.classList.toggle("failed", state.is_error)
     sets = state.sets
-    fill(list, sets, make, (item, set) => item.write(set))
+    fill(list, sets, make, (item, set) => item.write(set, state.here))
     none.hidden = sets.length > 0
   })
   return element("div", { class: "tab" }, ticked,

@@ -69,7 +69,6 @@ class TagsView:
             "count": f"{counted(len(tags), 'row')}{more}",
             "is_shown": key_of(name) in self._exploration.selection.by_key,
             "path": tags.path or file_name(name),
-            "here": current_folder(),
         }
 
     def _receive(self, message: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ TOP = 12
 MAX_CATEGORIES = 12
 #: Maximum number of selected values of a category.
 MAX_SELECTED = 50
-#: Longer values are cut to this many characters.
+#: Longer values, and longer texts that were typed, are cut to this many characters.
 _LONGEST, _LONGEST_TYPED = 120, 200
 #: Number of values of each category that its field completes, and their longest.
 _COMPLETED, _LONGEST_COMPLETED = 40, 60

@@ -61,8 +61,8 @@ function settle(place, child) {
   else if (place.firstElementChild !== child) place.replaceChildren(child)
 }
 
-// Bokeh 3.9 measures the figures of a page that changes its size, and fails, with the rest of the
-// page left as it was, if one has come but is not drawn yet, as the figure of a component.
+// Bokeh 3.9 measures all figures when a page changes its size. If one of them is not drawn yet, such
+// as the figure of a component, this fails, and the rest of the page keeps its old size.
 function measureOnlyDrawnFigures() {
   const figures = window.Bokeh?.Models.get("Plot")?.prototype.default_view?.prototype
   for (const name of ["_measure_layout", "_after_layout"]) {
@@ -139,8 +139,8 @@ export function render({ model, view }) {
     connection.placed()
     arrange(layout, parts)
     parts.page.classList.toggle("over", model.is_over)
-    // With the next message, Bokeh takes models that came for known. If a new one sent it, it would
-    // send itself too, and Python would warn that it is known already.
+    // Bokeh takes the models that it received for known once a message is sent. If one of them sent
+    // that message, it would send itself as well, and Python would warn that it is known already.
     model.send_msg({ kind: "placed" })
   }
   model.on(["views", "is_over"], draw)

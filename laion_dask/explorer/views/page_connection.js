@@ -17,14 +17,14 @@ function managersOf(document) {
   return document.roots().filter((root) => root.type.endsWith("CommManager"))
 }
 
-// A page without the views must not get what Python sends: models that it made of it would be sent
-// back. Panel 1.9 gives it to all pages of an output in this tab, and fails if one does not know a model.
+// A page without the views must ignore what Python sends: it would send the models in it back. Panel 1.9
+// passes messages to all pages of an output in this tab, and fails if one of them does not know a model.
 function receiveNothing(document) {
   for (const manager of managersOf(document)) manager.msg_handler = () => {}
 }
 
-// Bokeh 3.9 describes a model to Python in the first message that names it, also one that Python made.
-// If that message is from the model itself, Python replaces it, and ignores its later messages.
+// Bokeh 3.9 describes a model to Python in the first message that names it, even if Python made it. If
+// the model itself sends that message, Python replaces the model and ignores its later messages.
 function receiveAlone(document) {
   const views = window.PyViz?.shared_views ?? new Map()
   for (const manager of managersOf(document)) {
@@ -37,8 +37,8 @@ function receiveAlone(document) {
   }
 }
 
-// What Python sets would come back with the next message, and be set once more: views that were taken
-// away meanwhile would come back, and Python would ignore their messages.
+// The browser would return what Python has set with its next message. Python would then restore views
+// that were removed meanwhile, and ignore their messages.
 function sendNothingBack(data) {
   for (const name of ["owner", "views", "layout", "is_over"]) data.properties[name].internal = true
 }

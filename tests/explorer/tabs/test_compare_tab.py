@@ -98,3 +98,13 @@ def test_values_that_differ_are_counted_by_column(tmp_path):
     (_, changed) = state["tables"]
     assert changed["rows"] == [["width", "60", "100 %"]]
     assert "Columns only in the other: \\u202e." in state["sentence"]
+
+
+def test_keys_that_occur_several_times_are_named(tmp_path):
+    tables = [pa.table({"URL": urls}) for urls in (["a", "a", "b", "c"], ["a", "b", "b", "d", "e"])]
+    paths = [write_shard(tmp_path / f"{at}.parquet", one) for at, one in enumerate(tables)]
+    found = ld.diff(*(ld.read_shards([path]) for path in paths), by="url", statistics=False)
+    assert diff_state(found, "url")["sentence"].startswith(
+        "1 row only here, 2 only in the other, 3 here and 3 in the other with a key that both have. "
+        "Some keys occur several times; the first row of each is compared."
+    )

@@ -83,9 +83,9 @@ def test_groups_that_no_row_mentions_are_left_out_and_counted(exploration):
     religions = section(found, "religion terms in captions")
     n = len(ld.terms("religion").labels)
     assert 0 < len(religions.labels) < n and (religions.k.sum(axis=0) > 0).all()
-    assert f"left out: {n - len(religions.labels)} of {n} groups, without a row" in religions.note
+    assert f"; {n - len(religions.labels)} of {n} groups without a row left out" in religions.note
     nationalities = section(found, "nationality terms in captions")
-    assert len(nationalities.labels) == 0 and "groups, without a row" in nationalities.note
+    assert len(nationalities.labels) == 0 and "groups without a row left out" in nationalities.note
 
 
 def test_rates_are_those_of_the_statistics(exploration):
