@@ -104,7 +104,8 @@ def test_keys_that_occur_several_times_are_named(tmp_path):
     tables = [pa.table({"URL": urls}) for urls in (["a", "a", "b", "c"], ["a", "b", "b", "d", "e"])]
     paths = [write_shard(tmp_path / f"{at}.parquet", one) for at, one in enumerate(tables)]
     found = ld.diff(*(ld.read_shards([path]) for path in paths), by="url", statistics=False)
-    assert diff_state(found, "url")["sentence"].startswith(
-        "1 row only here, 2 only in the other, 3 here and 3 in the other with a key that both have. "
-        "Some keys occur several times; the first row of each is compared."
+    sentence = diff_state(found, "url")["sentence"]
+    assert sentence.startswith(
+        "1 row only here, 2 only in the other, 3 here and 3 in the other with"
     )
+    assert "Some keys occur several times; the first row of each is compared." in sentence
