@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from laion_dask.backend import Column, Frame, column_like, frame_from_arrow, is_cudf
+from laion_dask.backend import column_like
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.frame.accounting import Rows
-from laion_dask.frame.exploded import each_record, identified, outcome_of_rows
+from laion_dask.frame.exploded import identified
 from laion_dask.frame.filters import replace_step, stages
+from laion_dask.frame.funnel_kernel import (
+    BY,
+    COUNTED,
+    WHY,
+    clause_codes,
+    counts_of_codes,
+    counts_of_records,
+    excluded_rows,
+    with_reasons,
+)
 from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.rows import rows_of
 from laion_dask.frame.scans import is_scan
 from laion_dask.frame.where_kernel import possibly_passes
-from laion_dask.predicate import Predicate, certain_and_possible
+from laion_dask.predicate import Predicate
 from laion_dask.predicate.clauses import clauses
 from laion_dask.runtime import graph
 from laion_dask.runtime.dask_expressions import new_collection
 from laion_dask.schema import PROVENANCE
 
-#: The columns that `excluded` adds.
-BY, WHY = "excluded_by", "excluded_why"
-#: What is counted for each clause; ``undecided`` is a difference from the clause before.
-_COUNTED = ("dropped", "unscored", "undecided")
-#: Greater than any clause number; also the base for packing two clause numbers into one code.
-_NONE = 1 << 14
 #: Label for rows that no clause excluded.
 OTHER = "(a step that is not a filter)"
 
@@ -104,7 +105,7 @@ def _codes(pairs: list[tuple[dd.DataFrame, tuple[Predicate, ...]]]) -> list[dd.S
     for rows, parts in pairs:
         reads = list(dict.fromkeys(name for part in parts for name in part.columns))
         meta = column_like(np.empty(0, np.int64), rows._meta)
-        codes.append(graph.map_columns(rows, _code, parts, start, reads=reads, meta=meta))
+        codes.append(graph.map_columns(rows, clause_codes, parts, start, reads=reads, meta=meta))
         start += len(parts)
     return codes
 
@@ -144,9 +145,9 @@ def excluded(frame: dd.DataFrame) -> dd.DataFrame:
     ['dropped', 'unscored']
     """
     filters = _Filters.of(Provenance.of(frame))
-    meta = _with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
+    meta = with_reasons(filters.before._meta, np.empty(0, np.int64), (), np.empty(0, bool))
     rows: dd.DataFrame = graph.map_aligned(
-        filters.before, _excluded, filters.codes, filters.texts, filters.by_record, meta=meta
+        filters.before, excluded_rows, filters.codes, filters.texts, filters.by_record, meta=meta
     )
     return rows if not filters.by_record else rows[[*frame.columns, BY, WHY]]
 
@@ -230,18 +231,18 @@ def _clause_counts(filters: _Filters, provenance: Provenance) -> np.ndarray:
     """
     n, later = len(filters.texts), filters.without_first_dropped(provenance)
     if not n:
-        return np.zeros((0, len(_COUNTED)), np.int64)
-    meta = pd.DataFrame({name: np.empty(0, np.int64) for name in _COUNTED})
+        return np.zeros((0, len(COUNTED)), np.int64)
+    meta = pd.DataFrame({name: np.empty(0, np.int64) for name in COUNTED})
     if filters.by_record:
         rows = filters.before[list(PROVENANCE)]
-        counted = [graph.map_aligned(rows, _counts_of_rows, filters.codes, n, meta=meta)]
+        counted = [graph.map_aligned(rows, counts_of_records, filters.codes, n, meta=meta)]
     else:
         counted = [
-            graph.map_aligned(codes[0].to_frame("code"), _counts, codes[1:], n, meta=meta)
+            graph.map_aligned(codes[0].to_frame("code"), counts_of_codes, codes[1:], n, meta=meta)
             for codes in ([filters.codes] if later is None else [filters.codes[:1], later])
         ]
     computed = graph.compute(*counted, label="funnel")
-    totals = [one.to_numpy().reshape(-1, n, len(_COUNTED)).sum(axis=0) for one in computed]
+    totals = [one.to_numpy().reshape(-1, n, len(COUNTED)).sum(axis=0) for one in computed]
     if later is not None:
         totals[0][:, 1] = 0  # the second pass decides whether these rows are unscored
     counts: np.ndarray = sum(totals[1:], totals[0])
@@ -257,66 +258,3 @@ def clause_texts(frame: dd.DataFrame) -> tuple[str, ...]:
         As for `funnel`.
     """
     return _Filters.of(Provenance.of(frame)).texts
-
-
-def _code(part: Frame, parts: tuple[Predicate, ...], start: int) -> Column:
-    """The first false and the first unknown clause of each row, packed into one number."""
-    false = np.full(len(part), _NONE)
-    unknown = false.copy()
-    for number, clause in reversed(list(enumerate(parts, start))):
-        certain, possible = (mask.to_numpy() for mask in certain_and_possible(clause, part))
-        false[~possible] = number
-        unknown[possible & ~certain] = number
-    return column_like(false * (_NONE + 1) + unknown, part)
-
-
-def _decoded(codes: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
-    """The first false and the first unknown clause of all filters; `_NONE` if there is none."""
-    pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
-    false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
-    return false, unknown
-
-
-def _excluded(part: Frame, *codes_and_texts: Any) -> Frame:
-    *codes, texts, by_record = codes_and_texts
-    if not codes:
-        return _with_reasons(part[:0], np.empty(0, np.int64), texts, np.empty(0, bool))
-    codes = each_record(part, codes) if by_record else codes
-    false, unknown = _decoded(codes)
-    clause = np.where(false < _NONE, false, unknown)
-    kept = part[column_like(clause < _NONE, part)]
-    return _with_reasons(kept, clause[clause < _NONE], texts, (false < _NONE)[clause < _NONE])
-
-
-def _with_reasons(
-    part: Frame, clause: np.ndarray, texts: tuple[str, ...], dropped: np.ndarray
-) -> Frame:
-    by = np.array(texts, object)[clause] if len(clause) else np.empty(0, object)
-    why = np.where(dropped, "dropped", "unscored").astype(object)
-    reasons = pa.table({BY: pa.array(by, pa.string()), WHY: pa.array(why, pa.string())})
-    reasons = frame_from_arrow(reasons, "cudf" if is_cudf(part) else "pandas")
-    reasons.index = part.index
-    return part.assign(**{name: reasons[name] for name in (BY, WHY)})
-
-
-def _counts(part: Frame, *others_and_n: Any) -> pd.DataFrame:
-    *others, n = others_and_n
-    return _counted(*_decoded([part["code"], *others]), n)
-
-
-def _counts_of_rows(part: Frame, *codes_and_n: Any) -> pd.DataFrame:
-    *codes, n = codes_and_n
-    false, unknown = _decoded(each_record(part, codes))
-    return _counted(*outcome_of_rows(part, false, unknown, _NONE), n)
-
-
-def _counted(false: np.ndarray, unknown: np.ndarray, n: int) -> pd.DataFrame:
-    """Counts by clause, from the first false and the first unknown clause of each row."""
-    is_dropped = false < _NONE
-    undecided = is_dropped & (unknown < false)
-    by_clause = [
-        np.bincount(of_rows[of_rows < _NONE], minlength=n)
-        for of_rows in (false, unknown[~is_dropped], unknown[undecided], false[undecided])
-    ]
-    dropped, unscored, starts, ends = by_clause
-    return pd.DataFrame(dict(zip(_COUNTED, (dropped, unscored, starts - ends), strict=True)))

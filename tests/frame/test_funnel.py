@@ -207,13 +207,13 @@ def test_worker_processes_give_the_answer_of_threads(folder, worker_processes):
 def test_later_filters_see_only_rows_that_the_scan_may_keep(folder, monkeypatch):
     """Scores of rows that a cheap filter drops are not computed for the funnel."""
     seen = []
-    count = funnel._code
+    count = funnel.clause_codes
 
     def counted(part, parts, start):
         seen.append((start, len(part)))
         return count(part, parts, start)
 
-    monkeypatch.setattr(funnel, "_code", counted)
+    monkeypatch.setattr(funnel, "clause_codes", counted)
     frame = ld.read_shards(folder, where="width > 700 and similarity > 0.1")
     frame = frame.assign(double=frame["punsafe"] * 2).laion.where("double > 0.5")
     table = frame.laion.funnel()
