@@ -21,15 +21,24 @@ def safe_rows(sample: Sample, safety: str) -> np.ndarray:
     return is_safe & ~column.missing()
 
 
-def hidden_as(sample: Sample, safety: str) -> str:
-    """What is known of the rows of a sample that are not known to be safe, in words."""
+def known_unsafe(sample: Sample, safety: str) -> np.ndarray:
+    """Mask of the rows whose score says that they are unsafe, (n,) bool: none without the column.
+
+    A negative score counts as missing.
+    """
     column = sample.columns.get(safety)
-    if not isinstance(column, NumberColumn) or column.n_missing == sample.n:
+    if not isinstance(column, NumberColumn):
+        return np.zeros(sample.n, bool)
+    return (column.values >= UNSAFE) & ~column.missing()
+
+
+def hidden_as(sample: Sample, safety: str) -> str:
+    """Why rows of a sample are hidden, as an adjective for all of them."""
+    n_hidden = sample.n - int(np.count_nonzero(safe_rows(sample, safety)))
+    n_unsafe = int(np.count_nonzero(known_unsafe(sample, safety)))
+    if not n_unsafe:
         return "without a score"
-    n_safe = int(np.count_nonzero(safe_rows(sample, safety)))
-    if n_safe + column.n_missing == sample.n:
-        return "without a score"
-    return "unsafe or unscored" if column.n_missing else "unsafe"
+    return "unsafe" if n_unsafe == n_hidden else "unsafe or unscored"
 
 
 def why_unsafe(sample: Sample, position: int, safety: str) -> str | None:

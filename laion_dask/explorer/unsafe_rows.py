@@ -10,7 +10,7 @@ import pandas as pd
 
 from laion_dask.dtypes import ColumnTypes
 from laion_dask.explorer.columns import NumberColumn
-from laion_dask.explorer.safe_rows import safe_rows
+from laion_dask.explorer.safe_rows import known_unsafe, safe_rows
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.where_text import number_text
 from laion_dask.frame.where import where
@@ -77,12 +77,9 @@ def has_scores(sample: Sample) -> bool:
 
 def unsafe_in_sample(sample: Sample, selected: np.ndarray) -> UnsafeRows:
     """Count among the selected rows of a sample; ``selected`` is a mask, (n,) bool."""
-    n, n_safe = int(np.count_nonzero(selected)), 0
-    n_unsafe, column = 0, sample.columns.get(SAFETY)
-    if isinstance(column, NumberColumn):
-        n_safe = int(np.count_nonzero(safe_rows(sample, SAFETY) & selected))
-        is_unsafe = (column.values >= UNSAFE) & ~column.missing()
-        n_unsafe = int(np.count_nonzero(is_unsafe & selected))
+    n = int(np.count_nonzero(selected))
+    n_safe = int(np.count_nonzero(safe_rows(sample, SAFETY) & selected))
+    n_unsafe = int(np.count_nonzero(known_unsafe(sample, SAFETY) & selected))
     return UnsafeRows(n, n_unsafe, n - n_safe - n_unsafe)
 
 

@@ -70,6 +70,8 @@ def test_what_is_hidden_is_named_by_what_is_known(tmp_path):
             ({"punsafe": pa.array(unscored)}, "without a score"),
             ({"punsafe": pa.array(some)}, "unsafe or unscored"),
             ({"punsafe": scores}, "unsafe"),
+            ({"punsafe": np.where(scores > 0.5, -1, scores)}, "without a score"),
+            ({"punsafe": np.append(scores[1:], -1)}, "unsafe or unscored"),
         ]
     ):
         (tmp_path / str(at)).mkdir()
