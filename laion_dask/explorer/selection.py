@@ -79,7 +79,7 @@ class Selection:
 
     @property
     def decided_by(self) -> tuple[tuple[Filter, Hashable], ...]:
-        """The filters, each with what else decides it: equal for equal rows of the whole data."""
+        """The filters, each with what it `reads`, such as a list: if equal, the same rows pass."""
         with self._lock:
             return tuple((one, self._reads[key]) for key, one in self._filters.items())
 
