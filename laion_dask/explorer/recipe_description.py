@@ -7,10 +7,11 @@ import shlex
 
 import dask.dataframe as dd
 
-from laion_dask.errors import ProvenanceError
+from laion_dask.errors import OptionError, ProvenanceError
 from laion_dask.explorer.chain import EMBEDDINGS, Call
 from laion_dask.explorer.exploration import Exploration
 from laion_dask.frame.provenance import Provenance
+from laion_dask.models import ClipModel, EmbeddingSpace
 
 
 def description(exploration: Exploration, calls: list[Call], own: list[str]) -> str:
@@ -36,12 +37,24 @@ def description(exploration: Exploration, calls: list[Call], own: list[str]) -> 
     if exploration.embeddings is not None and any(
         EMBEDDINGS in call.arguments.values() for call in calls
     ):
-        model = shlex.quote(exploration.embeddings.model.name)
-        sentences.append(
-            "A run needs the image embeddings: recipe.run(frame, out, embeddings), or laion-dask "
-            f"carve with --embeddings FOLDER --model {model}."
-        )
+        model, command = exploration.embeddings.model, ""
+        if _is_known_by_name(model):
+            options = f"--embeddings FOLDER --model {shlex.quote(model.name)}"
+            command = f", or laion-dask carve with {options}"
+        run = "recipe.run(frame, out, embeddings)"
+        sentences.append(f"A run needs the image embeddings: {run}{command}.")
     return " ".join(sentences)
+
+
+def _is_known_by_name(model: ClipModel | EmbeddingSpace) -> bool:
+    """Whether ``--model`` can name a model: a CLIP model that is not in files of the user."""
+    if not isinstance(model, ClipModel):
+        return False
+    try:
+        named = ClipModel(model.name)
+    except OptionError:
+        return False
+    return (named.arch, named.pretrained) == (model.arch, model.pretrained)
 
 
 def _place(frame: dd.DataFrame) -> str:

@@ -33,6 +33,22 @@ def test_the_shards_the_rows_and_the_embeddings_are_named(demo_folder):
     assert "--embeddings FOLDER --model demo." in about and "recipe.run(" in about
 
 
+def test_the_command_is_named_only_if_it_can_name_the_model(demo_folder):
+    frame = ld.read_shards(demo_folder / "embedded" / "metadata")
+    for model, is_named in (
+        ("demo", True),
+        (ld.EmbeddingSpace("mine", 128), False),
+        (ld.EmbeddingSpace("demo", 128), False),
+    ):
+        folder = demo_folder / "embedded" / "img_emb"
+        emb = ld.open_embeddings(folder, model=model, like=frame)
+        exploration = Exploration(draw_sample(frame, 200), emb)
+        exploration.selection.set(KEY, Score((1.0,) * 128, 0.1, np.ones(200, np.float32)))
+        about = description_of(exploration)
+        assert "recipe.run(frame, out, embeddings)" in about
+        assert ("laion-dask carve" in about) == is_named
+
+
 def test_lists_of_the_filters_that_the_frame_had_are_named(tmp_path):
     listed = tmp_path / "urls.txt"
     listed.write_text("https://a.de/1")
