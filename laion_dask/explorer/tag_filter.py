@@ -135,7 +135,7 @@ class TagSets:
         return self._put(save_tags(self._known(name), path, self._frame))
 
     def file_of(self, filter: TaggedRows) -> Path:
-        """A file of a filter's set: where the set was saved since the filter was made, if it was.
+        """A file with the set of a filter: the one that it was saved to since, if it is the same.
 
         Raises as `TaggedRows.file`.
         """

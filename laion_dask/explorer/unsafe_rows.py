@@ -20,10 +20,10 @@ from laion_dask.runtime import graph
 
 #: The column with the probability that an image is unsafe.
 SAFETY = "punsafe"
-#: The rows that are known to be safe, as `safe_rows` decides, and those that are known not to be.
+#: Conditions for rows known to be safe, as `safe_rows` decides, and for rows known to be unsafe.
 SAFE = f"{SAFETY} >= 0 and {SAFETY} < {number_text(UNSAFE)}"
 _UNSAFE = f"{SAFETY} >= {number_text(UNSAFE)}"
-#: Why a recipe has the condition.
+#: The reason that a recipe gives for the condition.
 WHY = "Rows that are unsafe, or have no safety score, are left out."
 NO_SCORES = (
     f"No row has a safety score, because there is no numeric column {SAFETY}. The gallery hides "
@@ -34,7 +34,7 @@ _META = pd.DataFrame({name: pd.Series([], dtype="int64") for name in ("n", "safe
 
 @dataclass(frozen=True)
 class UnsafeRows:
-    """Rows that are not known to be safe, among some rows.
+    """How many of some rows are not known to be safe.
 
     Attributes
     ----------

@@ -203,7 +203,7 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
         for name, values in manifest["rights"].items()
     )
     return {
-        "rai:dataCollection": "A subset of rows of the inputs; nothing was collected anew.",
+        "rai:dataCollection": "A subset of rows of the inputs; no new data was collected.",
         "rai:dataCollectionType": ["Others"],
         "rai:dataCollectionMissingData": (
             f"{counts['unscored']:,} rows lack a score that a filter needs, and were not kept; "

@@ -40,7 +40,7 @@ def axis_options(side: str, axis: Axis) -> dict:
 
 
 def _format_ticks(plot, element, side: str, form: str) -> None:
-    """Set the tick format, anew in each figure, since Bokeh models belong to one figure."""
+    """Set the tick format, with a new formatter, since a Bokeh model belongs to one figure."""
     from bokeh.models import NumeralTickFormatter
 
     shown = plot.state.x_range if side == "xaxis" else plot.state.y_range

@@ -22,7 +22,7 @@ def styles() -> list[str]:
 
 
 def current_folder() -> str:
-    """The folder at which relative paths begin, as text for the page; empty if it was removed."""
+    """The folder that relative paths refer to, as text for the page; empty if it was removed."""
     try:
         return printable(os.getcwd())
     except OSError:

@@ -12,7 +12,7 @@ function otherPart(send) {
     element("div", { class: "line" },
       element("label", {}, element("span", { text: "Its folder" }), path),
       element("label", {}, element("span", { text: "A row is identified by" }), by), compare),
-    element("p", { class: "muted", text: "All rows of both are read, not only the sample: those that one of them lacks, and values that differ." }),
+    element("p", { class: "muted", text: "Reads all rows of both, not only the sample, and counts those that only one of them has, and values that differ." }),
     result, tables)
   let shown = null
   function update(state) {

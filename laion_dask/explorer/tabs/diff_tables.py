@@ -9,9 +9,9 @@ import pandas as pd
 from laion_dask.curation.duplicates.diff import Diff
 from laion_dask.formatting import counted, printable
 
-#: Rates that are shown: those that differ most.
+#: Maximum number of rates shown: those that differ most.
 _MAX_RATES = 40
-#: Columns of the statistics that say what a rate is of.
+#: Columns of the statistics that identify a rate.
 _WHAT = ("term", "axis", "group", "group_2", "threshold", "side")
 HERE, OTHER = "here", "in the other"
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from laion_dask.formatting import printable
 
-#: Groups of an audit that are shown.
+#: Maximum number of groups shown.
 _MAX_GROUPS = 40
 
 

@@ -1,4 +1,4 @@
-// Paths that a person types: relative ones begin at the folder that Python works in.
+// Paths typed by the user. Relative ones refer to Python's current folder.
 
 const isWhole = (path) => !path || /^([/~\\]|[A-Za-z]:)/.test(path) || path.includes("://")
 

@@ -10,7 +10,7 @@ function path(counts, top) {
 
 const digits = (value) => String(Number(value.toPrecision(5)))
 
-// The rows of the bin of a similarity, of the selection without the question and of all.
+// The number of rows in the bin of a similarity: those that the other filters select, and all.
 function rowsAt({ low, high, all, chosen }, value) {
   const share = high > low ? (value - low) / (high - low) : 0
   const bin = Math.min(all.length - 1, Math.floor(share * all.length))

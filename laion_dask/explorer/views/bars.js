@@ -28,8 +28,8 @@ function writeValue(row, item, top) {
   setText(n, compact(item.n))
 }
 
-// A field for the name of a value. What it does not find stays there, with a note, until it is edited;
-// a note of another page, or of before the page was loaded again, is not shown.
+// A field for the name of a value. A name that is not found stays in the field, with a note, until it is
+// edited. A note from another page, or from before the page was loaded again, is not shown.
 function nameField({ label, values }, at, add) {
   const search = element("input", {
     type: "text", autocomplete: "off", spellcheck: "false", list: `values-${at}`, maxlength: 200,

@@ -155,22 +155,22 @@ def top_codes(counts: np.ndarray, k: int) -> list[int]:
 
 
 def _completed(column: CategoryColumn) -> list[str]:
-    """The most frequent values, for a field that completes them: those that are shown as they are.
+    """The most frequent values that are displayed unchanged, which a field completes.
 
-    Others could not be found by the text that is shown.
+    A value that is displayed in another way could not be found by its displayed text.
     """
     return [one for one in column.labels[:_COMPLETED] if _shown(one)[:_LONGEST_COMPLETED] == one]
 
 
 def _why_none(column: CategoryColumn, label: str) -> str:
-    """That no sampled row has a value, and the most frequent ones whose names are close to it."""
+    """The note that no sampled row has a value, with the most frequent of similar values."""
     close = _close(column, label)
     hint = f" Close: {', '.join(map(_shown, close))}." if close else ""
     return f"No sampled row has {_shown(label)!r}.{hint}"
 
 
 def _close(column: CategoryColumn, label: str) -> list[str]:
-    """Values that contain a text in any case, or else differ from it by little."""
+    """Values that contain a text in any case or, if there are none, resemble it."""
     if not label:
         return []
     of = column.labels

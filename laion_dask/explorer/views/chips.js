@@ -1,7 +1,7 @@
 // One chip for each filter; a click, Delete or Backspace removes it. A field for a condition.
 
-// A field for a condition. What is wrong with it stays until it is edited; what was wrong before the
-// page was loaded, or on another page, is not shown.
+// A field for a condition. An invalid one stays in the field, with its error, until it is edited. An
+// error from another page, or from before the page was loaded again, is not shown.
 function conditionField(send) {
   const field = element("input", { type: "text", class: "condition", spellcheck: "false",
     "aria-label": "Condition", placeholder: "a condition, such as text.contains('bird')" })

@@ -29,7 +29,7 @@ function drawn(tag, attributes = {}) {
 // The height of a histogram in units of its drawing, in which each bar is one unit wide.
 const HEIGHT = 100
 
-// The outline of a histogram; `height` takes a count to a share of the whole height.
+// The outline of a histogram; `height` maps a count to a share of the full height.
 function outline(counts, height) {
   const bars = counts.map((n, bin) => `V${(HEIGHT - height(n) * HEIGHT).toFixed(1)}H${bin + 1}`)
   return `M0 ${HEIGHT}${bars.join("")}V${HEIGHT}Z`
@@ -73,8 +73,8 @@ function setOptions(select, options, chosen) {
   select.value = chosen
 }
 
-// Dragging along an area. `valueAt` takes an event to a value, or to null where no drag starts; `move`
-// takes the value under the pointer and that where the drag began; `stop` these, and whether the
+// Follow drags along an area. `valueAt` returns the value under the pointer, or null where no drag can
+// start. `move` gets that value and the one where the drag began; `stop` gets both, and whether the
 // button was released.
 function onDrag(area, valueAt, move, stop) {
   let from = null, to = null

@@ -1,4 +1,4 @@
-"""A page that a notebook may draw again: loaded again, moved, or in a second tab."""
+"""A page that a notebook may draw more than once: after a reload, moved, or in a second tab."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyviz_comms import Comm
 from laion_dask.explorer.jobs import VIEWS
 from laion_dask.explorer.views.component import MessageComponent
 
-#: Seconds for which a page is kept after its notebook removed it: a cell that moves is drawn again.
+#: Seconds before a removed page is forgotten: moving a cell removes its page and draws it again.
 _KEPT_S = 30.0
 
 

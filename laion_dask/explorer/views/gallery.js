@@ -15,7 +15,7 @@ function columnsOf(tiles) {
   return next < 0 ? tiles.length : next
 }
 
-// How far arrows and other keys go in the list of tiles, from one of them.
+// The steps of arrows and other keys in the list of tiles, from the tile at a position.
 function stepsFrom(at, tiles, grid) {
   const forward = getComputedStyle(grid).direction === "rtl" ? -1 : 1
   const columns = columnsOf(tiles)

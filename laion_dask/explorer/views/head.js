@@ -61,7 +61,7 @@ function codeBox(openers, close) {
   return { node, write }
 }
 
-// The clipboard may be refused, as in a page of another origin: the text is there to be selected.
+// The browser may refuse the clipboard, as in a page of another origin; the text is selected then.
 function copyText(area, text, copied) {
   area.focus({ preventScroll: true })
   area.select()

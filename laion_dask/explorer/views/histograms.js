@@ -128,7 +128,7 @@ function nextEdge(input, edges, start, step) {
   return edges[Math.max(0, Math.min(edges.length - 1, next))]
 }
 
-// What is wrong with the range in two fields, beside them.
+// The error message beside the two fields of a range.
 function rangeErrors(at, low, high) {
   const node = element("span", { class: "wrong", id: `wrong-${at}`, role: "status", hidden: true })
   for (const input of [low, high]) input.setAttribute("aria-describedby", node.id)

@@ -75,7 +75,7 @@ function followModel(model, view, plot, { root, key, ...texts }, onPicture) {
   }
 }
 
-// Keep the view that of the model's extent and the plot's size, and ask for pictures of it.
+// Fit the view to the model's extent and the plot's size, and ask for its pictures.
 function followView(model, plot, viewport, requests, { writeFields, hideCard }) {
   onRangeChange(plot, () => {
     hideCard()

@@ -89,7 +89,7 @@ def short_number(value: float) -> str:
 
 
 def short_text(text: str, longest: int = _LONGEST_LABEL) -> str:
-    """Text from the data on one line, cut to `longest` characters and safe to display."""
+    """Text from the data on one line, without control characters, cut to `longest` characters."""
     text = text[: 4 * longest].encode("utf-8", "replace").decode()  # no halves of pairs
     line = printable(" ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"

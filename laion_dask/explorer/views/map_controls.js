@@ -76,7 +76,7 @@ function numberField(text, description, onchange) {
   return { label, input }
 }
 
-// Fields with the range in view. `write` leaves the one alone that a user writes in.
+// Fields with the range in view. `write` skips the field that the user is editing.
 function viewFields(viewport) {
   const fields = VIEW_FIELDS.map(([text, description]) => numberField(text, description, move))
   const inputs = fields.map(({ input }) => input)

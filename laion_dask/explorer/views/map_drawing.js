@@ -12,8 +12,8 @@ function layer(plot, name) {
   return plot.renderers.find(each => each.name === name)
 }
 
-// The numbers of labels that overlap neither an earlier one, of a denser region, nor one of few
-// selected rows, which would not be seen.
+// Indices of the labels to draw: those that overlap no earlier label, which is of a denser region, and
+// cover none of the selected rows where these are few.
 function withoutOverlap({ x, y, text }, drawn, [fewX, fewY]) {
   if (!drawn?.frame) return [...text.keys()]
   const { frame } = drawn
@@ -70,7 +70,7 @@ async function pixelsOf(png, NDArray) {
   return new NDArray(data.buffer, [image.height, image.width])
 }
 
-// A function that draws a picture of the server, unless a later one is there already; whether it did.
+// A function that draws a picture from the server, unless a later one is drawn; returns whether it did.
 function pictureLayer(plot) {
   const source = layer(plot, "picture").data_source
   const NDArray = source.data.image[0].constructor

@@ -34,6 +34,6 @@ function writeKey(key, { kind, title, note, colors = [], ticks = [], items = [] 
   key.replaceChildren(make("span", "ld-map-key-title", title))
   if (kind === "classes") key.append(classList(items))
   else if (ticks.length) key.append(colorScale(colors, ticks))
-  // It takes its room without a text too, so that a selection does not change the map's size.
+  // An empty note keeps its space, so that a selection does not change the size of the map.
   key.append(make("span", "ld-map-note", note))
 }

@@ -1,5 +1,5 @@
-// Requests for pictures of the view. One is under way at a time: the next one has the view as it is
-// by then.
+// Requests for pictures of the view. Only one is pending at a time; the next one is for the view at the
+// time when it is sent.
 
 const REST = 120         // ms without a change before labels of the view are asked for
 const LOST = 4000        // ms after which an answer that did not come is asked for again

@@ -92,7 +92,7 @@ function pageElements(model, takeBack) {
   return { page, notice, back, body, map, tools, slots }
 }
 
-// The layout, or null while views of it are missing. They come in steps: first the head, then all that
+// The layout, or null while some of its views are missing. They come in steps: first the head, then all that
 // is shown when the sample is there, then those of other tabs.
 function completeLayout(model) {
   const views = model.get_child("views") || []

@@ -135,8 +135,8 @@ function columnChooser(send) {
   return { node, update }
 }
 
-// The bar; `send` takes a message for the server. Beside its element, the element shown in place of
-// a page whose rows are all hidden, a function that shows a state of both, and one that turns pages.
+// The bar; `send` sends a message to the server. Returns its element, the element shown in place of a
+// page without rows, a function that updates both, and one that turns pages.
 function pageBar(send, what) {
   const root = make("div", "ld-bar")
   root.setAttribute("role", "toolbar")
