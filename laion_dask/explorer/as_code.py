@@ -13,7 +13,7 @@ from laion_dask.curation.recipes.expression_text import with_files
 from laion_dask.curation.recipes.parameters import escaped
 from laion_dask.curation.recipes.recipe import Recipe
 from laion_dask.dialects import canonical_names, recognize
-from laion_dask.errors import ExportError, LaionDaskError
+from laion_dask.errors import ExportError, LaionDaskError, SchemaError
 from laion_dask.explorer.chain import EMBEDDINGS, Call, applied, calls_of, required, unused
 from laion_dask.explorer.embedding_filters import Score
 from laion_dask.explorer.exploration import Exploration
@@ -250,7 +250,10 @@ def _has_other_names(frame: dd.DataFrame) -> bool:
     stored: dict[str, str] = {}
     for shard in Provenance.of(frame).shards:
         stored |= {old: new for old, new, _ in shard.columns}
-    usual = canonical_names(list(stored), recognize(stored))
+    try:
+        usual = canonical_names(list(stored), recognize(stored))
+    except SchemaError:  # names that differ only in case, of which the user renamed some
+        return True
     return any(usual.get(old, new) != new for old, new in stored.items())
 
 

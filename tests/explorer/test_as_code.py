@@ -291,3 +291,16 @@ def test_a_recipe_says_when_columns_were_read_under_other_names(tmp_path, option
     assert pairs(ld.Recipe.load(recipe).apply(frame)) == selected_pairs(exploration)
     selected, _ = run_as_cell(as_python(exploration), frame=frame)
     assert selected == selected_pairs(exploration)
+
+
+def test_a_recipe_of_names_that_differ_only_in_case(tmp_path):
+    """Read without the renaming, the files raise an error."""
+    table = pa.table({"url": ["a", "b"], "TEXT": ["x", "y"], "text": ["y", "x"]})
+    pq.write_table(table, tmp_path / "part.parquet")
+    frame = ld.read_shards(tmp_path, rename={"text": "lower"})
+    exploration = Exploration(draw_sample(frame))
+    exploration.selection.set("w", Condition("lower == 'x'"))
+    (tmp_path / "recipe.yaml").write_text(as_recipe(exploration))
+    recipe = ld.Recipe.load(tmp_path / "recipe.yaml")
+    assert "other names of columns" in recipe.warnings[0]
+    assert pairs(recipe.apply(frame)) == selected_pairs(exploration) == [(0, 1)]
