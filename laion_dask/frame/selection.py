@@ -15,6 +15,8 @@ from laion_dask.backend import column_like
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate.nodes import Name, Predicate, Truth
 from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import new_collection
+from laion_dask.runtime.row_filter import RowFilter
 
 
 def decision_meta() -> pd.DataFrame:
@@ -41,7 +43,8 @@ def select_rows(frame: dd.DataFrame, decisions: dd.Series, rule: str) -> dd.Data
     """
     column = _unused_name(rule, frame.columns)
     decided = frame.assign(**{column: decisions})
-    kept: dd.DataFrame = decided[mask_of_decisions(decided, column, rule)][list(frame.columns)]
+    mask = mask_of_decisions(decided, column, rule)
+    kept: dd.DataFrame = new_collection(RowFilter(decided.expr, mask.expr))[list(frame.columns)]
     return kept
 
 

@@ -13,6 +13,8 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
 from laion_dask.runtime import graph
+from laion_dask.runtime.dask_expressions import new_collection
+from laion_dask.runtime.row_filter import RowFilter
 
 
 def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
@@ -51,7 +53,8 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     predicate = parse(expression, provenance.column_types(column_type))
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
-    kept: dd.DataFrame = frame[graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)]
+    mask = graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)
+    kept: dd.DataFrame = new_collection(RowFilter(frame.expr, mask.expr))
     return kept
 
 

@@ -352,3 +352,26 @@ def test_a_float32_means_the_same_beside_a_float64(write, tmp_path, threshold):
     paths = (narrow, wide, tmp_path / "d")
     one, other, both_of = (statistics(read_shards(p), cuts, min_n=0)["k"].iloc[0] for p in paths)
     assert both_of == one + other
+
+
+@pytest.mark.only_pandas
+@pytest.mark.parametrize("kind", ["repartitioned", "sorted", "sampled", "as read"])
+def test_filters_in_a_chain_are_counted_where_labels_of_the_index_repeat(write, kind):
+    """Dask combines the masks of two filters by label, for ``len`` alone."""
+    n = 40
+    paths = [
+        write(f"{i}.parquet", {"url": ["u"] * n, "width": list(range(n)), "height": [9, i] * 20})
+        for i in range(3)
+    ]
+    frame = {
+        "repartitioned": lambda frame: frame.repartition(npartitions=1),
+        "sorted": lambda frame: frame.sort_values("height"),
+        "sampled": lambda frame: frame.repartition(npartitions=1).laion.sample(n=90),
+        "as read": lambda frame: frame,
+    }[kind](read_shards(paths))
+    once = frame.laion.where("width >= 7")
+    data = once.compute(scheduler="sync")
+    expected = int((data["height"] < 9).sum())
+    for chained in (once.laion.where("height < 9"), once[once["height"] < 9]):
+        assert len(chained) == len(chained.compute(scheduler="sync")) == expected > 0
+        assert len(chained.index) == expected
