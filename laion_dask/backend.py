@@ -153,6 +153,21 @@ def frame_to_arrow(frame: Frame) -> pa.Table:
     return frame.to_arrow(preserve_index=False)
 
 
+def check_names(frame: Frame) -> None:
+    """Raise if a name of a column is not text.
+
+    Raises
+    ------
+    SchemaError
+    """
+    for name in frame.columns:
+        if not isinstance(name, str):
+            raise SchemaError(
+                f"The name of a column is {name!r}, of type {type(name).__name__}. Expected text. "
+                f"Give the column another name: frame.rename(columns={{{name!r}: 'other'}})."
+            )
+
+
 def to_pandas(frame: Frame) -> pd.DataFrame:
     """Convert a frame of either backend to pandas, with the same dtypes as `frame_from_arrow`."""
     if not is_cudf(frame):

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from laion_dask.backend import frame_to_arrow
+from laion_dask.backend import check_names, frame_to_arrow
 from laion_dask.dtypes import ColumnTypes, column_type
 from laion_dask.explorer.columns import SITES
 from laion_dask.frame.provenance import Provenance
 
 
 def kept_types(provenance: Provenance) -> ColumnTypes:
-    """The types of the columns that are kept: no images, embeddings or other nested values."""
+    """The types of the columns that are kept: no images, embeddings or other nested values.
+
+    Raises
+    ------
+    SchemaError
+        When a name is not text.
+    """
+    check_names(provenance.frame._meta)
     as_read = provenance.as_read
     if as_read is not None:
         of_scan = as_read[0].column_types

@@ -12,7 +12,7 @@ import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 
-from laion_dask.backend import frame_to_arrow
+from laion_dask.backend import check_names, frame_to_arrow
 from laion_dask.cost import Cost, PlannedFrame
 from laion_dask.errors import OptionError, SchemaError, must_be, one_of, parameter
 from laion_dask.exports import formats
@@ -190,6 +190,7 @@ def export_with_notes(
     check_shard_numbers(provenance.sources)
     refuse_folder_of_inputs(transaction.path, transaction.address, provenance)
     options = {name: _paired(value, provenance) for name, value in options.items()}
+    check_names(frame._meta)
     schema = part_schema(frame_to_arrow(frame._meta).schema)
     _check_names(schema.names)
     transaction.plan = plan_of(provenance, (format, options), schema, rows_per_part, seed, identity)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import laion_dask as ld
-from laion_dask.errors import OptionError
+from laion_dask.errors import OptionError, SchemaError
 from laion_dask.explorer.as_code import as_python, as_recipe
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
 from laion_dask.explorer.exploration import Exploration
@@ -185,3 +185,19 @@ def test_columns_of_text_with_a_text_a_row_are_no_categories(frame):
 def test_a_bound_is_a_number(bound):
     with pytest.raises(OptionError, match="Expected a number"):
         NumberRange("similarity", bound)
+
+
+@pytest.mark.parametrize("name", [5, 1.5, ("a", "b")])
+def test_a_name_that_is_no_text_is_named_with_the_remedy(frame, name, tmp_path):
+    renamed = frame.map_partitions(
+        lambda part: part.rename(columns={"f32": name}),
+        meta=frame._meta.rename(columns={"f32": name}),
+    )
+    with pytest.raises(SchemaError) as raised:
+        draw_sample(renamed)
+    with pytest.raises(SchemaError, match="Expected text"):
+        renamed.laion.export(tmp_path / "out")
+    message = str(raised.value)
+    assert f"column is {name!r}" in message and "frame.rename(columns=" in message
+    again = renamed.rename(columns={name: "f32"})
+    assert draw_sample(again).n == len(frame)
