@@ -15,8 +15,7 @@ from laion_dask.backend import column_like
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate.nodes import Name, Predicate, Truth
 from laion_dask.runtime import graph
-from laion_dask.runtime.dask_expressions import new_collection
-from laion_dask.runtime.row_filter import RowFilter
+from laion_dask.runtime.row_filter import filtered
 
 
 def decision_meta() -> pd.DataFrame:
@@ -44,7 +43,7 @@ def select_rows(frame: dd.DataFrame, decisions: dd.Series, rule: str) -> dd.Data
     column = _unused_name(rule, frame.columns)
     decided = frame.assign(**{column: decisions})
     mask = mask_of_decisions(decided, column, rule)
-    kept: dd.DataFrame = new_collection(RowFilter(decided.expr, mask.expr))[list(frame.columns)]
+    kept: dd.DataFrame = filtered(decided, mask)[list(frame.columns)]
     return kept
 
 

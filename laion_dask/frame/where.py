@@ -13,8 +13,7 @@ from laion_dask.frame.provenance import Provenance
 from laion_dask.frame.where_kernel import passes
 from laion_dask.predicate import parse
 from laion_dask.runtime import graph
-from laion_dask.runtime.dask_expressions import new_collection
-from laion_dask.runtime.row_filter import RowFilter
+from laion_dask.runtime.row_filter import filtered
 
 
 def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
@@ -54,8 +53,7 @@ def where(frame: dd.DataFrame, expression: str) -> dd.DataFrame:
     reads = predicate.columns
     meta = column_like(np.empty(0, bool), frame._meta)
     mask = graph.map_columns(frame, passes, predicate, reads=reads, meta=meta)
-    kept: dd.DataFrame = new_collection(RowFilter(frame.expr, mask.expr))
-    return kept
+    return filtered(frame, mask)
 
 
 def where_cost(frame: PlannedFrame, expression: str | None = None) -> Cost:

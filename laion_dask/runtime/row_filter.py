@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from laion_dask.runtime.dask_expressions import Expr, Filter, Index
+import dask.dataframe as dd
+
+from laion_dask.runtime.dask_expressions import Expr, Filter, Index, new_collection
+
+
+def filtered(frame: dd.DataFrame, mask: dd.Series) -> dd.DataFrame:
+    """The rows of a frame for which a boolean column of it is true. Lazy."""
+    expr = RowFilter(frame.expr, mask.expr)
+    kept: dd.DataFrame = new_collection(expr)
+    return kept
 
 
 class RowFilter(Filter):
-    """The rows of a frame for which a boolean column, computed from that frame, is true.
+    """The rows of a frame for which a boolean column of it is true.
 
     For ``len(frame)``, Dask applies each filter to the index alone. It then combines the masks of
     two filters, although the second has only the rows that passed the first, and aligns them by
