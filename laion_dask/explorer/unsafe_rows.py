@@ -57,6 +57,8 @@ class UnsafeRows:
 
     def text(self, which: str) -> str:
         """Sentences about the rows that the gallery hides, which are written."""
+        if not self.n:
+            return "No row is selected."
         if not self.hidden:
             return f"None of the {self.n:,} {which} is unsafe or without a safety score."
         kinds = []
@@ -64,9 +66,12 @@ class UnsafeRows:
             kinds.append(f"{self.unsafe:,} unsafe ({SAFETY} of at least {number_text(UNSAFE)})")
         if self.unscored:
             kinds.append(f"{self.unscored:,} without a safety score")
+        written = "They are written too, unless you leave them out."
+        if self.hidden == 1:
+            written = "It is written too, unless you leave it out."
         return (
             f"Of the {self.n:,} {which}, the gallery hides {self.hidden:,}: "
-            f"{' and '.join(kinds)}. They are written too, unless you leave them out."
+            f"{' and '.join(kinds)}. {written}"
         )
 
 

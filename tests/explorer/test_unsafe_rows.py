@@ -133,4 +133,6 @@ def test_figures_are_old_once_the_list_of_a_condition_has_changed(tmp_path, jobs
 def test_what_is_safe_is_said_to_be_safe():
     assert UnsafeRows(3, 0, 0).text("selected rows").startswith("None of the 3 selected rows")
     text = UnsafeRows(5, 1, 0).text("selected rows")
-    assert "hides 1: 1 unsafe (punsafe of at least 0.5). They" in text
+    assert "hides 1: 1 unsafe (punsafe of at least 0.5). It is written too" in text
+    assert UnsafeRows(5, 1, 2).text("selected rows").endswith("unless you leave them out.")
+    assert UnsafeRows(0, 0, 0).text("selected rows") == "No row is selected."

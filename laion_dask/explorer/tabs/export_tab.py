@@ -96,7 +96,7 @@ class ExportView:
         if sample.is_whole:
             return found.text("selected rows")
         text = found.text("selected rows of the sample")
-        return f"{text} Count all rows counts them in the whole data set."
+        return f"{text} Count all rows counts in the whole data set."
 
     def _unsafe_in_sample(self) -> UnsafeRows:
         """The counts of the sample, kept until the selection changes.
