@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from laion_dask.explorer.columns import CategoryColumn, NumberColumn
+from laion_dask.explorer.filters import mask_of
 from laion_dask.explorer.published_thresholds import PUBLISHED
 from laion_dask.explorer.sample import Sample
 from laion_dask.explorer.tabs.caption_terms import CaptionTerms
+from laion_dask.explorer.where_text import range_text
 from laion_dask.formatting import counted, printable
 from laion_dask.stats import overlap_difference, wilson
 
@@ -134,8 +136,7 @@ def _scores(sample: Sample, sets: Sets) -> Iterator[Section]:
     for name, title in SCORES.items():
         column, threshold = sample.columns.get(name), PUBLISHED[name]["LAION-Aesthetics"]
         if isinstance(column, NumberColumn):
-            to = float if column.is_integer else column.values.dtype.type
-            above = column.values >= to(threshold)  # false for NaN, and for the 0 of a null
+            above = mask_of(sample, range_text(name, threshold, None))
             k = np.bincount(sets.group[above], minlength=4)
             n = sets.sizes - np.bincount(sets.group[column.missing()], minlength=4)
             note = f"rows with {name}; a model's guess"

@@ -148,3 +148,15 @@ def test_labels_are_text(tmp_path):
     half = np.arange(80) % 2 == 0
     found = sections(exploration.sample, Sets.of(half, ~half), None)
     assert section(found, "language").state()["rows"][0]["label"] == "<img src=x>\\u202e"
+
+
+@pytest.mark.parametrize("type_", [pa.float16(), pa.float32(), pa.float64()])
+def test_a_score_at_the_threshold_counts_as_where_decides(tmp_path, type_):
+    """0.8 in float16 is less than 0.8, and equals it in the ``where`` language."""
+    scores = np.tile([0.8, 0.5, 0.79, 0.81, np.nan], 60)
+    table = pa.table({"URL": ["u"] * 300, "pwatermark": pa.array(scores).cast(type_, safe=False)})
+    exploration = exploration_of(tmp_path, table)
+    sample, first = exploration.sample, np.arange(300) < 150
+    found = section(sections(sample, Sets.of(first, ~first), None), "watermarks")
+    assert found.k[:, 0].tolist() == [0, 60, 60, 0] and found.n.tolist() == [0, 120, 120, 0]
+    assert len(exploration.frame.laion.where("pwatermark >= 0.8")) == 120
