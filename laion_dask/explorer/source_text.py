@@ -16,6 +16,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from laion_dask.errors import LaionDaskError
+from laion_dask.explorer.chain import unused
 from laion_dask.explorer.frame_digest import frame_digest
 from laion_dask.frame.embeddings import open_embeddings
 from laion_dask.frame.provenance import Provenance
@@ -63,8 +64,18 @@ def example_opening(frame: str) -> str:
 
 
 def name_of(value: object, names: dict[str, Any]) -> str | None:
-    """The name of the variable that holds an object, or None."""
-    return next((name for name, one in names.items() if one is value), None)
+    """The name of the variable that holds an object, or the same steps of a frame; or None.
+
+    A frame that was changed in place, as by ``frame["width"] = …``, has other steps since.
+    """
+    return next(
+        (name for name, one in names.items() if one is value or _has_steps(one, value)), None
+    )
+
+
+def _has_steps(one: object, other: object) -> bool:
+    are_frames = isinstance(one, dd.DataFrame) and isinstance(other, dd.DataFrame)
+    return are_frames and one._name == other._name  # type: ignore[attr-defined]
 
 
 def text_of_frame(frame: dd.DataFrame, names: dict[str, Any]) -> SourceText:
@@ -75,7 +86,8 @@ def text_of_frame(frame: dd.DataFrame, names: dict[str, Any]) -> SourceText:
     call = _read_call(frame)
     if call is not None:
         return SourceText(call, is_call=True)
-    return SourceText("frame", "frame: the frame that was explored")
+    name = unused("frame", set(names))  # a variable of that name is another frame
+    return SourceText(name, f"{name}: the frame that was explored, which no variable holds")
 
 
 def text_of_embeddings(
@@ -96,7 +108,8 @@ def text_of_embeddings(
                 more = "" if field is None else f", field={field!r}"
                 call = f"open_embeddings({paths!r}, model={model!r}, like={frame_text}{more})"
                 return SourceText(f"ld.{call}", is_call=True)
-    return SourceText("embeddings", f"embeddings: {embeddings!r}")
+    name = unused("embeddings", set(names))
+    return SourceText(name, f"{name}: {embeddings!r}")
 
 
 def _is_same(value: object, embeddings: Embeddings) -> bool:

@@ -184,6 +184,22 @@ def test_a_filtered_frame_is_read_with_its_filter(exploration, tmp_path, demo_fo
     assert pairs(recipe.apply(frame)) == expected
 
 
+def test_another_frame_of_the_usual_name_is_not_taken_for_the_explored_one(
+    exploration, monkeypatch
+):
+    frame = exploration.frame
+    explored = Exploration(draw_sample(frame[frame["similarity"] > 0.3]), exploration.embeddings)
+    set_filters(explored, np.random.default_rng(0), "n")
+    shell = Shell(ld=ld, frame=frame)
+    monkeypatch.setattr("laion_dask.explorer.source_text.running_shell", lambda: shell)
+    text = as_python(explored)
+    assert "# frame_2: the frame that was explored, which no variable holds" in text
+    assert run_as_cell(text, **shell.user_ns, frame_2=explored.frame)[0] == selected_pairs(explored)
+    again = shell.user_ns["mine"] = frame[frame["similarity"] > 0.3]
+    assert again is not explored.frame  # a variable with the same steps is that frame
+    assert "    mine\n" in as_python(explored)
+
+
 def test_a_frame_with_other_steps_is_named_in_words(exploration, tmp_path):
     frame = exploration.frame.assign(area=exploration.frame["width"] * 2.0)
     frame = frame.laion.where("area > 500")

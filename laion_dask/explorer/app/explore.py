@@ -74,6 +74,7 @@ def explore(
     from laion_dask.explorer.sample import draw_sample
 
     load_in_page()
+    frame = frame.copy()  # the caller may change its own in place, as by frame["width"] = …
     return Explorer(lambda: draw_sample(frame, sample, seed), emb, images)
 
 

@@ -258,3 +258,13 @@ def test_odd_frames_are_explored(tmp_path, table):
     explorer = frame.laion.explore().wait()
     assert explorer.selection.n == table.num_rows
     explorer.close()
+
+
+def test_a_frame_that_is_changed_in_place_afterwards(frame):
+    explorer = frame.laion.explore()
+    frame["width"] = frame["width"] + 1000
+    explorer.wait().select("width >= 500")
+    assert (
+        0 < len(explorer.selected) == explorer.selection.n < len(frame.laion.where("width >= 500"))
+    )
+    explorer.close()
