@@ -355,9 +355,9 @@ def test_a_float32_means_the_same_beside_a_float64(write, tmp_path, threshold):
 
 
 @pytest.mark.only_pandas
-@pytest.mark.parametrize("kind", ["repartitioned", "sorted", "sampled", "as read"])
+@pytest.mark.parametrize("kind", ["repartitioned", "sorted", "sampled", "reset", "as read"])
 def test_filters_in_a_chain_are_counted_where_labels_of_the_index_repeat(write, kind):
-    """Dask combines the masks of two filters by label, for ``len`` alone."""
+    """Dask combines the masks of two filters by label, for ``len`` alone: an error, or too few."""
     n = 40
     paths = [
         write(f"{i}.parquet", {"url": ["u"] * n, "width": list(range(n)), "height": [9, i] * 20})
@@ -367,6 +367,7 @@ def test_filters_in_a_chain_are_counted_where_labels_of_the_index_repeat(write, 
         "repartitioned": lambda frame: frame.repartition(npartitions=1),
         "sorted": lambda frame: frame.sort_values("height"),
         "sampled": lambda frame: frame.repartition(npartitions=1).laion.sample(n=90),
+        "reset": lambda frame: frame.laion.sample(n=90).reset_index(drop=True),
         "as read": lambda frame: frame,
     }[kind](read_shards(paths))
     once = frame.laion.where("width >= 7")
