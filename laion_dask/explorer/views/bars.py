@@ -170,7 +170,7 @@ def _why_none(column: CategoryColumn, label: str) -> str:
 
 
 def _close(column: CategoryColumn, label: str) -> list[str]:
-    """Values that contain a text in any case or, if there are none, resemble it."""
+    """Values that contain a text in any case, or else those that resemble it."""
     if not label:
         return []
     of = column.labels
