@@ -33,7 +33,7 @@ def clause_codes(part: Frame, parts: tuple[Predicate, ...], start: int) -> Colum
 
 
 def _decoded(codes: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
-    """The first false and the first unknown clause of all filters, or `_NONE` for a row without one."""
+    """The first false and the first unknown clause of each row; without one, `_NONE`."""
     pairs = [np.divmod(code.to_numpy(), _NONE + 1) for code in codes]
     false, unknown = (np.min([pair[i] for pair in pairs], axis=0) for i in range(2))
     return false, unknown
